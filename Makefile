@@ -1,0 +1,65 @@
+.NOTPARALLEL:
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+BIN := .venv/bin
+# The name of the stamp depends on what the dependencies are, so a change to them installs again
+STAMP := .venv/.ready-$(shell cat settings.ini setup.py pyproject.toml | cksum | cut -d' ' -f1)
+# The working tree, uncommitted and untracked files too, as one git tree
+TREE = $$(export GIT_INDEX_FILE="$$(mktemp -u)"; git add -A && git write-tree; ok=$$?; rm -f "$$GIT_INDEX_FILE"; exit $$ok)
+
+.PHONY: help setup demo test nbs outputs lint readme docs board check clean-env
+
+help: ## what you can do
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' Makefile
+
+setup: $(STAMP) ## make .venv with woofbench and its developer tools; install the commit hooks
+	@! git rev-parse --git-dir >/dev/null 2>&1 || $(BIN)/pre-commit install
+
+demo: $(STAMP) ## a first leaderboard row on a small built-in dataset, on CPU
+	$(BIN)/woofbench run --dataset digits --out demo
+
+test: $(STAMP) ## run the notebooks, then the tests
+	OMP_NUM_THREADS=1 $(BIN)/nbdev-test --n-workers 2
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q
+
+nbs: $(STAMP) ## clean the notebooks and export them to woofbench/
+	@$(BIN)/nbdev-clean
+	@$(BIN)/nbdev-export
+
+outputs: $(STAMP) ## run the notebooks and store their outputs, for docs/
+	OMP_NUM_THREADS=1 $(BIN)/nbdev-test --n-workers 2 --save
+	@$(BIN)/nbdev-clean
+
+lint: $(STAMP) ## check notebooks, tests and scripts with ruff
+	@$(BIN)/ruff check .
+
+readme: $(STAMP) ## README.md from nbs/index.ipynb
+	@$(BIN)/python -m woofbench.site readme
+
+docs: $(STAMP) ## docs/ from the notebooks and the leaderboard
+	@$(BIN)/python -m woofbench.site docs
+
+board: $(STAMP) ## leaderboard.csv from the records
+	@$(BIN)/woofbench board
+
+check: $(STAMP) ## all generated files are in step, the records hold, and ruff is content
+	@before=$(TREE) && \
+	$(MAKE) --no-print-directory nbs lint readme docs && \
+	$(BIN)/woofbench board --check && \
+	after=$(TREE) && \
+	{ git diff --no-ext-diff --stat --exit-code $$before $$after || \
+	{ echo "Generated files were out of step. They are up to date now: look at the files above, then run make check again."; exit 1; }; }
+
+clean-env: ## remove .venv
+	rm -rf .venv
+
+$(STAMP):
+	@test -d .venv || $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || \
+	  { echo "woofbench needs Python 3.10 or newer, and $(PYTHON) is not: try make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	@test -d .venv || $(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || \
+	  { echo "$(PYTHON) has no venv module: install it (Debian and Ubuntu: apt install python3-venv), then try again"; exit 1; }
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
+	@echo "Installing woofbench into .venv: PyTorch is large, so the first time takes some minutes"
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[dev]'
+	@rm -f .venv/.ready-*
+	@touch $@

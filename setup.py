@@ -1,0 +1,38 @@
+"The package metadata that is not static in pyproject.toml, read from settings.ini and woofbench/__init__.py"
+import re
+from configparser import ConfigParser
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+root = Path(__file__).parent
+cfg = ConfigParser(delimiters=['='])
+cfg.read(root/'settings.ini', encoding='utf-8')
+cfg = cfg['DEFAULT']
+
+
+def lines(key): return cfg[key].split('\n')[1:]
+
+
+def readme():
+    "README.md with links that also work on a package index, where there are no files beside it"
+    if not (root/'README.md').exists(): return ''
+    repo = re.search(r'^Repository = "(.+)"', (root/'pyproject.toml').read_text(encoding='utf-8'), re.M)[1]
+    def absolute(m): return f"{m[1]}{repo}/{'raw' if m[1][0] == '!' else 'blob'}/main/"
+    return re.sub(r'(!?\[[^\]]*\]\()(?!https?:|#)', absolute, (root/'README.md').read_text(encoding='utf-8'))
+
+
+setup(
+    version=re.search(r'^__version__ = "(.+)"', (root/'woofbench/__init__.py').read_text(encoding='utf-8'), re.M)[1],
+    author=cfg['author'],
+    license=cfg['license'],
+    keywords=cfg['keywords'].split(),
+    classifiers=['Programming Language :: Python :: 3', 'Framework :: Jupyter',
+                 'Topic :: Scientific/Engineering :: Artificial Intelligence'],
+    long_description=readme(),
+    long_description_content_type='text/markdown',
+    packages=find_packages(include=['woofbench', 'woofbench.*']),
+    install_requires=lines('requirements'),
+    extras_require={'dev': lines('dev_requirements')},
+    entry_points={'console_scripts': lines('console_scripts'), 'nbdev': ['woofbench = woofbench._modidx:d']},
+)
