@@ -27,7 +27,7 @@ nbs: $(STAMP) ## clean the notebooks and export them to woofbench/
 	@$(BIN)/nbdev-export
 
 outputs: $(STAMP) ## run the notebooks and store their outputs, for docs/
-	OMP_NUM_THREADS=1 $(BIN)/nbdev-test --n-workers 2 --save
+	PYTHONWARNINGS=ignore OMP_NUM_THREADS=1 $(BIN)/nbdev-test --n-workers 2 --save
 	@$(BIN)/nbdev-clean
 
 lint: $(STAMP) ## check notebooks, tests and scripts with ruff

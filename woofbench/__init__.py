@@ -10,3 +10,12 @@ def __getattr__(name):
     return getattr(importlib.import_module(f'{__name__}.{_lazy[name]}'), name)
 
 def __dir__(): return sorted([*globals(), *__all__])
+
+def main():
+    "The program; Ctrl-C is answered even while PyTorch is being imported"
+    try:
+        from woofbench.cli import main
+        return main()
+    except KeyboardInterrupt:
+        print('\nwoofbench: stopped')
+        return 130

@@ -11,14 +11,14 @@ from fastcore.docments import docments
 from .registry import BadInput, near
 from .parts import slots
 from .track import datasets
-from .xresnet import XResNetSpec, archs
+from .xresnet import archs
 from .recipe import Recipe, of_model, own, parse, recipes
 from .optim import opts, scheds
 
 # %% ../nbs/14_cli.ipynb #parser-def
 class Parser(argparse.ArgumentParser):
     "An `ArgumentParser` that raises `BadInput`, abbreviates nothing and suggests near flags"
-    def __init__(self, *args, **kw): super().__init__(*args, allow_abbrev=False, formatter_class=argparse.ArgumentDefaultsHelpFormatter, **kw)
+    def __init__(self, *args, **kw): super().__init__(*args, allow_abbrev=False, **kw)
     def error(self, message): raise BadInput(message)
 
     def parse_strict(self, argv:list[str]) -> argparse.Namespace:
@@ -35,32 +35,36 @@ class Parser(argparse.ArgumentParser):
         subs = next((a for a in self._actions if isinstance(a, argparse._SubParsersAction)), None)
         return subs.choices.get(next((o for o in argv if o in subs.choices), ''), self) if subs else self
 
-def _flag(group, name, kind, default, text):
-    flag,text = '--'+name.replace('_','-'),text.replace('%', '%%')
-    if kind is bool: group.add_argument(flag, action=argparse.BooleanOptionalAction, default=None, help=f'{text} (official: {"yes" if default else "no"})')
-    else: group.add_argument(flag, metavar=name.upper(), default=argparse.SUPPRESS, help=text + (f' (official: {_show(default)})' if default is not None else ''))
+def _help(text, default): return text.replace('%', '%%') + ('' if default in (None, '', False) else f' [{_show(default)}]')
 
-def _show(v): return ','.join(map(str, v)) if isinstance(v, tuple) else v
+def _show(v): return ','.join(map(str, v)) if isinstance(v, tuple) else str(v)
+
+def _flag(group, name, kind, default, text):
+    flag = '--'+name.replace('_','-')
+    if kind is bool: group.add_argument(flag, action=argparse.BooleanOptionalAction, default=None, help=_help(text, 'yes' if default else 'no'))
+    else: group.add_argument(flag, metavar=name.upper(), default=argparse.SUPPRESS, help=_help(text, default))
 
 def add_run_flags(p:Parser, f) -> None:
     "Flags for the parameters of `f` (`run`) and for every field of a recipe"
-    doc,params = docments(f),inspect.signature(f).parameters
+    doc,params,r = docments(f),inspect.signature(f).parameters,Recipe()
     track,how = p.add_argument_group('what is measured'),p.add_argument_group('how it is run')
-    for k in ('dataset','size','epochs','source','noise','data','recipe'): track.add_argument('--'+k, metavar=k.upper(), default=params[k].default, help=doc[k].replace('%', '%%'))
-    for k in ('seeds','out','workers','device','note'): how.add_argument('--'+k, metavar=k.upper(), default=params[k].default, help=doc[k].replace('%', '%%'))
+    for g,names in ((track, 'dataset size epochs source noise data recipe'), (how, 'seeds out workers device note')):
+        for k in names.split(): g.add_argument('--'+k, metavar=k.upper(), default=params[k].default, help=_help(doc[k], params[k].default))
     how.add_argument('--again', action='store_true', help=doc['again'])
-    model,train = p.add_argument_group('the model'),p.add_argument_group('its training')
-    model.add_argument('--arch', metavar='ARCH', default=argparse.SUPPRESS, help='Shape of the network, or timm:NAME; sets depths, widths and the like (official: xresnet50)')
-    for group,cls,fs in ((model, XResNetSpec, of_model), (train, Recipe, own)):
-        text = docments(cls)
-        for k,fld in fs.items(): _flag(group, k, fld.type, fld.default, text[k])
+    model = p.add_argument_group('the model', 'The values in brackets are those of the official recipe.')
+    train = p.add_argument_group('its training')
+    model.add_argument('--arch', metavar='ARCH', default=argparse.SUPPRESS, help='Shape of the network, or timm:NAME; sets depths, widths and the like [xresnet50]')
+    for group,o,fs in ((model, r.model, of_model), (train, r, own)):
+        text = docments(type(o))
+        for k,fld in fs.items(): _flag(group, k, fld.type, getattr(o, k), text[k])
     train.add_argument('--set', nargs='+', action='extend', default=[], metavar='FIELD=VALUE', help='Any field of the model or the training, by name')
 
 # %% ../nbs/14_cli.ipynb #run-def
 def _value(text):
-    "A number or list of numbers if `text` is one, else `text`"
-    try: return ast.literal_eval(text)
+    "A number or numbers with commas between them if `text` is that, else `text`"
+    try: value = ast.literal_eval(text)
     except (ValueError, SyntaxError): return text
+    return value if isinstance(value, (int,float,tuple,list)) else text
 
 def _fields(args) -> dict:
     "The recipe's fields in `args`, flags and `--set` alike"
@@ -83,11 +87,12 @@ def cmd_board(args) -> int:
     "Rebuild leaderboard.csv from the records and print the board"
     from pathlib import Path
     from woofbench.leaderboard import load_rows, to_csv, to_md, update_csv
+    if not Path(args.out).is_dir(): raise BadInput(f'no such folder: {args.out}')
     rows,bad = load_rows(args.out)
     path = Path(args.out)/'leaderboard.csv'
     print(to_md(args.out))
     if args.check:
-        same = path.exists() and path.read_bytes()==to_csv(rows).encode()
+        same = path.is_file() and path.read_bytes()==to_csv(rows).encode()
         if not same: raise BadInput(f'{path} is not what the records give; `woofbench board` rebuilds it')
     else: update_csv(args.out, args.force)
     if bad: raise BadInput(f'{len(bad)} broken: {bad[0]}')
@@ -140,6 +145,7 @@ def main(argv:list[str]|None=None) -> int:
     "The program; returns its exit code"
     import warnings
     warnings.filterwarnings('ignore', category=FutureWarning)
+    if hasattr(sys.stdout, 'reconfigure'): sys.stdout.reconfigure(errors='replace') # a terminal that has no ±
     command = ''
     try:
         args = make_parser().parse_strict(sys.argv[1:] if argv is None else argv)
@@ -147,6 +153,7 @@ def main(argv:list[str]|None=None) -> int:
         return dict(run=cmd_run, board=cmd_board, parts=cmd_parts)[command](args)
     except BadInput as e: print(f'woofbench: {e}', file=sys.stderr)
     except BrokenPipeError: sys.stderr.close()
+    except OSError as e: print(f'woofbench: {e}', file=sys.stderr)
     except KeyboardInterrupt:
         print('\nwoofbench: stopped' + ('; finished seeds are kept, the same command goes on with the others' if command=='run' else ''), file=sys.stderr)
         return 130

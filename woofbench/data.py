@@ -18,13 +18,14 @@ from .track import Track, datasets
 # %% ../nbs/04_data.ipynb #cache-dir
 def cache_dir() -> Path:
     "Where woofbench may keep what it can make again: `$WOOFBENCH_CACHE`, else `~/.cache/woofbench`"
-    return Path(os.environ.get('WOOFBENCH_CACHE') or Path(os.environ.get('XDG_CACHE_HOME') or '~/.cache').expanduser()/'woofbench')
+    return Path(os.path.expanduser(os.environ.get('WOOFBENCH_CACHE') or os.path.join(os.environ.get('XDG_CACHE_HOME') or '~/.cache', 'woofbench')))
 
 def write_atomic(
     path:Path, # Parent folders are made
     data:bytes
 ):
     "Write `data` under another name, flush it to disk, and move it to `path`: a reader sees all of it or nothing"
+    path = Path(os.path.realpath(path)) # a link stays one
     path.parent.mkdir(parents=True, exist_ok=True)
     tmp = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
     try:
@@ -38,13 +39,15 @@ def make_digits() -> Path:
     "The folder with scikit-learn's digits, made if it isn't there"
     from sklearn.datasets import load_digits
     root = cache_dir()/'digits-32'
-    if (root/'complete').exists(): return root
-    d = load_digits()
-    for i,(x,y) in enumerate(zip(d.images, d.target)):
-        buf = io.BytesIO()
-        Image.fromarray((x*255/16).round().astype('uint8')).resize((32,32), Image.BICUBIC).save(buf, 'png')
-        write_atomic(root/('train' if i%5 else 'val')/str(y)/f'{i:04}.png', buf.getvalue())
-    write_atomic(root/'complete', b'')
+    try:
+        if (root/'complete').exists() and _is_root(root): return root
+        d = load_digits()
+        for i,(x,y) in enumerate(zip(d.images, d.target)):
+            buf = io.BytesIO()
+            Image.fromarray((x*255/16).round().astype('uint8')).resize((32,32), Image.BICUBIC).save(buf, 'png')
+            write_atomic(root/('train' if i%5 else 'val')/str(y)/f'{i:04}.png', buf.getvalue())
+        write_atomic(root/'complete', b'')
+    except OSError as e: raise BadInput(f'cannot keep the digits in {root} ({e.strerror or e}); set $WOOFBENCH_CACHE to a folder for them') from e
     return root
 
 # %% ../nbs/04_data.ipynb #find-def
@@ -58,7 +61,7 @@ def _download(track):
     if track.source not in urls: raise BadInput(f'{track.dataset} has no download with source {track.source}; there is {", ".join(urls)}, or use --data PATH')
     url = getattr(URLs, urls[track.source])
     try: return untar_data(url)
-    except (OSError, EOFError, ValueError) as e:
+    except Exception as e: # network, disk, archive, checksum: libraries raise all kinds
         raise BadInput(f'cannot download {url} ({type(e).__name__}: {e}); use --data PATH or $WOOFBENCH_DATA for a copy you have') from e
 
 def find(
@@ -66,10 +69,10 @@ def find(
     data:str|Path|None=None, # A dataset's folder or one that holds it; `$WOOFBENCH_DATA` if None, else a download
 ) -> Path: # A folder with `train` and `val`
     "The folder of the dataset; raises `BadInput`"
-    if track.dataset=='digits' and data is None: return make_digits()
+    if track.dataset=='digits' and not data: return make_digits()
     if data is None: data = os.environ.get('WOOFBENCH_DATA')
     if not data: return _download(track)
-    root = Path(data).expanduser()
+    root = Path(os.path.expanduser(data))
     if not root.is_dir(): raise BadInput(f'no such folder: {root}')
     if _is_root(root): return root
     hits = [root/o for o in _editions(track.dataset, track.source) if _is_root(root/o)]
@@ -104,12 +107,17 @@ class Manifest:
 # %% ../nbs/04_data.ipynb #files-def
 _images = {'.jpeg', '.jpg', '.png'}
 
+def _utf8(name):
+    try: return bool(name.encode())
+    except UnicodeEncodeError: return False
+
 def _files(root, split):
     "Relative paths below `root/split`; names a folder without images"
     res = []
     for folder in sorted(o for o in (root/split).iterdir() if o.is_dir() and not o.name.startswith('.')):
         found = [f'{split}/{folder.name}/{o.name}' for o in folder.iterdir() if o.suffix.lower() in _images and not o.name.startswith('.')]
         if not found: raise BadInput(f'no images in {folder}')
+        if odd := [o for o in found if not _utf8(o)]: raise BadInput(f'not a UTF-8 file name: {ascii(odd[0])} in {root}')
         res += found
     if not res: raise BadInput(f'no class folders in {root/split}')
     return sorted(res)
@@ -132,7 +140,8 @@ def _sha(lines): return hashlib.sha256('\n'.join(lines).encode()).hexdigest()
 
 def _scan(root, paths, progress):
     "Digest and size of every file, from the cache where nothing changed"
-    stats = [(o, (s:=(root/o).stat()).st_size, s.st_mtime_ns) for o in paths]
+    try: stats = [(o, (s:=(root/o).stat()).st_size, s.st_mtime_ns) for o in paths]
+    except OSError as e: raise BadInput(f'cannot read {e.filename}: {e.strerror}') from e
     cached = cache_dir()/f'scan-{_sha([str(root.resolve()), *map(str, stats)])[:16]}.json'
     try: return json.loads(cached.read_text())
     except (OSError, ValueError): pass
@@ -176,6 +185,7 @@ def verify(
     train,val = _files(root, 'train'),_files(root, 'val')
     classes = sorted({o.split('/')[1] for o in train})
     if extra := {o.split('/')[1] for o in val}-set(classes): raise BadInput(f'{root/"val"} has classes that train has not: {", ".join(sorted(extra)[:3])}')
+    if (gone := set(classes)-{o.split('/')[1] for o in val}) and d.name!='imagewang': raise BadInput(f'{root/"val"} has no images of {", ".join(sorted(gone)[:3])}')
     facts = _scan(root, [*train, *val], progress)
     digests,sizes = [o[0] for o in facts],[o[1:] for o in facts]
     source = _source(sizes)
@@ -195,11 +205,12 @@ def noisy_labels(
     if not noise: return [m.label(o) for o in m.train]
     path,col = m.root/f'noisy_{dataset}.csv',f'noisy_labels_{noise}'
     try:
-        with open(path, newline='') as f: rows = {r['path']:r[col] for r in csv.DictReader(f)}
+        with open(path, newline='', encoding='utf-8') as f: rows = {r['path']:r[col] for r in csv.DictReader(f)}
         res = [rows[o] for o in m.train]
     except OSError as e: raise BadInput(f'label noise needs {path}, which cannot be read ({e.strerror})') from e
+    except (csv.Error, UnicodeDecodeError) as e: raise BadInput(f'{path} is not a CSV file: {e}') from e
     except KeyError as e: raise BadInput(f'{path} has no {e}') from e
-    if bad := set(res)-set(m.classes): raise BadInput(f'{path} has labels that are no class: {", ".join(sorted(bad)[:3])}')
+    if bad := set(res)-set(m.classes): raise BadInput(f'{path} has labels that are no class: {", ".join(sorted(map(str, bad))[:3])}')
     return res
 
 # %% ../nbs/04_data.ipynb #loaders-def

@@ -36,14 +36,16 @@ class Row:
     def status(self) -> str:
         "`ranked`, `practice`, or why it is not ranked"
         why = [] if self.data['known'] else [self.data['edition']]
+        if self.record['code']['dirty']: why.append('changed code')
+        if [r['seed'] for r in self.runs][:5]!=list(range(min(self.n, 5))): why.append('chosen seeds')
         if self.n<5: why.append(f'{self.n} of 5 seeds')
         if bad := sum(r['diverged'] for r in self.runs): why.append(f'{bad} diverged')
         if why: return 'unranked: ' + ', '.join(why)
         return 'ranked' if self.track.official else 'practice'
 
     def seconds(self, key:str) -> float:
-        "Median seconds of an epoch: `train_s` or `eval_s`"
-        return median(o[key] for r in self.runs for o in r['curve'])
+        "Median seconds of an epoch, at least a millisecond: `train_s` or `eval_s`"
+        return max(.001, median(o[key] for r in self.runs for o in r['curve']))
 
     def line(self) -> dict:
         "The line of leaderboard.csv"
@@ -68,7 +70,9 @@ class Row:
         import matplotlib.pyplot as plt
         ax = ax or plt.subplots(figsize=(5,3))[1]
         for r in self.runs: ax.plot(range(1, len(r['curve'])+1), [100*o['correct']/self.data['n_val'] for o in r['curve']], 'o-', label=f'seed {r["seed"]}', alpha=.7)
-        ax.set(xlabel='epoch', ylabel='accuracy, %', title=self.recipe)
+        ax.set(xlabel='epoch', ylabel='accuracy, %')
+        ax.set_title(self.recipe, fontsize='small', wrap=True)
+        ax.xaxis.get_major_locator().set_params(integer=True)
         ax.legend(fontsize='small')
         return ax
 

@@ -81,9 +81,11 @@ def conv_layer(
     groups:int=1,
     act:bool=True, # End with the activation?
     zero:bool=False, # Start the norm's scale at 0?
-) -> nn.Sequential: # conv, norm[, act]
+    down:str|None=None, # A pool that follows the activation, in place of the stride
+) -> nn.Sequential: # conv, norm[, act][, pool]
     "Convolution, norm and (optionally) activation, by the names in `spec`"
     norm = norms(spec.norm)(nf)
     if zero: nn.init.zeros_(norm.weight)
-    conv = convs(spec.conv)(ni, nf, ks, stride=stride, padding=(ks-1)//2, groups=groups)
-    return nn.Sequential(conv, norm, *([acts(spec.act)()] if act else []))
+    pool = [pools(down)(nf)] if down and stride!=1 else []
+    conv = convs(spec.conv)(ni, nf, ks, stride=1 if pool else stride, padding=(ks-1)//2, groups=groups)
+    return nn.Sequential(conv, norm, *([acts(spec.act)()] if act else []), *pool)

@@ -7,12 +7,12 @@ __all__ = ['limits', 'own', 'of_model', 'precisions', 'recipes', 'Recipe', 'pars
            'canonical', 'digest', 'config_id']
 
 # %% ../nbs/06_recipe.ipynb #imports
-import ast, hashlib, json, math
+import ast, hashlib, json
 from dataclasses import dataclass, replace, fields, asdict
 from .registry import Registry, BadInput, near
 from .track import Track
 from .xresnet import XResNetSpec, TimmSpec, change, arch_of
-from .optim import opts, scheds
+from .optim import opts, scheds, unused
 import woofbench.tricks  # noqa: F401  registers all tricks
 
 # %% ../nbs/06_recipe.ipynb #recipe-class
@@ -25,7 +25,7 @@ class Recipe:
     mom:float = .9              # Momentum, or beta1
     sqr_mom:float = .99         # Beta2
     eps:float = 1e-6            # Added to the root of the second moment
-    wd:float = 1e-2             # Decoupled weight decay, not on norms and biases
+    wd:float = 1e-2             # Decoupled weight decay, not on biases and fastai's norm types
     bs:int = 64                 # Batch size; an incomplete last batch is dropped
     sched:str = 'flat_cos'      # Schedule: flat_cos or one_cycle
     pct_start:float = .75       # Share of the steps before the schedule goes down
@@ -46,7 +46,7 @@ class Recipe:
 
 # %% ../nbs/06_recipe.ipynb #check-def
 limits = dict(lr=(0,10), mom=(0,1), sqr_mom=(0,1), eps=(0,1), wd=(0,1), bs=(2,4096), pct_start=(0,1), smooth=(0,1), mixup=(0,10), erase=(0,1), min_scale=(0,1), flip=(0,1))
-_above = {'lr','eps','min_scale','bs'} # these must not be their lower limit
+_above,_below = {'lr','eps','min_scale'},{'mom','sqr_mom','smooth'} # these must not be their lower or upper limit
 own = {f.name:f for f in fields(Recipe) if f.name!='model'}
 of_model = {f.name:f for f in fields(XResNetSpec)}
 precisions = ('fp32','bf16','fp16')
@@ -55,8 +55,8 @@ def _number(k, v, kind):
     lo,hi = limits[k]
     if isinstance(v, bool) or not isinstance(v, (int,float)) or (kind is int and type(v) is not int):
         raise BadInput(f'{k} must be a {"whole " if kind is int else ""}number, not {v!r}')
-    if not math.isfinite(v) or not (lo<=v<=hi) or (k in _above and kind is float and v==lo):
-        raise BadInput(f'{k} must be {"above" if k in _above and kind is float else "from"} {lo} {"and at most" if k in _above and kind is float else "to"} {hi}, not {v}')
+    if not lo<=v<=hi or (k in _above and v==lo) or (k in _below and v==hi):
+        raise BadInput(f'{k} must be {"above" if k in _above else "at least"} {lo} and {"below" if k in _below else "at most"} {hi}, not {v}')
     return v if kind is int else float(f'{v:.4g}')
 
 def _check(k, v):
@@ -76,7 +76,11 @@ def _but(r, kw):
         if k not in own and k not in of_model and k!='arch': raise BadInput(f'unknown field {k!r}; {near(k, [*own, *of_model, "arch"])}')
     mine = {k:_check(k,v) for k,v in kw.items() if k in own}
     model = {k:v for k,v in kw.items() if k not in own}
-    return replace(r, model=change(r.model, **model), **mine)
+    new = replace(r, model=change(r.model, **model), **mine)
+    idle = {k:getattr(Recipe, k) for k in unused.get(new.opt, ())}
+    for k,v in idle.items():
+        if mine.get(k, v)!=v: raise BadInput(f'opt {new.opt} makes no use of {k}')
+    return replace(new, **idle)
 
 # %% ../nbs/06_recipe.ipynb #parse-def
 def parse(
@@ -95,8 +99,9 @@ def parse(
     return items[0] if items else text
 
 def _literal(text):
-    try: return ast.literal_eval(text)
+    try: value = ast.literal_eval(text)
     except (ValueError, SyntaxError): return text
+    return value if type(value) in (int,float) else text
 
 # %% ../nbs/06_recipe.ipynb #presets-def
 recipes = Registry('recipe', 'Recipe')
@@ -114,7 +119,7 @@ _preset('official_2020_01', 'the baselines of January 2020: xse_resnext50 with s
 _preset('digits', 'small and quick, for digits', arch='xresnet10_tiny', act='mish', lr=2e-2, bs=32, min_scale=.6, flip=0.)
 
 # %% ../nbs/06_recipe.ipynb #text-def
-_parts = 'act sa attn pool stem_pool block conv norm stem'.split()
+_parts = 'act sa attn pool stem_pool down block conv norm stem'.split()
 
 def _show(v): return '/'.join(map(_show, v)) if isinstance(v, tuple) else str(v) if v is not None else 'none'
 
@@ -137,11 +142,11 @@ def to_dict(r:Recipe) -> dict:
     return asdict(r) | dict(model=dict(kind='timm' if isinstance(r.model, TimmSpec) else 'xresnet', **asdict(r.model)))
 
 def from_dict(d:dict) -> Recipe:
-    "The recipe that `to_dict` wrote; raises `BadInput`"
+    "The recipe that `to_dict` wrote, also with parts that are not registered here; raises `BadInput`"
     d = dict(d); m = dict(d.pop('model')); kind = m.pop('kind', None)
     if kind not in ('timm','xresnet'): raise BadInput(f'unknown kind of model {kind!r}')
     tup = {k:tuple(v) if isinstance(v, list) else v for k,v in m.items()}
-    model = change(TimmSpec(''), f'timm:{m["name"]}') if kind=='timm' else change(XResNetSpec(), **tup)
+    model = change(TimmSpec(''), f'timm:{m["name"]}') if kind=='timm' else change(XResNetSpec(), known=False, **tup)
     return replace(Recipe(), model=model).but(**d)
 
 def canonical(o) -> bytes:

@@ -12,17 +12,20 @@ from collections.abc import Callable, Iterable
 # %% ../nbs/00_registry.ipynb #bad-input-class
 class BadInput(ValueError):
     "A mistake that the user can mend; its text is one line that says how"
+    def __str__(self):
+        line = ' '.join(super().__str__().split())
+        return line if len(line)<=900 else f'{line[:600]} ... {line[-200:]}'
 
 def near(
     name:str, # What was typed
     names:Iterable[str], # What there is
     n:int=4, # At most so many suggestions
 ) -> str: # The text of a hint, e.g. `did you mean mish?`
-    "A hint at the names nearest to `name`, or at all of them if none is near"
-    names = sorted(names)
+    "A hint at the names nearest to `name`, or at those there are if none is near"
+    names = sorted(set(names))
     close = difflib.get_close_matches(name, names, n=n)
     if close: return f"did you mean {' or '.join(close)}?"
-    return f"there is {', '.join(names)}" if names else 'there is none yet'
+    return f"there is {', '.join(names[:20])}{' and more' if names[20:] else ''}" if names else 'there is none yet'
 
 # %% ../nbs/00_registry.ipynb #registry-class
 class Registry(dict):

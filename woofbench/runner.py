@@ -13,9 +13,9 @@ from functools import partial
 from pathlib import Path
 from .registry import BadInput
 from .track import Track, datasets, make_track, whole
-from .data import Manifest, find, verify, write_atomic
+from .data import Manifest, find, noisy_labels, verify, write_atomic
 from .recipe import Recipe, canonical, config_id, digest, own, of_model, recipes
-from .xresnet import cost
+from .xresnet import cost, parts_of, slot_of
 from .record import check_run, make_record, read_records, record_path, seed_dict, write_record
 from .leaderboard import Row, update_csv
 
@@ -46,6 +46,7 @@ def plan(
     from tqdm.auto import tqdm
     m = verify(find(track, data), track.dataset, partial(tqdm, delay=2, leave=False))
     if source is not None and m.source!=track.source: raise BadInput(f'the images in {m.root} have source {m.source}, not {track.source}')
+    if track.noise: m = replace(m, sha256=digest('noisy', [m.sha256, noisy_labels(m, track.dataset, track.noise)])) # other labels are other data
     return Plan(replace(track, source=m.source), recipe, m, cost(recipe.model, track.size, len(m.classes)))
 
 # %% ../nbs/11_runner.ipynb #context-def
@@ -62,7 +63,8 @@ def code_facts() -> dict:
     root = Path(woofbench.__file__).parent
     h = hashlib.sha256()
     for o in sorted(root.rglob('*.py')): h.update(o.relative_to(root).as_posix().encode() + b'\0' + o.read_bytes())
-    commit,changed = _git('rev-parse', 'HEAD'),_git('status', '--porcelain', '--', str(root))
+    tracked = _git('ls-files', '--error-unmatch', '--', str(root/'__init__.py')) is not None # and not just somebody's repository around a .venv
+    commit,changed = (_git('rev-parse', 'HEAD'),_git('status', '--porcelain', '--', str(root))) if tracked else (None,None)
     return dict(version=woofbench.__version__, source_sha256=h.hexdigest()[:16], commit=commit, dirty=None if changed is None else bool(changed))
 
 def env_facts(device, workers:int) -> dict:
@@ -72,7 +74,16 @@ def env_facts(device, workers:int) -> dict:
     return dict(device=device_name(device), workers=workers, threads=torch.get_num_threads(), cores=os.cpu_count(), cuda=torch.version.cuda if torch.device(device).type=='cuda' else None,
                 platform=f'{platform.system()} {platform.machine()}', python=platform.python_version(), versions={o:importlib.metadata.version(o) for o in _packages})
 
-def _same(code, env, m): return digest('context', [code['source_sha256'], {k:v for k,v in env.items() if k!='cores'}, m.sha256])
+def _outside(recipe) -> dict:
+    "Source of the parts in `recipe` that are not this package's; a part whose source cannot be read is never the same twice"
+    def src(part):
+        fs = [o for o in vars(part).values() if inspect.isfunction(o)] if isinstance(part, type) else [part]
+        try: return [inspect.getsource(o) for o in fs]
+        except (OSError, TypeError): return os.urandom(8).hex()
+    used = {f'{k} {v}':slot_of[k][v] for k,v in parts_of(recipe.model) if v in slot_of[k]}
+    return {k:src(o) for k,o in used.items() if not getattr(o, '__module__', '').startswith('woofbench')}
+
+def _same(code, env, m, outside): return digest('context', [code['source_sha256'], {k:v for k,v in env.items() if k!='cores'}, m.sha256, outside])
 
 # %% ../nbs/11_runner.ipynb #seeds-def
 def _save(path, data, done):
@@ -117,10 +128,10 @@ def _plan(dataset, size, epochs, source, noise, recipe, data, changes):
     return plan(dataset, size, epochs, source, noise, recipe, data, **changes)
 
 def _seeds(seeds):
-    seeds = list(range(whole('seeds', seeds, 1, 1000))) if isinstance(seeds, int) else list(seeds)
-    for o in seeds: whole('a seed', o, 0, 2**31-1)
+    if not isinstance(seeds, (list,tuple,range)): return list(range(whole('seeds', seeds, 1, 1000)))
+    for o in seeds: whole('each of seeds', o, 0, 2**31-1)
     if not seeds or len(set(seeds))!=len(seeds): raise BadInput(f'seeds must be different, not {seeds}')
-    return seeds
+    return list(seeds)
 
 def _writable(out):
     try:
@@ -132,6 +143,34 @@ def _finished(out, cid, same, seeds):
     "A record of the same recipe, seeds, code, data and device, if there is one"
     for rec in read_records(out)[0]:
         if rec['config_id']==cid and rec['env'].get('context')==same and [r['seed'] for r in rec['runs']]==sorted(seeds): return rec
+
+def _machine(track, device, workers):
+    "A device that works, and the number of loader processes"
+    import torch
+    from fastai.torch_core import default_device
+    from woofbench.train import n_workers
+    try:
+        probe = torch.zeros(1, device=device or default_device())
+        device = torch.device(probe.device.type, probe.device.index) if probe.item()==0 else None
+    except (RuntimeError, AssertionError, NotImplementedError) as e: raise BadInput(f'device {str(device)!r} does not work here: {str(e).splitlines()[0]}') from e
+    if workers is None: workers = 0 if track.dataset=='digits' else n_workers()
+    return device, whole('workers', workers, 0, 64)
+
+def _fits(cost, device):
+    "Raise `BadInput` where weights, gradients and three optimiser states alone are more than the memory there is"
+    import torch
+    have = torch.cuda.get_device_properties(device).total_memory if device.type=='cuda' else os.sysconf('SC_PHYS_PAGES')*os.sysconf('SC_PAGE_SIZE')
+    need = cost['params']*4*5
+    if need > have: raise BadInput(f'{cost["params"]/1e9:.1f} billion parameters need {need>>30} GiB to train, and there are {have>>30}; lower widths or depths')
+
+def _publish(rec, out, folder):
+    "Write the record, tidy its seeds away, write the board's line"
+    try: path = write_record(out, rec)
+    except OSError as e: raise BadInput(f'cannot write the record: {e.strerror or e}; all seeds are kept, mend it and run the same command again') from e
+    shutil.rmtree(folder, ignore_errors=True)
+    try: update_csv(out)
+    except BadInput as e: raise BadInput(f'the record is written, {path}, but not its line: {e}') from e
+    return Row(rec, path)
 
 @_takes_fields
 def run(
@@ -156,13 +195,14 @@ def run(
     seeds,out = _seeds(seeds),Path(out)
     p = plan(dataset, size, epochs, source, noise, recipe, data, **changes)
     _writable(out)
-    from fastai.torch_core import default_device
-    from woofbench.train import n_workers
-    device = device or default_device()
-    workers = (0 if p.track.dataset=='digits' else n_workers()) if workers is None else workers
+    device,workers = _machine(p.track, device, workers)
+    _fits(p.cost, device)
     code,env = code_facts(),env_facts(device, workers)
-    cid,same = config_id(p.track, p.recipe),_same(code, env, p.manifest)
+    outside = _outside(p.recipe)
+    if outside: code['dirty'] = True # no commit has them
+    cid,same = config_id(p.track, p.recipe),_same(code, env, p.manifest, outside)
     say(f'{p.track}: {p.recipe}  ({p.cost["params"]/1e6:.2f} M parameters, {p.cost["macs"]/1e9:.3f} GMACs, {p.manifest.edition})')
+    if outside: say(f'note: {", ".join(outside)} is not in this package; the row will be unranked')
     if not p.manifest.known: say(f'note: {p.manifest.edition}; the row will be unranked')
     if (old := _finished(out, cid, same, seeds)) and not again:
         say('this very row is there already; --again trains it again')
@@ -171,11 +211,7 @@ def run(
     runs = _train_seeds(p, seeds, folder, workers, device, say)
     created = datetime.now(timezone.utc).strftime('%Y-%m-%dT%H:%M:%SZ')
     rec = make_record(p.track, p.recipe, p.manifest.facts(), runs, code, env | dict(context=same), p.cost, created, note)
-    try: path = write_record(out, rec)
-    except OSError as e: raise BadInput(f'cannot write the record: {e.strerror or e}; all seeds are kept, mend it and run the same command again') from e
-    shutil.rmtree(folder, ignore_errors=True)
-    update_csv(out)
-    return Row(rec, path)
+    return _publish(rec, out, folder)
 
 # %% ../nbs/11_runner.ipynb #learner-def
 @_takes_fields
@@ -195,5 +231,5 @@ def learner(
     from woofbench.train import make_learner
     changes = {k:v for k,v in changes.items() if v is not None}
     p = plan(dataset, size, 5, source, noise, recipe, data, **changes)
-    if workers is None and p.track.dataset=='digits': workers = 0
+    device,workers = _machine(p.track, device, workers)
     return make_learner(p.track, p.recipe, p.manifest, whole('seed', seed, 0, 2**31-1), workers, device)

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['relink', 'doclinks', 'notebooks', 'links', 'names', 'render', 'contents', 'site', 'stale', 'readme', 'docs',
-           'dead_links']
+           'readdress', 'sync_address', 'dead_links']
 
 # %% ../nbs/13_site.ipynb #imports
 import os
@@ -130,8 +130,8 @@ def site(
         res |= render(root, fn, page, fix=fix, extra=links(fn, page, cfg.git_url, cfg.branch))
     more = {}
     if (root/'leaderboard.csv').exists():
-        more['docs/leaderboard.md'] = ('Leaderboard', 'every row, with its evidence')
-        res['docs/leaderboard.md'] = _board(root).encode()
+        more['docs/board.md'] = ('Leaderboard', 'every row, with its evidence')
+        res['docs/board.md'] = _board(root).encode()
     return res | {'docs/index.md': contents(cfg.title, pages, titles, more).encode()}
 
 # %% ../nbs/13_site.ipynb #write-def
@@ -169,6 +169,25 @@ def docs(path:str|Path='.') -> None:
     files = site(path)
     _write(_root(path), files, [o for o in _differ(_root(path), files) if o!='README.md'])
 
+# %% ../nbs/13_site.ipynb #address-def
+def readdress(
+    s:str, # Source of a cell
+    slug:str, # owner/name
+) -> str:
+    "`s` with Colab links and install lines that lead to the repository `slug`"
+    return re.sub(r'(colab\.research\.google\.com/github/|git\+https://github\.com/)[\w.-]+/[\w.-]+', rf'\g<1>{slug}', s)
+
+def sync_address(path:str|Path='.') -> None:
+    "Bring the address in all notebooks in step with `pyproject.toml`"
+    from fastcore.nbio import write_nb
+    from nbdev.config import get_config
+    cfg = get_config(path)
+    for fn in notebooks(Path(cfg.config_path)):
+        nb = read_nb(Path(cfg.config_path)/fn)
+        old = [c.source for c in nb.cells]
+        for c in nb.cells: c.source = readdress(c.source, cfg.git_url.removeprefix('https://github.com/'))
+        if [c.source for c in nb.cells]!=old: write_nb(nb, Path(cfg.config_path)/fn)
+
 # %% ../nbs/13_site.ipynb #dead-def
 def dead_links(path:str|Path='.') -> list[tuple[str,str]]:
     "Page and target of every relative link that leads to no file"
@@ -183,6 +202,7 @@ def dead_links(path:str|Path='.') -> list[tuple[str,str]]:
 
 # %% ../nbs/13_site.ipynb #main-def
 def _main(task):
+    if task=='readme': sync_address()
     {'readme':readme, 'docs':docs}[task]()
     if task=='docs' and (bad := dead_links()): raise SystemExit('\n'.join(f'{p}: nothing at {t}' for p,t in bad))
 

@@ -19,7 +19,7 @@ def summary(
     n,mean = len(a),float(a.mean())
     if n<2: return dict(n=n, mean=mean, std=None, lo=None, hi=None)
     std = float(a.std(ddof=1))
-    half = stats.t.ppf((1+level)/2, n-1)*std/n**.5
+    half = float(stats.t.ppf((1+level)/2, n-1)*std/n**.5)
     return dict(n=n, mean=mean, std=std, lo=mean-half, hi=mean+half)
 
 # %% ../nbs/09_stats.ipynb #compare-def
@@ -36,7 +36,8 @@ def compare(
     q = va/n + vb/m
     if q==0: # all runs alike on both sides: nothing is known of the noise
         return dict(diff=d, lo=d, hi=d, p=.5, p_mean=.5, p_beat=.5) if d==0 else dict(diff=d, lo=d, hi=d, p=float('nan'), p_mean=float('nan'), p_beat=float('nan'))
-    df = q*q / ((va/n)**2/(n-1) + (vb/m)**2/(m-1))
-    half = stats.t.ppf((1+level)/2, df)*q**.5
-    p_mean,p_beat = (float(stats.t.cdf(d/se, df)) for se in (q**.5, (va*(1+1/n) + vb*(1+1/m))**.5))
+    def df(x, y): return (x+y)**2 / (x*x/(n-1) + y*y/(m-1)) # Satterthwaite
+    def prob(x, y): return float(stats.t.cdf(d/(x+y)**.5, df(x, y)))
+    half = float(stats.t.ppf((1+level)/2, df(va/n, vb/m))*q**.5)
+    p_mean,p_beat = prob(va/n, vb/m),prob(va*(1+1/n), vb*(1+1/m))
     return dict(diff=d, lo=d-half, hi=d+half, p=1-p_mean, p_mean=p_mean, p_beat=p_beat)

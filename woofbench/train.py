@@ -7,10 +7,11 @@ __all__ = ['Autocast', 'ChannelsLastInput', 'precision_cbs', 'n_workers', 'make_
            'device_name', 'fit']
 
 # %% ../nbs/07_train.ipynb #imports
-import hashlib, math, os, resource, sys, time
+import gc, hashlib, math, os, resource, sys, time
 from dataclasses import dataclass
 from functools import partial
 import torch
+import fastai.vision.learner  # noqa: F401  registers how fastai shows images and their results
 from fastai.callback.channelslast import ChannelsLast
 from fastai.callback.core import Callback, CancelFitException
 from fastai.callback.fp16 import MixedPrecision
@@ -113,7 +114,7 @@ class Evidence(Callback):
         self.preds = torch.cat(self.out).tolist()
         self.curve.append(dict(train_loss=train_loss, valid_loss=valid_loss, correct=int(self.correct), train_s=train_s, eval_s=eval_s))
         if self.log: self.log(len(self.curve), self.curve[-1])
-        self.diverged = train_loss is None
+        self.diverged = train_loss is None or valid_loss is None
         if self.diverged: raise CancelFitException()
 
 # %% ../nbs/07_train.ipynb #fit-def
@@ -135,7 +136,7 @@ def device_name(device) -> str:
     except (OSError, StopIteration): name = torch.device(device).type
     return f'{name} ({torch.get_num_threads()} threads)' if torch.device(device).type=='cpu' else name
 
-_no_memory = ('out of memory', 'allocate memory', 'alloc_cpu')
+_no_memory = ('out of memory', 'allocate memory', 'alloc_cpu', 'dataloader worker')
 
 def fit(
     track:Track,
@@ -154,5 +155,6 @@ def fit(
         with learn.no_bar(), learn.no_logging(), learn.added_cbs([ev]): scheds(recipe.sched)(learn, track.epochs, recipe)
     except (RuntimeError, MemoryError) as e:
         if not isinstance(e, MemoryError) and not any(o in str(e).lower() for o in _no_memory): raise
-        raise BadInput(f'out of memory; lower bs (now {recipe.bs}) or size (now {track.size}), or take a smaller arch') from e
+        raise BadInput(f'out of memory; lower bs (now {recipe.bs}), size (now {track.size}) or workers, or take a smaller arch') from e
+    finally: gc.collect() # learners of earlier seeds: they and their callbacks refer to each other
     return SeedRun(seed, ev.curve[-1]['correct'], ev.diverged, tuple(ev.curve), tuple(ev.preds), init, _peak_mb(learn.dls.device), device_name(learn.dls.device))

@@ -12,6 +12,11 @@ from torch.nn.utils.parametrizations import spectral_norm
 from ..parts import attns
 
 # %% ../../nbs/tricks/simple_sa.ipynb #simple-sa-part
+def _restore(nf, state, training):
+    m = SimpleSelfAttention(nf)
+    m.load_state_dict(state)
+    return m.train(training)
+
 @attns.register('simple_sa', 'ssa', 'SimpleSelfAttention')
 class SimpleSelfAttention(nn.Module):
     "gamma * (x xT)(W x) + x in the cheapest order; https://github.com/sdoria/SimpleSelfAttention"
@@ -22,6 +27,8 @@ class SimpleSelfAttention(nn.Module):
         nn.init.kaiming_normal_(self.conv.weight)
         spectral_norm(self.conv)
         self.gamma = nn.Parameter(torch.zeros(1))
+
+    def __reduce__(self): return _restore, (self.conv.in_features, self.state_dict(), self.training) # parametrised modules can't be pickled
 
     def forward(self, x):
         b,c,h,w = x.shape

@@ -1,0 +1,54 @@
+"What all tests share: a cache of their own, a shell-like call of the program, tiny images"
+import os, shlex, shutil, tempfile
+from pathlib import Path
+import numpy as np
+import pytest
+from PIL import Image
+
+# Before anything is imported: fastai and woofbench read these, and the user's own caches are left alone
+_home = tempfile.mkdtemp(prefix='woofbench-tests-')
+os.environ |= dict(WOOFBENCH_CACHE=f'{_home}/cache', FASTAI_HOME=f'{_home}/fastai', OMP_NUM_THREADS=os.environ.get('OMP_NUM_THREADS', '1'))
+real_data = os.environ.pop('WOOFBENCH_DATA', None)
+root = Path(__file__).parent.parent
+
+
+def pytest_unconfigure(): shutil.rmtree(_home, ignore_errors=True)
+
+
+@pytest.fixture
+def cli(capsys):
+    "Call the program in this process: `cli('run ...')` gives its exit code, output and errors"
+    from woofbench.cli import main
+    def _f(line):
+        try: rc = main(shlex.split(line) if isinstance(line, str) else line)
+        except SystemExit as e: rc = e.code
+        return rc, *capsys.readouterr()
+    return _f
+
+
+@pytest.fixture
+def refused(cli):
+    "Call the program, which has to answer with exit code 2 and one line, and give that line"
+    def _f(line):
+        rc,_,err = cli(line)
+        assert rc==2 and err.startswith('woofbench: ') and len(err.splitlines())==1 and 'Traceback' not in err, (rc, err)
+        return err
+    return _f
+
+
+def picture(path, side=(40,32), seed=0):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng([seed, *path.as_posix().encode()[-24:]])
+    Image.fromarray(rng.integers(0, 255, (9,11,3), dtype='uint8')).resize(side).save(path)
+
+
+def tiny_dataset(path, classes='abc', n_train=8, n_val=4):
+    "Folders like imagewoof's, with noise in them"
+    for split,n in (('train',n_train), ('val',n_val)):
+        for c in classes:
+            for i in range(n): picture(path/split/c/f'{c}_{split}_{i}.JPEG')
+    return path
+
+
+@pytest.fixture
+def tiny(tmp_path): return tiny_dataset(tmp_path/'tiny')
