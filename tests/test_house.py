@@ -8,7 +8,7 @@ from conftest import root
 
 package = root/'woofbench'
 modules = sorted(o for o in package.rglob('*.py') if o.name not in ('__init__.py','_modidx.py'))
-number = {m[2]:int(m[1]) for o in (root/'nbs').glob('[0-9]*.ipynb') if (m := re.match(r'(\d+)\w?_(\w+)', o.stem))} | {'tricks':2.5}
+number = {m[2]:int(m[1]) for o in (root/'nbs').glob('[0-9]*.ipynb') if (m := re.match(r'(\d+)\w?_(\w+)', o.stem))} | {'tricks':3.5}
 writers = {'data','record','leaderboard','runner','page','site'}
 
 

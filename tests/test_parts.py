@@ -17,6 +17,10 @@ staged = [(k, n) for k,n in parts if field[k] in per_stage]
 def seed(): torch.manual_seed(0)
 
 
+def with_part(kind, name):
+    "The small spec with the part, and with what the part says it goes with"
+    return replace(small, **getattr(slots[kind](name), 'goes_with', {}) | {field[kind]:name})
+
 def step(model, size=32, dtype=None, n_out=10):
     "Forward and backward; all gradients there and finite"
     model.train()
@@ -48,12 +52,11 @@ def other(kind, name):
 
 @pytest.mark.parametrize('kind,name', parts)
 def test_part_is_in_the_network_and_trains(kind, name):
-    spec = replace(small, **{field[kind]:name})
-    model = XResNet(spec)
+    model = XResNet(with_part(kind, name))
     p,o = probe(kind, name),other(kind, name)
     n = count(kind, model)[p]
     assert n>0, f'{p} is not in the network'
-    if o or kind=='attn': assert n > count(kind, XResNet(replace(small, **{field[kind]:o})))[p]
+    if o or kind=='attn': assert n > count(kind, XResNet(replace(small, **{field[kind]:None}) if o is None else with_part(kind, o)))[p]
     step(model)
 
 
@@ -62,7 +65,7 @@ def test_part_in_one_stage_of_two(kind, name):
     "Stages may differ, also a basic and a bottleneck stage; with bf16 and channels last"
     base = getattr(small, field[kind])
     for value in ((name,base), (base,name)):
-        model = XResNet(replace(small, expansion=(1,4), **{field[kind]:value}))
+        model = XResNet(replace(with_part(kind, name), expansion=(1,4), **{field[kind]:value}))
         if kind=='attn': assert count(kind, model)[probe(kind, name)] == (value[0]==name)
         step(model, dtype=torch.bfloat16)
 

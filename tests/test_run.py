@@ -98,6 +98,19 @@ def test_workers_precision_and_memory_format(tiny, tmp_path, cli):
     assert rc==0, err
     assert lines(tmp_path)[0]['precision']=='bf16'
 
+def test_training_options(tiny, tmp_path, cli):
+    "Each changes the result, and all that can go together do"
+    base = f'run --dataset imagewoof --data {tiny} --arch xresnet10_tiny --size 64 --epochs 2 --seeds 1 --bs 8 --workers 0 --out {tmp_path}'
+    options = ('--mixup 0.4','--cutmix 1','--erase 0.5','--ema 0.5','--progressive 0.5','--centralize','--gamma-l2 0.1','--opt radam','--opt lookahead','--beta 50','--smooth 0')
+    for o in ('', *options, '--mixup 0.4 --ema 0.5 --progressive 0.5 --centralize --gamma-l2 0.1 --beta 50 --precision bf16 --channels-last'):
+        rc,_,err = cli(f'{base} {o}')
+        assert rc==0, err
+    recs = records(tmp_path)
+    assert len({r['config_id'] for r in recs})==len(options)+2
+    curves = {json.dumps([{k:v for k,v in o.items() if k[-2:]!='_s'} for o in r['runs'][0]['curve']]) for r in recs}
+    assert len(curves)==len(recs)
+    assert len({r['runs'][0]['init_sha256'] for r in recs})==1, 'all began with the same weights'
+
 def test_editions_are_named():
     from woofbench.data import _edition
     from woofbench.track import datasets
@@ -233,6 +246,11 @@ mistakes = '''--datset digits|did you mean --dataset
 --groups 3|groups
 --depths 1,1|depths
 --act mish,relu|2 values
+--mixup .2 --cutmix 1|one of them
+--progressive 0.5 --size 32|multiples of 32
+--progressive 0.1|progressive
+--ema 1|ema
+--beta 5 --opt sgd|beta
 --size 9 --pool max_blur --block reduce_first|9 px
 --data /nonexistent|/nonexistent
 --data ~nosuchuser/x|~nosuchuser'''.splitlines()

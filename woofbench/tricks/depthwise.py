@@ -8,26 +8,41 @@ __all__ = ['depthwise', 'DepthwiseBlock', 'depthwise_stem']
 # %% ../../nbs/tricks/depthwise.ipynb #imports
 from functools import partial
 from torch import nn
-from ..parts import acts, attns, blocks, conv_layer, pools, stems
-from ..xresnet import arch, id_path
+from ..parts import acts, blocks, conv_layer, pools, stems
+from ..xresnet import arch, attentions, id_path
 
 # %% ../../nbs/tricks/depthwise.ipynb #depthwise-part
-def depthwise(ni, mult, stride=1): return nn.Conv2d(ni, ni*mult, 3, stride=stride, padding=1, groups=ni, bias=False)
+def depthwise(
+    ni:int, # Input channels
+    mult:int, # Kernels a channel
+    stride:int=1,
+) -> nn.Conv2d: # `ni` to `ni*mult` channels
+    "3x3 convolution that looks at each channel alone, without norm, activation and bias"
+    return nn.Conv2d(ni, ni*mult, 3, stride=stride, padding=1, groups=ni, bias=False)
 
 class DepthwiseBlock(nn.Module):
-    "Pool first; 1x1, depthwise 3x3 with `mult` kernels a channel, 1x1"
-    def __init__(self, spec, ni, nf, stride=1, mult=4):
+    "Pool first; 1x1, depthwise 3x3 with `mult` kernels a channel, 1x1; https://github.com/liuyao12/Ranger-Mish-ImageWoof-5"
+    def __init__(self,
+        spec, # The spec of this stage
+        ni:int, # Input channels
+        nf:int, # Output channels
+        stride:int=1, # 1 or 2
+        mult:int=4, # Kernels a channel
+    ):
         super().__init__()
         nh = nf//spec.expansion
         self.reduce = pools(spec.pool)(ni) if stride!=1 else nn.Identity()
         self.convpath = nn.Sequential(conv_layer(spec, ni, nh, 1), depthwise(nh, mult), conv_layer(spec, nh*mult, nf, 1, act=False, zero=True),
-                                      *(attns(o)(nf, acts(spec.act)) for o in (spec.attn, spec.sa) if o))
+                                      *attentions(spec, nf))
         self.idpath,self.act = id_path(spec, ni, nf, 1),acts(spec.act)()
     def forward(self, x):
         x = self.reduce(x)
         return self.act(self.convpath(x) + self.idpath(x))
 
-def depthwise_stem(spec, mult=4):
+def depthwise_stem(
+    spec, # Names the `norm` and `act`
+    mult:int=4, # Kernels a channel
+) -> list: # Modules, from 3 channels to `spec.stem_szs[-1]`
     "Depthwise 3x3 (the first with stride 2), then 1x1, norm and activation"
     szs = (3, *spec.stem_szs)
     return [nn.Sequential(depthwise(ni, mult, 1 if i else 2), *conv_layer(spec, ni*mult, nf, 1)) for i,(ni,nf) in enumerate(zip(szs, szs[1:]))]

@@ -14,7 +14,12 @@ from ..xresnet import conv_path, id_path
 @blocks.register('reduce_first', 'resnet_trick', 'NewResBlock')
 class ReduceFirstBlock(nn.Module):
     "Pool the input, then both paths at stride 1; https://github.com/ayasyrev/imagenette_experiments"
-    def __init__(self, spec, ni, nf, stride=1):
+    def __init__(self,
+        spec, # The spec of this stage
+        ni:int, # Input channels
+        nf:int, # Output channels
+        stride:int=1, # 1 or 2
+    ):
         super().__init__()
         self.reduce = pools(spec.pool)(ni) if stride!=1 else nn.Identity()
         self.convpath,self.idpath,self.act = conv_path(spec, ni, nf, 1), id_path(spec, ni, nf, 1), acts(spec.act)()

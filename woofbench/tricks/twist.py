@@ -9,6 +9,7 @@ __all__ = ['coordinates', 'Twist', 'Twist3', 'twist', 'twist3']
 import torch
 from torch import nn
 from torch.nn import functional as F
+from ..registry import BadInput
 from ..parts import convs
 
 # %% ../../nbs/tricks/twist.ipynb #v2-part
@@ -38,7 +39,7 @@ class Twist3(nn.Module):
     "conv + X convx + Y convy with convx = a Dx + b Dy and convy its rotation; version 3"
     def __init__(self, ni, nf, ks, stride=1, padding=0, groups=1):
         super().__init__()
-        if ks!=3: raise ValueError(f'twist3 is for 3x3 kernels, not {ks}x{ks}')
+        if ks!=3: raise BadInput(f'twist3 is for 3x3 kernels, not {ks}x{ks}')
         self.conv = nn.Conv2d(ni, nf, ks, stride=stride, padding=padding, groups=groups, bias=False)
         std = self.conv.weight.std().item() if not self.conv.weight.is_meta else 0.
         self.a,self.b = (nn.Parameter(torch.randn(nf, ni//groups)*std) for _ in range(2))
