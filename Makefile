@@ -4,6 +4,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 # The name of the stamp depends on what the dependencies are, so a change to them installs again
 STAMP := .venv/.ready-$(shell cat settings.ini setup.py pyproject.toml | cksum | cut -d' ' -f1)
+# Cells that run Triton's interpreter, which has to be asked for before Triton is imported: a process for each notebook
+KERNELS = $(shell grep -l '"\#| triton' nbs/*.ipynb)
 # The working tree, uncommitted and untracked files too, as one git tree
 TREE = $$(export GIT_INDEX_FILE="$$(mktemp -u)"; git add -A && git write-tree; ok=$$?; rm -f "$$GIT_INDEX_FILE"; exit $$ok)
 
@@ -20,6 +22,7 @@ demo: $(STAMP) ## a first leaderboard row on a small built-in dataset, on CPU
 
 test: $(STAMP) ## run the notebooks, then the tests
 	OMP_NUM_THREADS=1 $(BIN)/nbdev-test --n-workers 2
+	@$(BIN)/python -c 'import triton' 2>/dev/null || exit 0; for o in $(KERNELS); do OMP_NUM_THREADS=1 $(BIN)/nbdev-test $$o --flags triton || exit 1; done
 	OMP_NUM_THREADS=1 $(BIN)/pytest -q
 
 nbs: $(STAMP) ## clean the notebooks and export them to woofbench/
@@ -28,6 +31,7 @@ nbs: $(STAMP) ## clean the notebooks and export them to woofbench/
 
 outputs: $(STAMP) ## run the notebooks and store their outputs, for docs/
 	PYTHONWARNINGS=ignore OMP_NUM_THREADS=1 $(BIN)/nbdev-test --n-workers 2 --save
+	@for o in $(KERNELS); do PYTHONWARNINGS=ignore OMP_NUM_THREADS=1 $(BIN)/nbdev-test $$o --flags triton --save || exit 1; done
 	@$(BIN)/nbdev-clean
 
 lint: $(STAMP) ## check notebooks, tests and scripts with ruff

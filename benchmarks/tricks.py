@@ -30,7 +30,7 @@ def tricks():
     yield 'blur down', dict(down='blur')
     yield 'xresnet50 trick', dict(stem_szs=(32,64,64), block='reduce_first', pool='max_blur', stem_pool='max_blur', act='mish', sa='simple_sa')
     for m in (2,4,6): yield f'depthwise x{m}', dict(arch='xresnet_dw', block=f'dw_x{m}', stem=f'dw_x{m}', pool='max_blur', act='mish', sa='simple_sa')
-    for name in ('tresnet_m','timm:tresnet_m','selecsls42b','selecsls60b','selecsls84'):
+    for name in ('tresnet_m','timm:tresnet_m','tresnet_l','tresnet_xl','selecsls42','selecsls42b','selecsls60','selecsls60b','selecsls84'):
         if name in archs.names('timm'): yield name, dict(arch=name)
 
 

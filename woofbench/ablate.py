@@ -209,6 +209,7 @@ def ablate(
     out:str|Path='.', # Folder of records/ and leaderboard.csv
     workers:int|None=None, # Loader processes; up to 8 if None, none for digits
     device=None, # Torch device; fastai's default if None
+    engine:str='fastai', # fastai (the reference) or fast
     note:str='', # Free text for the records
     say=print, # Called with lines of progress
     **changes_of_base # Fields of the base's recipe or its model, and `arch`
@@ -221,12 +222,12 @@ def ablate(
     if (len(seeds) if isinstance(seeds, (list,tuple,range)) else seeds) in (0, 1): raise BadInput('an ablation needs at least two seeds')
     for r in todo.values():
         plan(dataset, size, epochs, source, noise, r, data)
-        learner(dataset, size, source, noise, r, data, workers=workers, device=device)
+        learner(dataset, size, source, noise, r, data, workers=workers, device=device, engine=engine)
     gc.collect() # models that were made to see that they can be
     rows = {}
     for i,(label,r) in enumerate(todo.items(), 1):
         say(f'{i} of {len(todo)}: {label}')
-        rows[label] = run(dataset, size, epochs, source, noise, r, data, seeds, out, workers, device, note=note, say=say)
+        rows[label] = run(dataset, size, epochs, source, noise, r, data, seeds, out, workers, device, engine, note=note, say=say)
     return Ablation(rows.pop('base'), tuple(rows.items()))
 
 # %% ../nbs/13_ablate.ipynb #load-def

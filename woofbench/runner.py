@@ -91,7 +91,7 @@ def _outside(recipe) -> dict:
     used = {f'{k} {v}':slot_of[k][v] for k,v in parts_of(recipe.model) if v in slot_of[k]}
     return {k:src(o) for k,o in used.items() if not getattr(o, '__module__', '').startswith('woofbench')}
 
-def _same(code, env, m, outside): return digest('context', [code['source_sha256'], {k:v for k,v in env.items() if k!='cores'}, m.sha256, outside])
+def _same(code, env, m, outside, engine): return digest('context', [code['source_sha256'], {k:v for k,v in env.items() if k!='cores'}, m.sha256, outside, engine])
 
 # %% ../nbs/12_runner.ipynb #seeds-def
 def _save(path, data, done):
@@ -106,7 +106,7 @@ def _load_seed(path, n_val, epochs):
         return r
     except (OSError, ValueError, KeyError, TypeError, IndexError): return None
 
-def _train_seeds(p, seeds, folder, workers, device, say):
+def _train_seeds(p, seeds, folder, workers, device, engine, say):
     "Evidence of every seed, trained or found in `folder`"
     from woofbench.train import fit
     n_val,runs = len(p.manifest.val),{}
@@ -118,7 +118,7 @@ def _train_seeds(p, seeds, folder, workers, device, say):
         say(f'seed {seed}  epoch {epoch}/{p.track.epochs}  train {loss("train_loss")}  valid {loss("valid_loss")}  accuracy {100*o["correct"]/n_val:.2f} %  {o["train_s"]+o["eval_s"]:.1f} s')
     for s in seeds:
         if s in runs: continue
-        r = fit(p.track, p.recipe, p.manifest, s, workers, device, partial(log, seed=s))
+        r = fit(p.track, p.recipe, p.manifest, s, workers, device, partial(log, seed=s), engine)
         runs[s] = seed_dict(r, p.manifest)
         _save(folder/f'seed-{s}.json', canonical(runs[s]), len(runs)-1)
     return [runs[s] for s in seeds]
@@ -131,9 +131,6 @@ def takes_fields(f):
     more = {'arch':str} | {k:o.type for k,o in (own|of_model).items()}
     f.__signature__ = sig.replace(parameters=ps + [inspect.Parameter(k, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=t) for k,t in more.items() if k not in sig.parameters])
     return f
-
-def _plan(dataset, size, epochs, source, noise, recipe, data, changes):
-    return plan(dataset, size, epochs, source, noise, recipe, data, **changes)
 
 def _seeds(seeds):
     if not isinstance(seeds, (list,tuple,range)): return list(range(whole('seeds', seeds, 1, 1000)))
@@ -152,8 +149,12 @@ def _finished(out, cid, same, seeds):
     for rec in read_records(out)[0]:
         if rec['config_id']==cid and rec['env'].get('context')==same and [r['seed'] for r in rec['runs']]==sorted(seeds): return rec
 
-def _machine(track, device, workers):
-    "A device that works, and the number of loader processes"
+def _known(engine):
+    from woofbench.fast import check_engine
+    check_engine(engine)
+
+def _machine(track, device, workers, engine):
+    "A device that works, and the number of loader processes, which the fast engine has not"
     import torch
     from fastai.torch_core import default_device
     from woofbench.train import n_workers
@@ -161,7 +162,7 @@ def _machine(track, device, workers):
         probe = torch.zeros(1, device=device or default_device())
         device = torch.device(probe.device.type, probe.device.index) if probe.item()==0 else None
     except (RuntimeError, AssertionError, NotImplementedError) as e: raise BadInput(f'device {str(device)!r} does not work here: {str(e).splitlines()[0]}') from e
-    if workers is None: workers = 0 if track.dataset=='digits' else n_workers()
+    if workers is None or engine=='fast': workers = 0 if track.dataset=='digits' or engine=='fast' else n_workers()
     return device, whole('workers', workers, 0, 64)
 
 def _fits(cost, device):
@@ -193,6 +194,7 @@ def run(
     out:str|Path='.', # Folder of records/ and leaderboard.csv
     workers:int|None=None, # Loader processes; up to 8 if None, none for digits
     device=None, # Torch device; fastai's default if None
+    engine:str='fastai', # fastai (the reference) or fast
     again:bool=False, # Train even if this very row is there already?
     note:str='', # Free text for the record
     say=print, # Called with lines of progress
@@ -201,14 +203,15 @@ def run(
     "Train seeds, write the record and the line of leaderboard.csv, return the row; raises `BadInput`"
     changes = {k:v for k,v in changes.items() if v is not None}
     seeds,out = _seeds(seeds),Path(out)
+    _known(engine)
     p = plan(dataset, size, epochs, source, noise, recipe, data, **changes)
     _writable(out)
-    device,workers = _machine(p.track, device, workers)
+    device,workers = _machine(p.track, device, workers, engine)
     _fits(p.cost, device)
     code,env = code_facts(),env_facts(device, workers)
     outside = _outside(p.recipe)
     if outside: code['dirty'] = True # no commit has them
-    cid,same = config_id(p.track, p.recipe),_same(code, env, p.manifest, outside)
+    cid,same = config_id(p.track, p.recipe),_same(code, env, p.manifest, outside, engine)
     say(f'{p.track}: {p.recipe}  ({p.cost["params"]/1e6:.2f} M parameters, {p.cost["macs"]/1e9:.3f} GMACs, {p.manifest.edition})')
     if outside: say(f'note: {", ".join(outside)} is not in this package; the row will be unranked')
     if not p.manifest.known: say(f'note: {p.manifest.edition}; the row will be unranked')
@@ -216,9 +219,9 @@ def run(
         say('this very row is there already; --again trains it again')
         return Row(old, out/record_path(old))
     folder = out/'.woofbench'/p.track.cell/f'{cid}-{same}'
-    runs = _train_seeds(p, seeds, folder, workers, device, say)
+    runs = _train_seeds(p, seeds, folder, workers, device, engine, say)
     created = datetime.now(timezone.utc).strftime('%Y-%m-%dT%H:%M:%SZ')
-    rec = make_record(p.track, p.recipe, p.manifest.facts(), runs, code, env | dict(context=same), p.cost, created, note)
+    rec = make_record(p.track, p.recipe, p.manifest.facts(), runs, code, env | dict(context=same), p.cost, created, note, engine)
     return _publish(rec, out, folder)
 
 # %% ../nbs/12_runner.ipynb #learner-def
@@ -233,11 +236,13 @@ def learner(
     seed:int=0, # Everything random follows from it
     workers:int|None=None, # Loader processes; up to 8 if None, none for digits
     device=None, # Torch device; fastai's default if None
+    engine:str='fastai', # fastai (the reference) or fast
     **changes # Fields of the recipe or its model, and `arch`
 ): # fastai `Learner`
     "A fastai `Learner` as `run` would train it with this seed; raises `BadInput`"
     from woofbench.train import make_learner
     changes = {k:v for k,v in changes.items() if v is not None}
+    _known(engine)
     p = plan(dataset, size, 5, source, noise, recipe, data, **changes)
-    device,workers = _machine(p.track, device, workers)
-    return make_learner(p.track, p.recipe, p.manifest, whole('seed', seed, 0, 2**31-1), workers, device)
+    device,workers = _machine(p.track, device, workers, engine)
+    return make_learner(p.track, p.recipe, p.manifest, whole('seed', seed, 0, 2**31-1), workers, device, engine)

@@ -28,6 +28,10 @@ from .optim import opts, scheds
 from .options import options
 from .recipe import Recipe
 from .xresnet import build
+from .fast import FastData, check_engine, fast_opts, load_images
+from .fused import fuse_layers
+from .gemm_conv import use_gemm
+from .graph import Graph
 
 # %% ../nbs/08_train.ipynb #autocast-def
 class Autocast(Callback):
@@ -78,15 +82,23 @@ def make_learner(
     seed:int=0, # Everything random follows from it
     workers:int|None=None, # Loader processes; up to 8 if None
     device=None, # Torch device; fastai's default if None
+    engine:str='fastai', # fastai (the reference) or fast
 ) -> Learner:
     "A fastai `Learner` for one seed: fresh loaders and a fresh model, in that order"
+    fast,device = check_engine(engine)=='fast',torch.device(device or default_device())
+    images = load_images(m, track, device) if fast else None
     set_seed(seed, reproducible=True)
-    device = torch.device(device or default_device())
-    dls = make_loaders(m, track, recipe.bs, recipe.min_scale, recipe.flip, recipe.normalize, recipe.erase, n_workers() if workers is None else workers, device)
+    workers = 0 if fast else n_workers() if workers is None else workers
+    dls = make_loaders(m, track, recipe.bs, recipe.min_scale, recipe.flip, recipe.normalize, recipe.erase, workers, device)
     model = build(recipe.model, len(m.classes), track.size)
     init_from_data(model.to(device), dls, [m.root/o for o in m.train])
-    return Learner(dls, model, loss_func=LabelSmoothingCrossEntropy(eps=recipe.smooth), opt_func=opts(recipe.opt)(recipe), lr=recipe.lr, wd=recipe.wd,
-                   metrics=[accuracy, partial(top_k_accuracy, k=min(5, len(m.classes)))], cbs=precision_cbs(recipe, device) + options(recipe))
+    if fast: fuse_layers(model)
+    if fast and device.type=='cpu': use_gemm(model)
+    opt = fast and fast_opts.get(recipe.opt) or opts(recipe.opt)
+    more = [FastData(images, recipe, track.size, seed), *([Graph(known=[Autocast])] if device.type=='cuda' else [])] if fast else []
+    return Learner(dls, model, loss_func=LabelSmoothingCrossEntropy(eps=recipe.smooth), opt_func=opt(recipe), lr=recipe.lr, wd=recipe.wd,
+                   metrics=[accuracy, partial(top_k_accuracy, k=min(5, len(m.classes)))],
+                   cbs=precision_cbs(recipe, device) + options(recipe) + more)
 
 # %% ../nbs/08_train.ipynb #evidence-def
 @dataclass(frozen=True)
@@ -162,10 +174,11 @@ def fit(
     workers:int|None=None, # Loader processes; up to 8 if None
     device=None, # Torch device; fastai's default if None
     log=None, # Called as log(epoch, numbers) after every epoch
+    engine:str='fastai', # fastai (the reference) or fast
 ) -> SeedRun:
     "Train one seed and return its evidence; raises `BadInput` where memory does not suffice"
     try:
-        learn = make_learner(track, recipe, m, seed, workers, device)
+        learn = make_learner(track, recipe, m, seed, workers, device, engine)
         init,ev = weights_sha(learn.model),Evidence(log)
         if learn.dls.device.type=='cuda': torch.cuda.reset_peak_memory_stats()
         with learn.no_bar(), learn.no_logging(), learn.removed_cbs([learn.recorder]), learn.added_cbs([ev]): scheds(recipe.sched)(learn, track.epochs, recipe)

@@ -1,0 +1,43 @@
+"""Do both engines reach the same accuracy? Many seeds of each on handwritten digits, and two one-sided tests with a stated margin.
+
+    python -m benchmarks.equivalence            # 2 x 40 seeds, about ten minutes on two cores; writes benchmarks/results/equivalence.csv
+
+The margin, 0.25 points, is chosen before anything is trained: one of the 360 validation images is 0.28 points.
+"""
+import argparse, csv
+from pathlib import Path
+import torch
+from woofbench.runner import plan
+from woofbench.fast import engines
+from woofbench.stats import equivalent
+from woofbench.train import device_name, fit
+
+MARGIN = .25
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__.split('\n')[0])
+    p.add_argument('--seeds', type=int, default=40)
+    p.add_argument('--epochs', type=int, default=5)
+    p.add_argument('--out', type=Path, default=Path(__file__).parent/'results'/'equivalence.csv')
+    a = p.parse_args()
+    job = plan('digits', epochs=a.epochs)
+    device = 'cuda' if torch.cuda.is_available() else 'cpu'
+    acc = {o:[] for o in engines}
+    a.out.parent.mkdir(exist_ok=True)
+    with a.out.open('w', newline='') as f:
+        f.write(f'# {job.track}: {job.recipe}; {device_name(device)}, torch {torch.__version__}\n')
+        w = csv.writer(f, lineterminator='\n')
+        w.writerow(('engine','seed','correct','of','train_s','eval_s'))
+        for seed in range(1000, 1000+a.seeds): # none of the board's own seeds
+            for o in engines if seed%2 else engines[::-1]:
+                run = fit(job.track, job.recipe, job.manifest, seed, workers=0, device=device, engine=o)
+                acc[o].append(100*run.correct/len(run.preds))
+                w.writerow((o, seed, run.correct, len(run.preds), round(sum(e['train_s'] for e in run.curve), 3), round(sum(e['eval_s'] for e in run.curve), 3)))
+                f.flush()
+            if seed%10==9: print(f'{seed-999} seeds: {equivalent(acc["fast"], acc["fastai"], MARGIN)}', flush=True)
+    e = equivalent(acc['fast'], acc['fastai'], MARGIN)
+    print(f'fast - fastai: {e["diff"]:+.3f} points, 90 % interval {e["lo"]:+.3f} to {e["hi"]:+.3f}, within {MARGIN} points with p = {e["p"]:.2g}')
+
+
+if __name__=='__main__': main()
