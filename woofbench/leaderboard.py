@@ -143,7 +143,7 @@ HEAD = ('recipe','n','accuracy, %','params','MACs','s/epoch','train img/s','infe
 def _cells(r):
     o = r.line()
     return (r.recipe + ('' if r.status in ('ranked','practice') else f' ({r.status})'), r.n, percent(r.mean, r.std), f'{o["params"]/1e6:.2f} M', f'{o["macs"]/1e9:.3f} G',
-            o['s_per_epoch'], o['train_img_s'], o['eval_img_s'], f'{o["device"]}, {o["precision"]}', o['date'], o['id'])
+            o['s_per_epoch'], o['train_img_s'], o['eval_img_s'], f'{o["device"]}, {o["precision"]}, {o["engine"]}', o['date'], o['id'])
 
 def to_md(
     root:str|Path='.' # Folder of the board
