@@ -88,8 +88,12 @@ def _outside(recipe) -> dict:
         fs = [o for o in vars(part).values() if inspect.isfunction(o)] if isinstance(part, type) else [part]
         try: return [inspect.getsource(o) for o in fs]
         except (OSError, TypeError): return os.urandom(8).hex()
-    used = {f'{k} {v}':slot_of[k][v] for k,v in parts_of(recipe.model) if v in slot_of[k]}
-    return {k:src(o) for k,o in used.items() if not getattr(o, '__module__', '').startswith('woofbench')}
+    def ours(reg, name):
+        part = reg[name]
+        while isinstance(part, partial): part = part.func
+        return all(o.startswith('woofbench') for o in (reg.homes.get(name, ''), getattr(part, '__module__', '')))
+    used = [(k, v) for k,v in parts_of(recipe.model) if v in slot_of[k]]
+    return {f'{k} {v}':src(slot_of[k][v]) for k,v in used if not ours(slot_of[k], v)}
 
 def _same(code, env, m, outside, engine): return digest('context', [code['source_sha256'], {k:v for k,v in env.items() if k!='cores'}, m.sha256, outside, engine])
 
