@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['Parser', 'add_run_flags', 'cmd_run', 'cmd_board', 'cmd_parts', 'add_cost_flags', 'cmd_cost', 'cmd_ablate',
-           'make_parser', 'main']
+           'add_check_flags', 'cmd_check', 'make_parser', 'main']
 
 # %% ../nbs/16_cli.ipynb #imports
 import argparse, ast, inspect, json, sys
@@ -52,7 +52,8 @@ def add_run_flags(p:Parser, f) -> None:
     track,how = p.add_argument_group('what is measured'),p.add_argument_group('how it is run')
     for g,names in ((track, 'dataset size epochs source noise data' + ' recipe'*('changes' not in params)), (how, 'seeds out engine workers device note')):
         for k in names.split(): g.add_argument('--'+k, metavar=k.upper(), default=params[k].default, help=_help(doc[k], params[k].default))
-    if 'again' in params: how.add_argument('--again', action='store_true', help=doc['again'])
+    for k in ('again','official'):
+        if k in params: how.add_argument('--'+k, action='store_true', help=doc[k])
     model = p.add_argument_group('the model', 'The values in brackets are those of the official recipe.')
     train = p.add_argument_group('its training')
     model.add_argument('--arch', metavar='ARCH', default=argparse.SUPPRESS, help='Shape of the network, or timm:NAME; sets depths, widths and the like [xresnet50]')
@@ -85,7 +86,7 @@ def _run_args(args) -> dict:
 def cmd_run(args) -> int:
     "Train seeds, write the record and the board's line, print both"
     from woofbench.runner import run
-    row = run(again=args.again, **_run_args(args))
+    row = run(again=args.again, official=args.official, **_run_args(args))
     print(f'\n{row.seeds()}\n\n{row!r}\nrecord: {row.path}\nboard:  {row.path.parents[3]/"leaderboard.csv"}')
     return 0
 
@@ -179,6 +180,22 @@ def cmd_ablate(args) -> int:
     print(f'\n{res}\nplot:   {path}')
     return 0
 
+# %% ../nbs/16_cli.ipynb #check-def
+def add_check_flags(p:Parser) -> None:
+    "Flags of `woofbench check`"
+    p.add_argument('path', nargs='?', metavar='PATH', help='A record, or the folder of a board [.]')
+    p.add_argument('--base', metavar='REF', help="Check what a pull request brings to this branch, from git's store alone")
+    p.add_argument('--head', metavar='REF', default='HEAD', help='The pull request [HEAD]')
+    p.add_argument('--as', dest='form', choices=('text','json','md'), default='text', help='For people, machines or a page [text]')
+
+def cmd_check(args) -> int:
+    "Check rows as data: the program that reads them is this one, and nothing of theirs is run"
+    from woofbench.check import check_base, check_path
+    if args.path and args.base: raise BadInput('give a path or --base, not both')
+    rep = check_base(args.base, args.head) if args.base else check_path(args.path or '.')
+    print(json.dumps(rep.to_dict(), indent=1) if args.form=='json' else rep.to_md() if args.form=='md' else rep)
+    return 0 if rep.ok else 1
+
 # %% ../nbs/16_cli.ipynb #main-def
 def make_parser() -> Parser:
     "The parser of all commands"
@@ -197,6 +214,7 @@ def make_parser() -> Parser:
     b.add_argument('--out', default='.', help='Folder of records/ and leaderboard.csv')
     b.add_argument('--check', action='store_true', help='Change nothing; fail if leaderboard.csv is not what the records give')
     b.add_argument('--force', action='store_true', help='Replace a leaderboard.csv that was edited; the old one is kept as leaderboard.csv.bak')
+    add_check_flags(subs.add_parser('check', help=cmd_check.__doc__, description=cmd_check.__doc__))
     c = subs.add_parser('cost', help=cmd_cost.__doc__, description=cmd_cost.__doc__)
     add_cost_flags(c)
     s = subs.add_parser('parts', help=cmd_parts.__doc__, description=cmd_parts.__doc__)
@@ -212,7 +230,7 @@ def main(argv:list[str]|None=None) -> int:
     try:
         args = make_parser().parse_strict(sys.argv[1:] if argv is None else argv)
         command = args.command
-        return dict(run=cmd_run, ablate=cmd_ablate, board=cmd_board, cost=cmd_cost, parts=cmd_parts)[command](args)
+        return dict(run=cmd_run, ablate=cmd_ablate, board=cmd_board, check=cmd_check, cost=cmd_cost, parts=cmd_parts)[command](args)
     except BadInput as e: print(f'woofbench: {e}', file=sys.stderr)
     except BrokenPipeError: sys.stderr.close()
     except OSError as e: print(f'woofbench: {e}', file=sys.stderr)
