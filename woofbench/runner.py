@@ -20,6 +20,7 @@ from .options import side_at
 from .xresnet import parts_of, slot_of
 from .record import check_run, make_record, read_records, record_path, seed_dict, write_record
 from .leaderboard import Row, update_csv
+from .history import of_board
 
 # %% ../nbs/12_runner.ipynb #resolve-def
 @dataclass(frozen=True)
@@ -177,7 +178,7 @@ def _publish(rec, out, folder):
     try: path = write_record(out, rec)
     except OSError as e: raise BadInput(f'cannot write the record: {e.strerror or e}; all seeds are kept, mend it and run the same command again') from e
     shutil.rmtree(folder, ignore_errors=True)
-    try: update_csv(out)
+    try: update_csv(out, more=of_board(out))
     except BadInput as e: raise BadInput(f'the record is written, {path}, but not its line: {e}') from e
     return Row(rec, path)
 
