@@ -15,6 +15,7 @@ from .registry import BadInput
 from .record import from_bytes, source_sha
 from .strict import MOST
 from .leaderboard import Row, load_rows, md_table, to_csv
+from .history import ASK, of_board, reported
 from .rules import RULES, WORDS, Verdict, judge
 
 # %% ../nbs/11f_check.ipynb #report-def
@@ -154,14 +155,14 @@ def check_path(
     path = Path(path)
     if not path.exists(): raise BadInput(f'no such file or folder: {path}')
     root,files = (_board(path),[path]) if path.is_file() else (path,sorted((path/'records').rglob('*')))
-    files = [o for o in files if not o.is_dir()]
+    files = [o for o in files if not o.is_dir() and o!=root/ASK]
     if not files: raise BadInput(f'there are no records in {path}')
     rows,doubt,items = load_rows(root)[0],_local_doubt(root),[]
     for o in files:
         name = o.absolute().relative_to(root.absolute()).as_posix()
         items.append((name, _check_file(o, name, rows, doubt)))
     table = root/'leaderboard.csv'
-    if path.is_dir() and not (table.is_file() and table.read_bytes()==to_csv(rows).encode()): items.append((table.name, _invalid('it is not what the records give; `woofbench board` rebuilds it')))
+    if path.is_dir() and not (table.is_file() and table.read_bytes()==to_csv(rows, of_board(root)).encode()): items.append((table.name, _invalid('it is not what the records give; `woofbench board` rebuilds it')))
     return Report(tuple(items))
 
 def _check_file(path, name, rows, doubt):
@@ -201,7 +202,7 @@ def check_base(
         elif len(items)>=MANY: items.append((path, _invalid(f'one pull request brings at most {MANY} rows')))
         else: items.append((path, _check_blob(repo, base, sha, path, rows)))
         there.add(path.lower())
-    if table: items += _check_table(repo, table, rows)
+    if table: items += _check_table(repo, table, rows, reported() if ASK.as_posix() in there else [])
     if items and other: items.append((other[0], _invalid(f'a pull request with rows brings nothing but rows: hand in the {len(other)} other files by themselves')))
     return Report(tuple(items), tuple(other))
 
@@ -212,7 +213,7 @@ def _check_blob(repo, base, sha, path, rows):
     if v.word!='invalid': rows.append(Row(rec))
     return v
 
-def _check_table(repo, table, rows):
+def _check_table(repo, table, rows, more):
     status,mode,sha = table
-    if status!='D' and mode=='100644' and blob(repo, sha)==to_csv(rows).encode(): return []
+    if status!='D' and mode=='100644' and blob(repo, sha)==to_csv(rows, more).encode(): return []
     return [('leaderboard.csv', _invalid('it is not what the records give; leave it out, it is made again on the main branch'))]

@@ -93,15 +93,17 @@ def cmd_run(args) -> int:
 def cmd_board(args) -> int:
     "Rebuild leaderboard.csv from the records and print the board"
     from pathlib import Path
+    from woofbench.history import of_board
     from woofbench.leaderboard import load_rows, to_csv, to_md, update_csv
     if not Path(args.out).is_dir(): raise BadInput(f'no such folder: {args.out}')
     rows,bad = load_rows(args.out)
-    path = Path(args.out)/'leaderboard.csv'
+    path,more = Path(args.out)/'leaderboard.csv',of_board(args.out)
     print(to_md(args.out))
+    if more: print(f'\nleaderboard.csv has {len(more)} reported rows too; nobody ran them here')
     if args.check:
-        same = path.is_file() and path.read_bytes()==to_csv(rows).encode()
+        same = path.is_file() and path.read_bytes()==to_csv(rows, more).encode()
         if not same: raise BadInput(f'{path} is not what the records give; `woofbench board` rebuilds it')
-    else: update_csv(args.out, args.force)
+    else: update_csv(args.out, args.force, more)
     if bad: raise BadInput(f'{len(bad)} broken: {bad[0]}')
     return 0
 

@@ -99,12 +99,15 @@ def load_rows(
     recs,bad = read_records(root)
     return sorted((Row(o, Path(root)/record_path(o)) for o in recs), key=_by_cell), bad
 
-def to_csv(rows:list[Row]) -> str:
+def to_csv(
+    rows:list[Row],
+    more=(), # Rows that nobody measured here, with a `line` of the columns that are known; they come last
+) -> str:
     "The text of leaderboard.csv: a pure function of the rows"
     out = io.StringIO()
     w = csv.DictWriter(out, COLUMNS, lineterminator='\n')
     w.writeheader()
-    w.writerows(o.line() for o in rows)
+    w.writerows(o.line() for o in (*rows, *more))
     return out.getvalue()
 
 COLUMNS = ('dataset size source epochs noise recipe n mean std lo hi seeds correct n_val params macs s_per_epoch train_img_s eval_img_s '
@@ -114,23 +117,25 @@ COLUMNS = ('dataset size source epochs noise recipe n mean std lo hi seeds corre
 def foreign_lines(
     text:str, # Of a leaderboard.csv
     rows:list[Row],
+    more=(), # As for `to_csv`
 ) -> list[str]: # A line for every line that no record gives
     "What in `text` does not follow from the records"
-    known = set(to_csv(rows).splitlines())
+    known = set(to_csv(rows, more).splitlines())
     return [f'line {i} ({o[:60]})' for i,o in enumerate(text.splitlines(), 1) if o not in known]
 
 def update_csv(
     root:str|Path='.', # Folder of the board
     force:bool=False, # Replace lines that no record gives? The old file is kept as leaderboard.csv.bak
+    more=(), # As for `to_csv`
 ) -> Path:
     "Bring `leaderboard.csv` up to date; raises `BadInput` rather than lose a line that somebody typed"
     root = Path(root)
     rows,bad = load_rows(root)
-    path,text = root/'leaderboard.csv',to_csv(rows)
+    path,text = root/'leaderboard.csv',to_csv(rows, more)
     try:
         old = path.read_text(encoding='utf-8') if path.exists() else ''
         if old==text: return path
-        if extra := foreign_lines(old, rows):
+        if extra := foreign_lines(old, rows, more):
             if not force: raise BadInput(f'{path} has what no record gives, {extra[0]}' + (f' and {len(extra)-1} more' if extra[1:] else '') + (f'; broken: {bad[0]}' if bad else '') +
                                          '; left as it is. `woofbench board --force` replaces it and keeps the old one as leaderboard.csv.bak')
             write_atomic(path.with_name('leaderboard.csv.bak'), old.encode())

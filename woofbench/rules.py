@@ -20,6 +20,7 @@ from .xresnet import TimmSpec
 from .claims import P_BEAT, band, claim
 from .leaderboard import Row
 from .forensics import copied, oddities, vectors
+from .history import reported
 
 # %% ../nbs/11e_rules.ipynb #verdict-def
 RULES = 1
@@ -88,13 +89,14 @@ def ceiling(
     t:Track,
     rows:list, # Rows of the board
 ) -> float|None: # Accuracy
-    "Five points above the best that is known of a dataset, size and number of epochs, whatever the image source; None where nothing is known"
+    "Five points above the best that is known of a dataset, size and number of epochs, or half of its errors if that is less; None where nothing is known"
     best = [o.mean for o in rows if o.track.official and (o.track.dataset,o.track.size,o.track.epochs,o.track.noise)==(t.dataset,t.size,t.epochs,t.noise) and o.status=='ranked']
-    return max(best)+.05 if best else None
+    best += [o.fraction for o in reported(t.dataset, t.size, t.epochs, t.noise) if o.edition==2 and o.state!='unmerged' and not o.barred]
+    return max(best) + min(.05, (1-max(best))/2) if best else None
 
 def _accuracy_doubts(row, rows):
     top,first = ceiling(row.track, rows),max(r['curve'][0]['correct'] for r in row.runs)/row.data['n_val']
-    if top is not None and row.mean>top: yield f'{100*row.mean:.2f} % is more than five points above the best that is known here'
+    if top is not None and row.mean>top: yield f'{100*row.mean:.2f} % is more than the {100*top:.2f} % that are plausible beside the best that is known'
     if first>_first_epoch.get(row.track.dataset, 1) and len(row.runs[0]['curve'])>1: yield f'{100*first:.1f} % after one epoch: were the weights random?'
     if (b := band(row.track.dataset, row.track.epochs, row.track.noise)) and row.n>=5 and row.track.official:
         p = scistats.chi2.cdf((row.n-1)*(row.std/b[0])**2, row.n-1)

@@ -22,6 +22,7 @@ from .seeds import official_seeds
 from .strict import check_shape, safe_text
 from .record import DATA, check_run, make_record, read_records, record_path, seed_dict, source_sha, write_record
 from .leaderboard import Row, update_csv
+from .history import of_board
 from .rules import RULES
 
 # %% ../nbs/12_runner.ipynb #resolve-def
@@ -188,7 +189,7 @@ def _publish(rec, out, folder):
     try: path = write_record(out, rec)
     except OSError as e: raise BadInput(f'cannot write the record: {e.strerror or e}; all seeds are kept, mend it and run the same command again') from e
     shutil.rmtree(folder, ignore_errors=True)
-    try: update_csv(out)
+    try: update_csv(out, more=of_board(out))
     except BadInput as e: raise BadInput(f'the record is written, {path}, but not its line: {e}') from e
     return Row(rec, path)
 
