@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['Parser', 'add_run_flags', 'cmd_run', 'cmd_board', 'cmd_parts', 'add_cost_flags', 'cmd_cost', 'cmd_ablate',
-           'make_parser', 'main']
+           'add_compare_flags', 'cmd_compare', 'make_parser', 'main']
 
 # %% ../nbs/16_cli.ipynb #imports
 import argparse, ast, inspect, json, sys
@@ -179,6 +179,19 @@ def cmd_ablate(args) -> int:
     print(f'\n{res}\nplot:   {path}')
     return 0
 
+# %% ../nbs/16_cli.ipynb #compare-def
+def add_compare_flags(p:Parser) -> None:
+    "Two rows, and the arguments of `versus`"
+    for k in 'ab': p.add_argument(k, metavar=k.upper(), help='A row: the id of its record, the beginning of one, or the path of its file')
+    p.add_argument('--out', default='.', help='Folder of the board')
+    p.add_argument('--margin', default='1', help='Largest difference that does not matter, points [1]')
+
+def cmd_compare(args) -> int:
+    "Two rows of a cell: which one is better, in a sentence, and what that rests on"
+    from woofbench.versus import versus
+    print(versus(args.a, args.b, args.out, _value(args.margin)))
+    return 0
+
 # %% ../nbs/16_cli.ipynb #main-def
 def make_parser() -> Parser:
     "The parser of all commands"
@@ -201,6 +214,7 @@ def make_parser() -> Parser:
     add_cost_flags(c)
     s = subs.add_parser('parts', help=cmd_parts.__doc__, description=cmd_parts.__doc__)
     s.add_argument('name', nargs='?', help='A kind (act, attn, arch, ...) or the name of a part')
+    add_compare_flags(subs.add_parser('compare', help=cmd_compare.__doc__, description=cmd_compare.__doc__))
     return p
 
 def main(argv:list[str]|None=None) -> int:
@@ -212,7 +226,7 @@ def main(argv:list[str]|None=None) -> int:
     try:
         args = make_parser().parse_strict(sys.argv[1:] if argv is None else argv)
         command = args.command
-        return dict(run=cmd_run, ablate=cmd_ablate, board=cmd_board, cost=cmd_cost, parts=cmd_parts)[command](args)
+        return dict(run=cmd_run, ablate=cmd_ablate, board=cmd_board, cost=cmd_cost, parts=cmd_parts, compare=cmd_compare)[command](args)
     except BadInput as e: print(f'woofbench: {e}', file=sys.stderr)
     except BrokenPipeError: sys.stderr.close()
     except OSError as e: print(f'woofbench: {e}', file=sys.stderr)
