@@ -54,16 +54,16 @@ def test_p_beat_is_how_often_a_new_run_wins(prior):
     new_a,new_b = (rng.normal(o.mean(), (1.2*v)**.5) for o,v in ((a, va), (b, vb)))
     assert abs(compare(a, b, prior=prior)['p_beat']-(new_a>new_b).mean())<.012 # Welch's has an approximate number of degrees of freedom
 
-@pytest.mark.parametrize('n,m', [(5, 5), (5, 10), (3, 20)])
+@pytest.mark.parametrize('n,m', [(5, 5), (3, 20)])
 @pytest.mark.parametrize('prior', [None, woof])
 def test_p_beat_keeps_its_word(n, m, prior):
     "Seen from the new runs' difference, p_beat must be uniform: below 0.2 in a fifth of all cases, and below 0.8 in four"
     rng,res = np.random.default_rng([n, m]),[]
-    for _ in range(2500):
+    for _ in range(1500):
         sa,sb = [prior[0]*(prior[1]/rng.chisquare(prior[1]))**.5]*2 if prior else (.005, .01)
         a,b = rng.normal(.8, sa, n+1),rng.normal(.7, sb, m+1)
         res.append(compare(a[1:]-a[0], b[1:]-b[0], prior=prior)['p_beat'])
-    close([np.mean(np.array(res)<o) for o in (.2, .8)], (.2, .8), .03)
+    for o in (.2, .8): assert abs(np.mean(np.array(res)<o)-o)<.04
 
 @pytest.mark.parametrize('prior', [None, woof])
 def test_swapping_rows_mirrors_a_comparison(prior):
@@ -131,8 +131,8 @@ def test_a_claim_is_the_worse_of_two_tests(n, m, sd):
 @pytest.mark.parametrize('factor', [1, 2]) # a recipe may be noisier than the band; for a quieter one it is fewer still
 def test_at_most_4_percent_of_null_submissions_are_records(factor):
     rng,sd = np.random.default_rng(2),factor*woof[0]
-    pairs = rng.normal(.76, sd, (2000, 2, 5))
-    assert sum(claim(a, b, woof)['p_beat']>=P_BEAT for a,b in pairs)<=80
+    pairs = rng.normal(.76, sd, (1500, 2, 5))
+    assert sum(claim(a, b, woof)['p_beat']>=P_BEAT for a,b in pairs)<=60
     records = 0
     for rows in rng.normal(.76, sd, (25, 41, 5)): # forty in a row, each against the best so far
         best = rows[0]
@@ -224,6 +224,7 @@ def test_what_no_number_of_seeds_can_do():
     for f,bad in itertools.product((seeds_needed, seeds_to_beat), [(.1, 0), (.1, float('nan')), (float('nan'), 1), (float('inf'), 1)]):
         with pytest.raises(ValueError): f(*bad)
     assert seeds_needed(1e-4, .0077)>50_000 # and quickly
+    assert seeds_to_beat(1.1903, 1)>1000 and seeds_to_beat(stats.norm.ppf(P_BEAT)*2**.5*(1+1e-15), 1) is None # nor do these take long
 
 def test_five_seeds_in_round_numbers():
     close(critical_difference(.7), .0102*100, 5e-3)
