@@ -16,6 +16,7 @@ from .data import write_atomic
 from .recipe import describe, from_dict
 from .record import read_records, record_path, seeds_kind
 from .stats import summary
+from .claims import band, tie_groups
 
 # %% ../nbs/11_leaderboard.ipynb #row-class
 class Row:
@@ -145,14 +146,19 @@ def update_csv(
     return path
 
 # %% ../nbs/11_leaderboard.ipynb #board-def
-HEAD = ('recipe','n','accuracy, %','params','MACs','s/epoch','train img/s','infer img/s','device','date','id')
+HEAD = ('tied','recipe','n','accuracy, %','params','MACs','s/epoch','train img/s','infer img/s','device','date','status','id')
 
 good = ('ranked','practice')
 
-def _cells(r):
-    o = r.line()
-    return (r.recipe + ('' if r.status in good else f' ({r.status})'), r.n, percent(r.mean, r.std), f'{o["params"]/1e6:.2f} M', f'{o["macs"]/1e9:.3f} G',
-            o['s_per_epoch'], o['train_img_s'], o['eval_img_s'], f'{o["device"]}, {o["precision"]}, {o["engine"]}', o['date'], o['id'])
+def _ties(cell):
+    "Group of each row that counts, by id: a is the best one and whatever cannot be told from it"
+    rows,t = [o for o in cell if o.status in good and o.n>1],cell[0].track
+    return dict(zip([o.id for o in rows], tie_groups([o.acc for o in rows], band(t.dataset, t.epochs, t.noise))))
+
+def _cells(r, ties):
+    o,group = r.line(),ties.get(r.id)
+    return (group and 'abcdefghijklmnopqrstuvwxyz'[min(group, 26)-1] or '', r.recipe, r.n, percent(r.mean, r.std), f'{o["params"]/1e6:.2f} M', f'{o["macs"]/1e9:.3f} G',
+            o['s_per_epoch'], o['train_img_s'], o['eval_img_s'], f'{o["device"]}, {o["precision"]}, {o["engine"]}', o['date'], o['status'], o['id'])
 
 def to_md(
     root:str|Path='.' # Folder of the board
@@ -165,6 +171,7 @@ def to_md(
         if part: res.append(f'## {title}')
         for _,cell in groupby(part, key=lambda o: _by_cell(o)[:-1]):
             cell = sorted(cell, key=lambda o: (o.status not in good, -o.mean))
-            res += [f'### {cell[0].track}', md_table(HEAD, map(_cells, cell))]
+            ties = _ties(cell)
+            res += [f'### {cell[0].track}', md_table(HEAD, [_cells(o, ties) for o in cell])]
     if not rows: res.append('No rows yet.')
     return '\n\n'.join(res + [f'> [!WARNING]\n> {_esc(o)}' for o in bad])
