@@ -108,7 +108,7 @@ def to_csv(
     out = io.StringIO()
     w = csv.DictWriter(out, COLUMNS, lineterminator='\n')
     w.writeheader()
-    w.writerows(o.line() for o in (*rows, *more))
+    w.writerows(o.line() for o in (*sorted(rows, key=_by_cell), *more))
     return out.getvalue()
 
 COLUMNS = ('dataset size source epochs noise recipe n mean std lo hi seeds correct n_val params macs s_per_epoch train_img_s eval_img_s '

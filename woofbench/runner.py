@@ -19,7 +19,7 @@ from .cost import cost
 from .options import side_at
 from .seeds import official_seeds
 from .strict import check_shape, safe_text
-from .record import DATA, check_run, make_record, read_records, record_path, seed_dict, write_record
+from .record import DATA, SEEDS, check_run, make_record, read_records, record_path, seed_dict, write_record
 from .provenance import code_facts, context_id, env_facts, outside
 from .leaderboard import Row, update_csv
 from .history import of_board
@@ -101,9 +101,9 @@ def takes_fields(f):
     return f
 
 def _seeds(seeds):
-    if not isinstance(seeds, (list,tuple,range)): return list(range(whole('seeds', seeds, 1, 1000)))
+    if not isinstance(seeds, (list,tuple,range)): return list(range(whole('seeds', seeds, 1, SEEDS)))
     for o in seeds: whole('each of seeds', o, 0, 2**31-1)
-    if not seeds or len(set(seeds))!=len(seeds): raise BadInput(f'seeds must be different, not {seeds}')
+    if not 1<=len(seeds)<=SEEDS or len(set(seeds))!=len(seeds): raise BadInput(f'seeds must be different, and at most {SEEDS}, not {seeds}')
     return list(seeds)
 
 def _writable(out):
@@ -216,7 +216,7 @@ def run(
 ) -> Row:
     "Train seeds, write the record and the line of leaderboard.csv, return the row; raises `BadInput`"
     changes = {k:v for k,v in changes.items() if v is not None}
-    if official: whole('seeds of an official row', seeds, 5, 1000)
+    if official: whole('seeds of an official row', seeds, 5, SEEDS)
     seeds = _seeds(seeds)
     _known(engine)
     p = plan(dataset, size, epochs, source, noise, recipe, data, **changes)
