@@ -50,8 +50,9 @@ def add_run_flags(p:Parser, f) -> None:
     "Flags for the parameters of `f` (`run` or `ablate`) and for every field of a recipe"
     doc,params,r = docments(f),inspect.signature(f).parameters,Recipe()
     track,how = p.add_argument_group('what is measured'),p.add_argument_group('how it is run')
-    for g,names in ((track, 'dataset size epochs source noise data' + ' recipe'*('changes' not in params)), (how, 'seeds out engine workers device note')):
-        for k in names.split(): g.add_argument('--'+k, metavar=k.upper(), default=params[k].default, help=_help(doc[k], params[k].default))
+    for g,names in ((track, 'dataset size epochs source noise data' + ' recipe'*('changes' not in params)), (how, 'seeds out engine seeds_at_once workers device note')):
+        for k in names.split(): g.add_argument('--'+k.replace('_','-'), metavar=k.upper(), default=params[k].default, help=_help(doc[k], params[k].default))
+    how.add_argument('--compile', action='store_true', help=doc['compile'])
     if 'again' in params: how.add_argument('--again', action='store_true', help=doc['again'])
     model = p.add_argument_group('the model', 'The values in brackets are those of the official recipe.')
     train = p.add_argument_group('its training')
@@ -79,8 +80,8 @@ def _fields(args) -> dict:
 
 def _run_args(args) -> dict:
     "What `run` and `ablate` both take"
-    num = {k:_value(v) if isinstance(v:=getattr(args,k), str) else v for k in ('size','epochs','noise','seeds','workers')}
-    return {k:getattr(args, k) for k in 'dataset source data recipe out engine device note'.split()} | num | _fields(args)
+    num = {k:_value(v) if isinstance(v:=getattr(args,k), str) else v for k in ('size','epochs','noise','seeds','seeds_at_once','workers')}
+    return {k:getattr(args, k) for k in 'dataset source data recipe out engine compile device note'.split()} | num | _fields(args)
 
 def cmd_run(args) -> int:
     "Train seeds, write the record and the board's line, print both"

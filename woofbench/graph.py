@@ -97,6 +97,7 @@ class Graph(Callback):
     def after_fit(self):
         self.learn.__dict__.pop('_do_one_batch', None)
         if isinstance(self.opt, FlatRanger): self.opt.settle()
+        for p in self.model.parameters() if self.recordings else (): p.grad = None # they were the recording's
         if not self.keep: self.drop()
     def after_cancel_fit(self): self.after_fit()
 
