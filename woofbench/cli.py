@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['Parser', 'add_run_flags', 'cmd_run', 'cmd_board', 'cmd_parts', 'add_cost_flags', 'cmd_cost', 'cmd_ablate',
-           'add_check_flags', 'cmd_check', 'make_parser', 'main']
+           'add_check_flags', 'cmd_check', 'add_submit_flags', 'cmd_submit', 'make_parser', 'main']
 
 # %% ../nbs/16_cli.ipynb #imports
 import argparse, ast, inspect, json, sys
@@ -143,8 +143,6 @@ def cmd_parts(args) -> int:
     return 0
 
 # %% ../nbs/16_cli.ipynb #cost-def
-_model_flags = 'arch', *of_model
-
 def add_cost_flags(p:Parser) -> None:
     "Flags for the fields of a model, and for `cost_table`"
     from woofbench.cost import speeds
@@ -196,6 +194,21 @@ def cmd_check(args) -> int:
     print(json.dumps(rep.to_dict(), indent=1) if args.form=='json' else rep.to_md() if args.form=='md' else rep)
     return 0 if rep.ok else 1
 
+# %% ../nbs/16_cli.ipynb #submit-def
+def add_submit_flags(p:Parser) -> None:
+    "Flags of `woofbench submit`; a token is none of them, for others can read a command line"
+    from woofbench.submit import submit
+    doc,params = docments(submit),inspect.signature(submit).parameters
+    p.add_argument('row', metavar='ID', help='Id of a record in --out, or its file')
+    for k in 'method authors out repo clone'.split(): p.add_argument('--'+k, metavar=k.upper(), default=params[k].default, help=_help(doc[k], params[k].default))
+    p.add_argument('--dry-run', dest='dry', action='store_true', help=doc['dry'])
+
+def cmd_submit(args) -> int:
+    "Check a row, and open its pull request or say how to"
+    from woofbench.submit import submit
+    submit(**{k:v for k,v in vars(args).items() if k!='command'})
+    return 0
+
 # %% ../nbs/16_cli.ipynb #main-def
 def make_parser() -> Parser:
     "The parser of all commands"
@@ -215,6 +228,7 @@ def make_parser() -> Parser:
     b.add_argument('--check', action='store_true', help='Change nothing; fail if leaderboard.csv is not what the records give')
     b.add_argument('--force', action='store_true', help='Replace a leaderboard.csv that was edited; the old one is kept as leaderboard.csv.bak')
     add_check_flags(subs.add_parser('check', help=cmd_check.__doc__, description=cmd_check.__doc__))
+    add_submit_flags(subs.add_parser('submit', help=cmd_submit.__doc__, description=cmd_submit.__doc__))
     c = subs.add_parser('cost', help=cmd_cost.__doc__, description=cmd_cost.__doc__)
     add_cost_flags(c)
     s = subs.add_parser('parts', help=cmd_parts.__doc__, description=cmd_parts.__doc__)
@@ -230,7 +244,7 @@ def main(argv:list[str]|None=None) -> int:
     try:
         args = make_parser().parse_strict(sys.argv[1:] if argv is None else argv)
         command = args.command
-        return dict(run=cmd_run, ablate=cmd_ablate, board=cmd_board, check=cmd_check, cost=cmd_cost, parts=cmd_parts)[command](args)
+        return dict(run=cmd_run, ablate=cmd_ablate, board=cmd_board, check=cmd_check, submit=cmd_submit, cost=cmd_cost, parts=cmd_parts)[command](args)
     except BadInput as e: print(f'woofbench: {e}', file=sys.stderr)
     except BrokenPipeError: sys.stderr.close()
     except OSError as e: print(f'woofbench: {e}', file=sys.stderr)
