@@ -1,5 +1,7 @@
 "A row becomes a pull request: against a bare repository and a server that speaks the little of GitHub that it takes"
-import base64, http.server, json, os, re, shutil, subprocess, sys, threading, traceback, types
+import base64, http.server, json, os, re, shutil, socket, subprocess, sys, threading, traceback, types
+from functools import cache
+import ghapi.core
 import pytest
 from conftest import root
 from woofbench.check import changes, check_base, git
@@ -99,20 +101,33 @@ class GitHub(http.server.BaseHTTPRequestHandler):
         self.wfile.write(body)
 
 
-@pytest.fixture
-def hub(made, tmp_path, monkeypatch):
-    "A server with the project `dogs/kennel`, and a machine that knows nobody"
-    for k in [o for o in os.environ if o.startswith('GIT_') or o in ('GITHUB_TOKEN','GH_TOKEN','GITHUB_JWT_TOKEN')]: monkeypatch.delenv(k)
-    (tmp_path/'home').mkdir()
-    for k,v in dict(HOME=tmp_path/'home', GIT_CONFIG_NOSYSTEM=1, XDG_CONFIG_HOME=tmp_path/'home').items(): monkeypatch.setenv(k, str(v))
+@pytest.fixture(scope='module')
+def server():
     s = http.server.ThreadingHTTPServer(('127.0.0.1', 0), GitHub)
-    s.root,s.calls,s.pulls,s.pushes,s.fails,s.wait,s.may_push = tmp_path/'server',[],[],[],{},0,False
     s.url = f'http://127.0.0.1:{s.server_port}'
-    shutil.copytree(made[0], s.root/'dogs/kennel')
     threading.Thread(target=s.serve_forever, kwargs=dict(poll_interval=.01), daemon=True).start()
     yield s
     s.shutdown()
     s.server_close()
+
+api = cache(ghapi.core.GhApi)
+
+def _without(monkeypatch, drawn):
+    "Leave out what takes long and is the same each time: reading GitHub's description of itself, and drawing"
+    from matplotlib.figure import Figure
+    monkeypatch.setattr(ghapi.core, 'GhApi', api)
+    if not drawn: monkeypatch.setattr(Figure, 'savefig', lambda self, path, **kw: path.write_bytes(b'drawn'))
+
+@pytest.fixture
+def hub(server, made, tmp_path, monkeypatch, request):
+    "A server with the project `dogs/kennel`, and a machine that knows nobody"
+    for k in [o for o in os.environ if o.startswith('GIT_') or o in ('GITHUB_TOKEN','GH_TOKEN','GITHUB_JWT_TOKEN')]: monkeypatch.delenv(k)
+    (tmp_path/'home').mkdir()
+    for k,v in dict(HOME=tmp_path/'home', GIT_CONFIG_NOSYSTEM=1, XDG_CONFIG_HOME=tmp_path/'home').items(): monkeypatch.setenv(k, str(v))
+    _without(monkeypatch, 'text' in request.node.name)
+    server.root,server.calls,server.pulls,server.pushes,server.fails,server.wait,server.may_push = tmp_path/'server',[],[],[],{},0,False
+    shutil.copytree(made[0], server.root/'dogs/kennel')
+    return server
 
 @pytest.fixture
 def out(made, tmp_path):
@@ -281,12 +296,12 @@ def test_a_fork_that_never_gets_ready(hub, send, monkeypatch):
     assert not hub.pushes
 
 def test_no_answer(hub, send, tmp_path, monkeypatch):
-    here = clone_of(hub, tmp_path/'clone')
     monkeypatch.setattr('time.sleep', lambda s: None)
-    hub.shutdown()
-    hub.server_close()
-    stops(lambda: send(clone=here), 'no answer')
-    stops(send, 'git fetch')
+    with socket.socket() as o: # a port that nobody listens at
+        o.bind(('127.0.0.1', 0))
+        monkeypatch.setattr(hub, 'url', f'http://127.0.0.1:{o.getsockname()[1]}')
+        stops(lambda: send(clone=clone_of(hub, tmp_path/'clone')), 'no answer')
+        stops(send, 'git fetch')
 
 def hook(repo, text):
     (repo/'hooks').mkdir(exist_ok=True)
