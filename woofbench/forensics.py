@@ -6,6 +6,7 @@
 __all__ = ['FEW', 'vectors', 'measure', 'oddities', 'copied']
 
 # %% ../nbs/11b_forensics.ipynb #imports
+from functools import lru_cache
 from itertools import combinations
 import numpy as np
 from .record import decode_preds
@@ -13,9 +14,15 @@ from .record import decode_preds
 # %% ../nbs/11b_forensics.ipynb #measure-def
 def vectors(
     rec:dict, # A record
-) -> np.ndarray: # uint8 (seeds, images): prediction minus label, modulo the number of classes
+) -> np.ndarray: # uint8 (seeds, images), read-only: prediction minus label, modulo the number of classes
     "The predictions of a record; 0 is right"
-    return np.array([decode_preds(r['preds'], rec['data']['n_val']) for r in rec['runs']], np.uint8)
+    return _decoded(tuple(r['preds'] for r in rec['runs']), rec['data']['n_val'])
+
+@lru_cache(4096) # every row is held against every other
+def _decoded(texts, n_val):
+    res = np.array([decode_preds(o, n_val) for o in texts], np.uint8)
+    res.setflags(write=False)
+    return res
 
 def measure(
     v:np.ndarray, # uint8 (seeds, images), at least two seeds

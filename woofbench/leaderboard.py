@@ -16,6 +16,7 @@ from .data import write_atomic
 from .recipe import describe, from_dict
 from .record import read_records, record_path, seeds_kind
 from .stats import summary
+from .claims import band, tie_groups
 
 # %% ../nbs/11_leaderboard.ipynb #row-class
 class Row:
@@ -99,12 +100,15 @@ def load_rows(
     recs,bad = read_records(root)
     return sorted((Row(o, Path(root)/record_path(o)) for o in recs), key=_by_cell), bad
 
-def to_csv(rows:list[Row]) -> str:
+def to_csv(
+    rows:list[Row],
+    more=(), # Rows that nobody measured here, with a `line` of the columns that are known; they come last
+) -> str:
     "The text of leaderboard.csv: a pure function of the rows"
     out = io.StringIO()
     w = csv.DictWriter(out, COLUMNS, lineterminator='\n')
     w.writeheader()
-    w.writerows(o.line() for o in rows)
+    w.writerows(o.line() for o in (*sorted(rows, key=_by_cell), *more))
     return out.getvalue()
 
 COLUMNS = ('dataset size source epochs noise recipe n mean std lo hi seeds correct n_val params macs s_per_epoch train_img_s eval_img_s '
@@ -114,23 +118,25 @@ COLUMNS = ('dataset size source epochs noise recipe n mean std lo hi seeds corre
 def foreign_lines(
     text:str, # Of a leaderboard.csv
     rows:list[Row],
+    more=(), # As for `to_csv`
 ) -> list[str]: # A line for every line that no record gives
     "What in `text` does not follow from the records"
-    known = set(to_csv(rows).splitlines())
+    known = set(to_csv(rows, more).splitlines())
     return [f'line {i} ({o[:60]})' for i,o in enumerate(text.splitlines(), 1) if o not in known]
 
 def update_csv(
     root:str|Path='.', # Folder of the board
     force:bool=False, # Replace lines that no record gives? The old file is kept as leaderboard.csv.bak
+    more=(), # As for `to_csv`
 ) -> Path:
     "Bring `leaderboard.csv` up to date; raises `BadInput` rather than lose a line that somebody typed"
     root = Path(root)
     rows,bad = load_rows(root)
-    path,text = root/'leaderboard.csv',to_csv(rows)
+    path,text = root/'leaderboard.csv',to_csv(rows, more)
     try:
         old = path.read_text(encoding='utf-8') if path.exists() else ''
         if old==text: return path
-        if extra := foreign_lines(old, rows):
+        if extra := foreign_lines(old, rows, more):
             if not force: raise BadInput(f'{path} has what no record gives, {extra[0]}' + (f' and {len(extra)-1} more' if extra[1:] else '') + (f'; broken: {bad[0]}' if bad else '') +
                                          '; left as it is. `woofbench board --force` replaces it and keeps the old one as leaderboard.csv.bak')
             write_atomic(path.with_name('leaderboard.csv.bak'), old.encode())
@@ -140,14 +146,19 @@ def update_csv(
     return path
 
 # %% ../nbs/11_leaderboard.ipynb #board-def
-HEAD = ('recipe','n','accuracy, %','params','MACs','s/epoch','train img/s','infer img/s','device','date','id')
+HEAD = ('tied','recipe','n','accuracy, %','params','MACs','s/epoch','train img/s','infer img/s','device','date','status','id')
 
 good = ('ranked','practice')
 
-def _cells(r):
-    o = r.line()
-    return (r.recipe + ('' if r.status in good else f' ({r.status})'), r.n, percent(r.mean, r.std), f'{o["params"]/1e6:.2f} M', f'{o["macs"]/1e9:.3f} G',
-            o['s_per_epoch'], o['train_img_s'], o['eval_img_s'], f'{o["device"]}, {o["precision"]}, {o["engine"]}', o['date'], o['id'])
+def _ties(cell):
+    "Group of each row that counts, by id: a is the best one and whatever cannot be told from it"
+    rows,t = [o for o in cell if o.status in good and o.n>1],cell[0].track
+    return dict(zip([o.id for o in rows], tie_groups([o.acc for o in rows], band(t.dataset, t.epochs, t.noise))))
+
+def _cells(r, ties):
+    o,group = r.line(),ties.get(r.id)
+    return (group and 'abcdefghijklmnopqrstuvwxyz'[min(group, 26)-1] or '', r.recipe, r.n, percent(r.mean, r.std), f'{o["params"]/1e6:.2f} M', f'{o["macs"]/1e9:.3f} G',
+            o['s_per_epoch'], o['train_img_s'], o['eval_img_s'], f'{o["device"]}, {o["precision"]}, {o["engine"]}', o['date'], o['status'], o['id'])
 
 def to_md(
     root:str|Path='.' # Folder of the board
@@ -160,6 +171,7 @@ def to_md(
         if part: res.append(f'## {title}')
         for _,cell in groupby(part, key=lambda o: _by_cell(o)[:-1]):
             cell = sorted(cell, key=lambda o: (o.status not in good, -o.mean))
-            res += [f'### {cell[0].track}', md_table(HEAD, map(_cells, cell))]
+            ties = _ties(cell)
+            res += [f'### {cell[0].track}', md_table(HEAD, [_cells(o, ties) for o in cell])]
     if not rows: res.append('No rows yet.')
     return '\n\n'.join(res + [f'> [!WARNING]\n> {_esc(o)}' for o in bad])

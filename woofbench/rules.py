@@ -8,7 +8,7 @@ __all__ = ['RULES', 'WORDS', 'Verdict', 'faults', 'ceiling', 'doubts', 'twins', 
 # %% ../nbs/11e_rules.ipynb #imports
 import re
 from dataclasses import asdict, dataclass
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from functools import lru_cache
 from scipy import stats as scistats
 from .registry import BadInput
@@ -17,9 +17,11 @@ from .data import edition_name
 from .cost import cost
 from .recipe import from_dict
 from .xresnet import TimmSpec
+from .fast import engines
 from .claims import P_BEAT, band, claim
 from .leaderboard import Row
 from .forensics import copied, oddities, vectors
+from .history import reported
 
 # %% ../nbs/11e_rules.ipynb #verdict-def
 RULES = 1
@@ -48,8 +50,18 @@ def _code_faults(rec, today):
     c = rec['code']
     if not _hex(c['source_sha256'], 16): yield 'the hash of its source code is not 16 hexadecimal digits'
     if c['commit'] is not None and not _hex(c['commit'], 40): yield 'its commit is not 40 hexadecimal digits'
-    if not re.fullmatch(r'\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ', rec['created']): yield f'{rec["created"]!r} is no time'
+    if rec['engine'] not in engines: yield f'there is no engine {rec["engine"]!r}'
+    if not _is_time(rec['created']): yield f'{rec["created"]!r} is no time'
     elif not '2026-11-01'<=rec['created'][:10]<=(today+timedelta(1)).isoformat(): yield f'it was made on {rec["created"][:10]}, before this program or after today'
+
+def _is_time(s):
+    try: return datetime.strptime(s, '%Y-%m-%dT%H:%M:%SZ').strftime('%Y-%m-%dT%H:%M:%SZ')==s
+    except ValueError: return False
+
+def _claim_faults(rec):
+    if not 1<=rec.get('rules', 1)<=RULES: yield f'it was made for version {rec["rules"]} of the rules; these are version {RULES}'
+    if rec.get('attempts', 1)<1: yield 'it is at least the first attempt'
+    if rec.get('based_on') is not None and not _hex(rec['based_on'], 16): yield 'what it is based on is no id of a record'
 
 def _run_faults(rec):
     for r in rec['runs']:
@@ -61,7 +73,9 @@ def _run_faults(rec):
 def _count(model, size, n):
     large = not isinstance(model, TimmSpec) and (sum(model.depths)>300 or max(model.widths)>8192)
     if large: raise BadInput('the network is too large to be counted here')
-    return cost(model, size, n)
+    try: return cost(model, size, n)
+    except BadInput: raise
+    except Exception as e: raise BadInput(f'{type(e).__name__} where its parts were put together') from e # parts are many, and never met
 
 def faults(
     row:Row,
@@ -70,7 +84,7 @@ def faults(
 ) -> list[str]:
     "What makes a record invalid, a line each"
     rec,v = row.record,vectors(row.record)
-    res = [*_data_faults(row.track, row.data), *_code_faults(rec, today), *_run_faults(rec)]
+    res = [*_data_faults(row.track, row.data), *_code_faults(rec, today), *_claim_faults(rec), *_run_faults(rec)]
     if pair := copied(v): res.append(f'seeds {row.runs[pair[0]]["seed"]} and {row.runs[pair[1]]["seed"]} have the same predictions')
     for o in rows:
         same = o.data['n_val']==row.data['n_val'] and copied(v, vectors(o.record))
@@ -88,13 +102,17 @@ def ceiling(
     t:Track,
     rows:list, # Rows of the board
 ) -> float|None: # Accuracy
-    "Five points above the best that is known of a dataset, size and number of epochs, whatever the image source; None where nothing is known"
+    "Five points above the best that is known of a dataset, size and number of epochs, or half of its errors if that is less; None where nothing is known"
     best = [o.mean for o in rows if o.track.official and (o.track.dataset,o.track.size,o.track.epochs,o.track.noise)==(t.dataset,t.size,t.epochs,t.noise) and o.status=='ranked']
-    return max(best)+.05 if best else None
+    best += _reported(t.dataset, t.size, t.epochs, t.noise)
+    return max(best) + min(.05, (1-max(best))/2) if best else None
+
+@lru_cache(256)
+def _reported(*cell): return [o.fraction for o in reported(*cell) if o.edition==2 and o.state!='unmerged' and not o.barred]
 
 def _accuracy_doubts(row, rows):
     top,first = ceiling(row.track, rows),max(r['curve'][0]['correct'] for r in row.runs)/row.data['n_val']
-    if top is not None and row.mean>top: yield f'{100*row.mean:.2f} % is more than five points above the best that is known here'
+    if top is not None and row.mean>top: yield f'{100*row.mean:.2f} % is more than the {100*top:.2f} % that are plausible beside the best that is known'
     if first>_first_epoch.get(row.track.dataset, 1) and len(row.runs[0]['curve'])>1: yield f'{100*first:.1f} % after one epoch: were the weights random?'
     if (b := band(row.track.dataset, row.track.epochs, row.track.noise)) and row.n>=5 and row.track.official:
         p = scistats.chi2.cdf((row.n-1)*(row.std/b[0])**2, row.n-1)
@@ -105,12 +123,19 @@ def _count_doubts(row):
     except BadInput as e: return [f'its costs cannot be counted here: {e}']
     return [f'{k} is {row.record["cost"][k]}, and counted here {v}' for k,v in c.items() if row.record['cost'][k]!=v]
 
+def _base_doubts(row, rows):
+    "What a replication or a challenge repeats has to be there, and the same configuration"
+    if row.based_on is None: return
+    base = next((o for o in rows if o.id==row.based_on), None)
+    if base is None: yield f'it is based on {row.based_on}, which is not on the board'
+    elif base.record['config_id']!=row.record['config_id']: yield f'it is based on {base.id}, which is another configuration'
+
 def doubts(
     row:Row,
     rows:list, # The other rows of the board
 ) -> list[str]:
     "What needs an audit, a line each"
-    res = [*_accuracy_doubts(row, rows), *oddities(vectors(row.record)), *_count_doubts(row)]
+    res = [*_accuracy_doubts(row, rows), *oddities(vectors(row.record)), *_count_doubts(row), *_base_doubts(row, rows)]
     others = {o.data['manifest_sha256'] for o in rows if row.data['known'] and o.data['known'] and (o.track.dataset,o.track.source,o.track.noise)==(row.track.dataset,row.track.source,row.track.noise)}
     if others and row.data['manifest_sha256'] not in others: res.append(f'its images have another hash than those of all other rows with {row.data["edition"]}')
     return res

@@ -13,8 +13,10 @@ from .registry import BadInput
 MOST,DEEPEST = 1<<20, 8 # bytes, levels of brackets
 
 def _pairs(pairs):
-    res = dict(pairs)
-    if len(res)<len(pairs): raise BadInput(f'a key is there twice: {ascii(next(k for i,(k,_) in enumerate(pairs) if k in dict(pairs[:i])))[:60]}')
+    res = {}
+    for k,v in pairs:
+        if k in res: raise BadInput(f'a key is there twice: {ascii(k)[:60]}')
+        res[k] = v
     return res
 
 def _int(s):
@@ -45,12 +47,15 @@ def parse_json(
     except (ValueError, RecursionError) as e: raise BadInput(f'not JSON: {ascii(str(e))[:120]}') from e
 
 # %% ../nbs/08c_strict.ipynb #shape-def
+_unseen = '\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\ufe00-\ufe0f\uffa0' # printable, says Unicode
+_acts = re.compile(rf'[<>|`\[\]\\{_unseen}]|(?:^|;)\s*[=+\-@\uff1d\uff0b\uff0d\uff20]')
+
 def safe_text(
     s:str,
     most:int=300, # Characters
 ) -> bool:
     "May `s` be shown in a table, a page, a terminal and a spreadsheet?"
-    return len(s)<=most and s.isprintable() and s.strip()==s and unicodedata.is_normalized('NFC', s) and not re.search(r'[<>|`\[\]\\]|^[=+\-@]', s)
+    return len(s)<=most and s.isprintable() and s.strip()==s and unicodedata.is_normalized('NFC', s) and not _acts.search(s)
 
 def _is(v, kind, where):
     if kind is float: return type(v) in (int,float) and 0<=v<2**53
