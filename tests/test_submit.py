@@ -220,6 +220,18 @@ def test_a_local_clone_is_read_and_left_alone(hub, send, tmp_path):
     stops(lambda: send(clone=here), 'is no clone of')
 
 
+def test_the_repository_of_a_hook_is_left_alone(hub, send, tmp_path, monkeypatch):
+    here = clone_of(hub, tmp_path/'clone')
+    before = {o:o.read_bytes() for o in here.rglob('*') if o.is_file()}
+    for k,v in dict(GIT_DIR=here/'.git', GIT_INDEX_FILE=here/'.git/index', GIT_WORK_TREE=here).items(): monkeypatch.setenv(k, str(v))
+    assert send(dry=True)==''
+    assert before=={o:o.read_bytes() for o in here.rglob('*') if o.is_file()}
+
+def test_a_shallow_clone_cannot_say_what_is_in_the_history(hub, send, tmp_path):
+    sh(tmp_path, 'clone', '-q', '--depth', '1', f'{hub.url}/dogs/kennel', 'clone')
+    stops(lambda: send(clone=tmp_path/'clone'), 'fetch --unshallow')
+
+
 # What is not
 
 def test_a_dry_run_sends_nothing(hub, send, out):
@@ -283,11 +295,12 @@ def test_errors_are_one_line(call, status, match, hub, send, made):
     line = stops(send, match)
     assert str(status) in line and not hub.pulls
 
-@pytest.mark.parametrize('said', [b'<html>', b'[]', b'null', b'{"login": "../../x"}'])
-def test_answers_that_are_none(said, hub, send):
-    hub.fails['GET /user'] = 200, said
-    stops(send, 'does not answer as GitHub|no JSON')
-    assert not hub.pushes
+@pytest.mark.parametrize('call', calls)
+@pytest.mark.parametrize('said', [b'<html>', b'[1]', b'null', b'{"login": "../../x", "full_name": "../../x", "html_url": 1}'])
+def test_answers_that_are_none(call, said, hub, send):
+    hub.fails[calls[call]] = 200, said
+    if call=='list' or call=='repository' and b'full_name' in said: assert send() and len(hub.pulls)==1
+    else: stops(send, 'does not answer as GitHub|the address of a repository')
 
 def test_a_fork_that_never_gets_ready(hub, send, monkeypatch):
     monkeypatch.setattr('woofbench.submit.time.sleep', lambda s: None)

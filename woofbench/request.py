@@ -166,6 +166,7 @@ class Request:
 
 def _seen(clone, repo):
     "A local clone, and the name of its copy of the base branch"
+    if git(clone, 'rev-parse', '--is-shallow-repository').strip()==b'true': raise BadInput(f'{clone} does not go back to the commits that rows name: git fetch --unshallow in it, or do without it')
     here = re.compile(rf'{re.escape(repo.host.split("://")[1])}[/:]{re.escape(repo.slug)}(\.git)?/?', re.I)
     for o in git(clone, 'remote', '-v').decode(errors='replace').splitlines():
         name,url,*_ = o.split()
@@ -194,7 +195,7 @@ def prepare(
     check_record(rec)
     git(tmp, 'init', '-q', '--bare')
     src,ref = _seen(clone, repo) if clone is not None else (repo.url, f'refs/heads/{BASE}')
-    git(tmp, 'fetch', '-q', '--no-tags', src, f'+{ref}:refs/heads/{BASE}', wait=600)
+    git(tmp, 'fetch', '-q', '--no-tags', '--no-auto-gc', src, f'+{ref}:refs/heads/{BASE}', wait=600)
     row,path,base = Row(rec),record_path(rec).as_posix(),f'refs/heads/{BASE}'
     if path in tree(tmp, base, 'records'): raise BadInput(f'{row.id} is on the board already')
     git(tmp, 'read-tree', base)
