@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['cmd_run', 'add_board_flags', 'cmd_board', 'cmd_parts', 'add_cost_flags', 'cmd_cost', 'add_ablate_flags', 'cmd_ablate',
-           'add_compare_flags', 'cmd_compare', 'add_check_flags', 'cmd_check', 'make_parser', 'main']
+           'add_compare_flags', 'cmd_compare', 'add_check_flags', 'cmd_check', 'add_submit_flags', 'cmd_submit',
+           'make_parser', 'main']
 
 # %% ../nbs/16_cli.ipynb #imports
 import inspect, json, sys
@@ -159,6 +160,21 @@ def cmd_check(args) -> int:
     print(json.dumps(rep.to_dict(), indent=1) if args.form=='json' else rep.to_md() if args.form=='md' else rep)
     return 0 if rep.ok else 1
 
+# %% ../nbs/16_cli.ipynb #submit-def
+def add_submit_flags(p:Parser) -> None:
+    "Flags of `woofbench submit`; a token is none of them, for others can read a command line"
+    from woofbench.submit import submit
+    doc,params = docments(submit),inspect.signature(submit).parameters
+    p.add_argument('row', metavar='ID', help='Id of a record in --out, or its file')
+    for k in 'method authors out repo clone'.split(): p.add_argument('--'+k, metavar=k.upper(), default=params[k].default, help=help_text(doc[k], params[k].default))
+    p.add_argument('--dry-run', dest='dry', action='store_true', help=doc['dry'])
+
+def cmd_submit(args) -> int:
+    "Check a row, and open its pull request or say how to"
+    from woofbench.submit import submit
+    submit(args.row, **{k:getattr(args, k) for k in 'method authors out repo clone dry'.split()})
+    return 0
+
 # %% ../nbs/16_cli.ipynb #main-def
 def _add(subs, name, do):
     p = subs.add_parser(name, help=do.__doc__, description=do.__doc__)
@@ -178,6 +194,7 @@ def make_parser() -> Parser:
     add_board_flags(_add(subs, 'board', cmd_board))
     add_check_flags(_add(subs, 'check', cmd_check))
     add_compare_flags(_add(subs, 'compare', cmd_compare))
+    add_submit_flags(_add(subs, 'submit', cmd_submit))
     add_cost_flags(_add(subs, 'cost', cmd_cost))
     _add(subs, 'parts', cmd_parts).add_argument('name', nargs='?', help='A kind (act, attn, arch, ...) or the name of a part')
     return p
