@@ -37,6 +37,26 @@ def test_validation_images_are_the_references(digits):
     for (a,y),(b,z) in zip(batches(fast, False), ref.dls.valid): assert torch.equal(a.as_subclass(torch.Tensor), b.as_subclass(torch.Tensor)) and y.tolist()==z.tolist()
 
 
+@pytest.mark.parametrize('change', [{}, dict(normalize=False), dict(channels_last=True), dict(erase=.3)], ids=str)
+def test_training_batches_are_what_the_loaders_own_transforms_make(digits, change):
+    "Where the transforms are the usual ones, crops become floats in threads, to the same bits; where there are more, the loader does all of it"
+    from fastai.vision.core import TensorImage
+    from woofbench.fast import plain
+    track,recipe,m = digits
+    recipe = recipe.but(**change)
+    learn = make_learner(track, recipe, m, engine='fast', device='cpu')
+    dl,data = learn.dls.train,data_of(learn)
+    assert (plain(dl.after_batch) is None)==('erase' in change)
+    state = data.generator.get_state()
+    got,y = next(iter(data._batches(dl, *data.epoch(plain(dl.after_batch)))))
+    data.generator.set_state(state)
+    images,ys = data.epoch()
+    ref, = dl.after_batch((TensorImage(images(slice(0, recipe.bs)).permute(0,3,1,2)),))
+    same = got.as_subclass(torch.Tensor)==ref.as_subclass(torch.Tensor)
+    assert same.all() if 'erase' not in change else .5 < same.float().mean() # random erasing draws anew
+    assert y.tolist()==ys[:recipe.bs].tolist() and got.is_contiguous(memory_format=torch.channels_last if recipe.channels_last else torch.contiguous_format)
+
+
 def test_epochs_have_every_image_once_and_differ(digits):
     track,recipe,m = digits
     learn = make_learner(track, recipe, m, engine='fast', device='cpu')
