@@ -32,7 +32,7 @@ setup(
     long_description=readme(),
     long_description_content_type='text/markdown',
     packages=find_packages(include=['woofbench', 'woofbench.*']),
-    package_data={'woofbench': ['cards.json']},
+    package_data={'woofbench': ['cards.json', 'history.json']},
     install_requires=lines('requirements'),
     extras_require={'dev': lines('dev_requirements')},
     entry_points={'console_scripts': lines('console_scripts'), 'nbdev': ['woofbench = woofbench._modidx:d']},

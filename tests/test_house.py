@@ -132,10 +132,10 @@ def test_quoted_command_works(command, monkeypatch, tmp_path):
 
 def _recipe(args):
     "Fields of a quoted run must make a recipe, even where its dataset is not here to train on"
-    from woofbench.cli import _fields
+    from woofbench.flags import fields_of
     from woofbench.recipe import recipes
     from woofbench.track import datasets
-    recipes(args.recipe or datasets(args.dataset).recipe)().but(**_fields(args))
+    recipes(args.recipe or datasets(args.dataset).recipe)().but(**fields_of(args))
 
 
 @pytest.mark.parametrize('block', re.findall(r'```python\n(.*?)```', (root/'README.md').read_text(encoding='utf-8'), re.S) if (root/'README.md').exists() else [])

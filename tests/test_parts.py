@@ -87,3 +87,16 @@ def test_pools_and_blocks_fit_at_the_sizes_of_the_board(pool, block):
 
 @pytest.mark.parametrize('name', ('resnet18','mobilenetv3_small_050','vit_tiny_patch16_224'))
 def test_whole_timm_models(name): step(build(TimmSpec(name), 10, 64), 64)
+
+
+def test_a_row_knows_which_parts_are_not_this_packages(monkeypatch):
+    "Own parts, partials of own classes among them, are covered by the commit; one registered elsewhere is not, whatever class it is of"
+    from functools import partial
+    from woofbench.recipe import Recipe
+    from woofbench.provenance import outside as found
+    def outside(kind, name): return list(found(Recipe(replace(small, **{field[kind]:name}))))
+    for kind,name in parts:
+        if ':' not in name: assert outside(kind, name)==[], (kind, name)
+    for part in (torch.nn.SiLU, partial(acts['mish'])):
+        monkeypatch.setitem(acts, 'mine', part)
+        assert outside('act', 'mine')==['act mine']

@@ -64,7 +64,7 @@ def _number(k, v, kind):
         raise BadInput(f'{k} must be a {"whole " if kind is int else ""}number, not {v!r}')
     if not lo<=v<=hi or (k in _above and v==lo) or (k in _below and v==hi):
         raise BadInput(f'{k} must be {"above" if k in _above else "at least"} {lo} and {"below" if k in _below else "at most"} {hi}, not {v}')
-    return v if kind is int else float(f'{v:.4g}')
+    return v if kind is int else float(f'{v:.4g}')+0. # -0. is 0.
 
 def _check(k, v):
     "Value `v` of the recipe's own field `k`, canonical; raises `BadInput`"

@@ -127,8 +127,9 @@ def contents(
     return '\n\n'.join(parts) + '\n'
 
 def _board(root):
+    from woofbench.history import of_board, reported_md
     from woofbench.leaderboard import to_md
-    s = to_md(root)
+    s = '\n\n'.join(o for o in (to_md(root), reported_md(of_board(root))) if o)
     return f"<!-- Generated from leaderboard.csv: run `make board docs` -->\n\n{s if s.startswith('# ') else '# Leaderboard' + chr(10)*2 + s}".rstrip() + '\n'
 
 def site(

@@ -95,5 +95,5 @@ def make_track(
     size = whole('size', d.size if size is None else size, 8, 1024)
     if noise not in d.noise: raise BadInput(f'noise for {dataset} must be one of {", ".join(map(str, d.noise))} %, not {noise!r}')
     source = official_source(dataset, size) if source is None else str(source)
-    if source!='full' and not source.isdigit(): raise BadInput(f'source must be a number of px or full, not {source!r}')
+    if source!='full' and not (source.isascii() and source.isdigit() and source[0]!='0' and len(source)<5): raise BadInput(f'source must be a number of px or full, not {source!r}')
     return Track(dataset, size, whole('epochs', epochs, 1, 1000), source, noise)
