@@ -155,3 +155,17 @@ def test_a_recorded_step_is_the_step(digits):
         if graph: assert learn.graph.path=='recorded'
         losses.append(torch.tensor(seen.all))
     torch.testing.assert_close(*losses, rtol=2e-2, atol=1e-2)
+
+
+def test_no_cache_keeps_no_images_on_disk(cli, tiny, tmp_path, monkeypatch):
+    from woofbench import fast
+    line = f'run --dataset imagewoof --data {tiny} --size 32 --epochs 1 --seeds 1 --engine fast --device cpu --arch xresnet10_tiny --bs 8'
+    monkeypatch.setenv('WOOFBENCH_CACHE', str(tmp_path/'cache'))
+    correct = []
+    for flag,files in (('--no-cache', 0), ('', 2)):
+        fast._last.clear() # what an earlier run decoded
+        assert cli(f'{line} {flag} --out {tmp_path}/out{files}')[0]==0
+        assert len(list((tmp_path/'cache').glob('store-*.rgb')))==files
+        correct += [json.loads(o.read_text())['runs'][0]['preds'] for o in (tmp_path/f'out{files}').rglob('records/**/*.json')]
+    assert len(correct)==2 and len(set(correct))==1 # a run setting: the row is the same
+    assert '--no-cache' in cli('run --help')[1]

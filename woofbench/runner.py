@@ -158,6 +158,12 @@ def _check_words(m, note):
     check_shape(m.facts(), DATA, 'data')
     if not safe_text(note): raise BadInput('a note has at most 300 characters in one line, none of them < > | ` [ ] or a backslash, and does not begin with = + - or @')
 
+def _decode(p, device, cache):
+    "Decode the fast engine's images, or map them, with a bar; all seeds find them in memory"
+    from tqdm.auto import tqdm
+    from woofbench.fast import load_images
+    load_images(p.manifest, p.track, device, cache, partial(tqdm, delay=2, leave=False))
+
 def train_row(
     p:Plan,
     seeds:list[int],
@@ -170,6 +176,7 @@ def train_row(
     say=print,
     based_on:str|None=None, # The record that is replicated or challenged
     nonce:str|None=None, # Of a challenge
+    cache:bool=True, # As for `run`
 ) -> Row:
     "Train the seeds of a plan and publish the row; `run` for a plan that is there already"
     _known(engine)
@@ -188,6 +195,7 @@ def train_row(
         say('this very row is there already; --again trains it again')
         return Row(old, out/record_path(old))
     folder = out/'.woofbench'/p.track.cell/f'{cid}-{same}'
+    if engine=='fast': _decode(p, device, cache)
     runs = _train_seeds(p, seeds, folder, workers, device, engine, say)
     created = datetime.now(timezone.utc).strftime('%Y-%m-%dT%H:%M:%SZ')
     rec = make_record(p.track, p.recipe, p.manifest.facts(), runs, code, env | dict(context=same), p.cost, created, note, engine,
@@ -209,6 +217,7 @@ def run(
     workers:int|None=None, # Loader processes; up to 8 if None, none for digits
     device=None, # Torch device; fastai's default if None
     engine:str='fastai', # fastai (the reference) or fast
+    cache:bool=True, # Keep the fast engine's decoded images on disk?
     again:bool=False, # Train even if this very row is there already?
     note:str='', # Free text for the record
     say=print, # Called with lines of progress
@@ -221,7 +230,7 @@ def run(
     _known(engine)
     p = plan(dataset, size, epochs, source, noise, recipe, data, **changes)
     if official: seeds = official_seeds(config_id(p.track, p.recipe), len(seeds))
-    return train_row(p, seeds, Path(out), workers, device, engine, again, note, say)
+    return train_row(p, seeds, Path(out), workers, device, engine, again, note, say, cache=cache)
 
 # %% ../nbs/12_runner.ipynb #learner-def
 @takes_fields
