@@ -45,6 +45,26 @@ def test_validation_images_are_the_references(digits):
     for (a,y),(b,z) in zip(batches(fast, False), ref.dls.valid): assert torch.equal(a.as_subclass(torch.Tensor), b.as_subclass(torch.Tensor)) and y.tolist()==z.tolist()
 
 
+@pytest.mark.parametrize('change', [{}, dict(normalize=False), dict(channels_last=True), dict(erase=.3)], ids=str)
+def test_training_batches_are_what_the_loaders_own_transforms_make(digits, change):
+    "Where the transforms are the usual ones, crops become floats in threads, to the same bits; where there are more, the loader does all of it"
+    from fastai.vision.core import TensorImage
+    from woofbench.fast import plain
+    track,recipe,m = digits
+    recipe = recipe.but(**change)
+    learn = make_learner(track, recipe, m, engine='fast', device='cpu')
+    dl,data = learn.dls.train,data_of(learn)
+    assert (plain(dl.after_batch) is None)==('erase' in change)
+    state = data.generator.get_state()
+    got,y = next(iter(data._batches(dl, *data.epoch(plain(dl.after_batch)))))
+    data.generator.set_state(state)
+    images,ys = data.epoch()
+    ref, = dl.after_batch((TensorImage(images(slice(0, recipe.bs)).permute(0,3,1,2)),))
+    same = got.as_subclass(torch.Tensor)==ref.as_subclass(torch.Tensor)
+    assert same.all() if 'erase' not in change else .5 < same.float().mean() # random erasing draws anew
+    assert y.tolist()==ys[:recipe.bs].tolist() and got.is_contiguous(memory_format=torch.channels_last if recipe.channels_last else torch.contiguous_format)
+
+
 def test_epochs_have_every_image_once_and_differ(digits):
     track,recipe,m = digits
     learn = make_learner(track, recipe, m, engine='fast', device='cpu')
@@ -372,3 +392,17 @@ def test_validation_does_not_depend_on_its_batches(digits):
     large = learn.validate()
     data_of(learn).before_validate = lambda: setattr(learn, 'dl', data_of(learn)._batches(learn.dls.valid, data_of(learn).data.valid.__getitem__, data_of(learn).data.valid_y))
     assert large==pytest.approx(learn.validate(), abs=1e-4)
+
+
+def test_no_cache_keeps_no_images_on_disk(cli, tiny, tmp_path, monkeypatch):
+    from woofbench import fast
+    line = f'run --dataset imagewoof --data {tiny} --size 32 --epochs 1 --seeds 1 --engine fast --device cpu --arch xresnet10_tiny --bs 8'
+    monkeypatch.setenv('WOOFBENCH_CACHE', str(tmp_path/'cache'))
+    correct = []
+    for flag,files in (('--no-cache', 0), ('', 2)):
+        fast._last.clear() # what an earlier run decoded
+        assert cli(f'{line} {flag} --out {tmp_path}/out{files}')[0]==0
+        assert len(list((tmp_path/'cache').glob('store-*.rgb')))==files
+        correct += [json.loads(o.read_text())['runs'][0]['preds'] for o in (tmp_path/f'out{files}').rglob('records/**/*.json')]
+    assert len(correct)==2 and len(set(correct))==1 # a run setting: the row is the same
+    assert '--no-cache' in cli('run --help')[1]

@@ -60,6 +60,7 @@ def add_run_flags(p:Parser, f) -> None:
         for k in names.split(): g.add_argument('--'+k.replace('_','-'), metavar=k.upper(), default=params[k].default, help=help_text(doc[k], params[k].default))
     for k in ('compile','again','official'):
         if k in params: how.add_argument('--'+k, action='store_true', help=doc[k])
+    if 'cache' in params: how.add_argument('--no-cache', dest='cache', action='store_false', help="Keep none of the fast engine's decoded images on disk")
     model = p.add_argument_group('the model', 'The values in brackets are those of the official recipe.')
     train = p.add_argument_group('its training')
     model.add_argument('--arch', metavar='ARCH', default=argparse.SUPPRESS, help='Shape of the network, or timm:NAME; sets depths, widths and the like [xresnet50]')

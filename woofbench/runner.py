@@ -140,6 +140,12 @@ def _check_words(m, note):
     check_shape(m.facts(), DATA, 'data')
     if not safe_text(note): raise BadInput('a note has at most 300 characters in one line, none of them < > | ` [ ] or a backslash, and does not begin with = + - or @')
 
+def _decode(p, device, cache):
+    "Decode the fast engine's images, or map them, with a bar; all seeds find them in memory"
+    from tqdm.auto import tqdm
+    from woofbench.fast import load_images
+    load_images(p.manifest, p.track, device, cache, partial(tqdm, delay=2, leave=False))
+
 def train_row(
     p:Plan,
     seeds:list[int],
@@ -149,6 +155,7 @@ def train_row(
     say=print, # Called with lines of progress
     based_on:str|None=None, # The record that is replicated or challenged
     nonce:str|None=None, # Of a challenge
+    cache:bool=True, # As for `run`
     **how # workers, device, engine, seeds_at_once and compile, as for `run`
 ) -> Row:
     "Train the seeds of a plan and publish the row: `run`, for a plan that is there already; raises `BadInput`"
@@ -168,6 +175,7 @@ def train_row(
         say('this very row is there already; --again trains it again')
         return Row(old, out/record_path(old))
     folder = out/'.woofbench'/p.track.cell/f'{cid}-{same}'
+    if how['engine']=='fast': _decode(p, how['device'], cache)
     runs = _train_seeds(p, seeds, folder, say, **how)
     created = datetime.now(timezone.utc).strftime('%Y-%m-%dT%H:%M:%SZ')
     rec = make_record(p.track, p.recipe, p.manifest.facts(), runs, code, env | dict(context=same), p.cost, created, note, how['engine'],
@@ -190,6 +198,7 @@ def run(
     engine:str|None=None, # fast, or fastai (the reference); if None, fast on a processor, where both are shown to be equal, else fastai
     seeds_at_once:int=1, # Seeds trained at the same time, by the fast engine on a CUDA device; changes seconds only
     compile:bool=False, # Let PyTorch's compiler have the network? Fast engine only; pays for long rows
+    cache:bool=True, # Keep the fast engine's decoded images on disk?
     official:bool=False, # Seeds from the configuration's hash, as a rank needs them, in place of 0 to 4?
     again:bool=False, # Train even if this very row is there already?
     note:str='', # Free text for the record
@@ -204,7 +213,7 @@ def run(
     check_engine(engine)
     p = plan(dataset, size, epochs, source, noise, recipe, data, **changes)
     if official: seeds = official_seeds(config_id(p.track, p.recipe), len(seeds))
-    return train_row(p, seeds, Path(out), again, note, say, workers=workers, device=device, engine=engine, seeds_at_once=seeds_at_once, compile=compile)
+    return train_row(p, seeds, Path(out), again, note, say, workers=workers, device=device, engine=engine, seeds_at_once=seeds_at_once, compile=compile, cache=cache)
 
 # %% ../nbs/12_runner.ipynb #learner-def
 @takes_fields
