@@ -74,8 +74,9 @@ def _load_seed(path, n_val, epochs):
         return r
     except (OSError, ValueError, KeyError, TypeError, IndexError): return None
 
-def _train_seeds(p, seeds, folder, workers, device, engine, say):
+def _train_seeds(p, seeds, folder, workers, device, engine, say, cache):
     "Evidence of every seed, trained or found in `folder`"
+    from woofbench.fast import load_images
     from woofbench.train import fit
     n_val,runs = len(p.manifest.val),{}
     for s in seeds:
@@ -84,6 +85,7 @@ def _train_seeds(p, seeds, folder, workers, device, engine, say):
     def log(epoch, o, seed):
         loss = lambda k: 'nan' if o[k] is None else f'{o[k]:.3f}'
         say(f'seed {seed}  epoch {epoch}/{p.track.epochs}  train {loss("train_loss")}  valid {loss("valid_loss")}  accuracy {100*o["correct"]/n_val:.2f} %  {o["train_s"]+o["eval_s"]:.1f} s')
+    if engine=='fast' and len(runs)<len(seeds): load_images(p.manifest, p.track, device, cache) # all seeds find them in memory
     for s in seeds:
         if s in runs: continue
         r = fit(p.track, p.recipe, p.manifest, s, workers, device, partial(log, seed=s), engine)
@@ -158,12 +160,6 @@ def _check_words(m, note):
     check_shape(m.facts(), DATA, 'data')
     if not safe_text(note): raise BadInput('a note has at most 300 characters in one line, none of them < > | ` [ ] or a backslash, and does not begin with = + - or @')
 
-def _decode(p, device, cache):
-    "Decode the fast engine's images, or map them, with a bar; all seeds find them in memory"
-    from tqdm.auto import tqdm
-    from woofbench.fast import load_images
-    load_images(p.manifest, p.track, device, cache, partial(tqdm, delay=2, leave=False))
-
 def train_row(
     p:Plan,
     seeds:list[int],
@@ -173,10 +169,9 @@ def train_row(
     engine:str='fastai',
     again:bool=False,
     note:str='',
-    say=print,
+    say=print, cache:bool=True,
     based_on:str|None=None, # The record that is replicated or challenged
     nonce:str|None=None, # Of a challenge
-    cache:bool=True, # As for `run`
 ) -> Row:
     "Train the seeds of a plan and publish the row; `run` for a plan that is there already"
     _known(engine)
@@ -195,8 +190,7 @@ def train_row(
         say('this very row is there already; --again trains it again')
         return Row(old, out/record_path(old))
     folder = out/'.woofbench'/p.track.cell/f'{cid}-{same}'
-    if engine=='fast': _decode(p, device, cache)
-    runs = _train_seeds(p, seeds, folder, workers, device, engine, say)
+    runs = _train_seeds(p, seeds, folder, workers, device, engine, say, cache)
     created = datetime.now(timezone.utc).strftime('%Y-%m-%dT%H:%M:%SZ')
     rec = make_record(p.track, p.recipe, p.manifest.facts(), runs, code, env | dict(context=same), p.cost, created, note, engine,
                       RULES, based_on, nonce, _attempts(out, p.track, cid))
@@ -230,7 +224,7 @@ def run(
     _known(engine)
     p = plan(dataset, size, epochs, source, noise, recipe, data, **changes)
     if official: seeds = official_seeds(config_id(p.track, p.recipe), len(seeds))
-    return train_row(p, seeds, Path(out), workers, device, engine, again, note, say, cache=cache)
+    return train_row(p, seeds, Path(out), workers, device, engine, again, note, say, cache)
 
 # %% ../nbs/12_runner.ipynb #learner-def
 @takes_fields
