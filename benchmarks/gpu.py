@@ -31,7 +31,8 @@ def has_official():
 
 def bench(a, size, epochs, seeds, fields, *more):
     "`benchmarks.row`"
-    what = ['--dataset','digits','--size',str(size if size<64 else plan.TOY['size']),'--epochs','1','--arch','xresnet10_tiny','--rounds','1'] if a.toy else ['--data',str(a.data),'--arch','xresnet50','--size',str(size),'--epochs',str(epochs)]
+    what = ['--data',str(a.data),'--arch','xresnet50','--size',str(size),'--epochs',str(epochs)]
+    if a.toy: what = ['--dataset','digits',*plan.TOY['bench'],*(['--size',str(size)] if size<64 else []),'--rounds','1']
     return [*PY, '-m', 'benchmarks.row', *what, '--seeds', str(min(seeds, 2) if a.toy else seeds), '--set', *fields.split(), *map(str, more)]
 
 
@@ -88,7 +89,8 @@ def go(a, say=print):
         if (seconds := end-time.time()) < 5: say(f'{name:20} next time'); continue
         t = time.time()
         rc = call(cmd, part, seconds)
-        tail = ' | '.join(part.read_text(errors='replace').strip().splitlines()[-1:])[:130]
+        lines = part.read_text(errors='replace').strip().splitlines() or ['']
+        tail = next((o for o in reversed(lines) if '±' in o), lines[-1])[-130:] # the row, if there is one
         if rc in (0, 5) or name=='tests' and rc is not None: # 5: no test was selected; failed tests are a result
             part.rename(done)
             left -= 1

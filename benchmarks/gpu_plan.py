@@ -67,5 +67,5 @@ CONFIRM = (('winner-5', 'search-5', 128, 5), ('winner-20', 'search-20', 128, 20)
 GROWTH = [(128,64), (192,64), (256,64), (128,32), (128,128), (128,256)] # (size, bs): seconds and memory of an epoch
 
 # The same on digits, to see within minutes and on any machine that every piece works
-TOY = dict(size=32, epochs=1, fields='arch=xresnet10_tiny bs=128 widths=8,8,8,8 stem_szs=8,8,8', keep=('act','sa','pool','stem_pool','lr','mom'), growth=[(32,64), (48,128)],
-           candidates={'reference':'act=relu', 'mish':'act=mish', 'mish lr 5e-3':'act=mish lr=5e-3'}, changes={'same':'', 'mixup .2':'mixup=0.2'}, rungs=(1, 2), finalists=1)
+TOY = dict(size=64, epochs=1, fields='arch=xresnet10_tiny bs=128 widths=8,8,8,8 stem_szs=8,8,8', keep=('act','sa','pool','stem_pool','conv','block','stem','lr','mom'), growth=[(32,64), (48,128)],
+           bench=['--size','32','--epochs','1','--arch','xresnet10_tiny'], candidates={'reference':'act=relu', 'mish':'act=mish', 'mish lr 5e-3':'act=mish lr=5e-3'}, changes={'same':'', 'mixup .2':'mixup=0.2'}, rungs=(1, 2), finalists=1)

@@ -148,9 +148,10 @@ def main():
         measure(ways, a)
         rows = list(lines(ways))
         print()
+        if a.seeds: print((f'{DIFFERENCES}\n' if 'timm' in a.ways else '') + f'{PUBLISHED}\n')
         show(rows)
-        if a.seeds: print(f'\n{DIFFERENCES}\n\n{PUBLISHED}' if 'timm' in a.ways else f'\n{PUBLISHED}')
         if a.out:
+            a.out.parent.mkdir(parents=True, exist_ok=True)
             with a.out.open('w', newline='') as o:
                 o.write(f'# {f["track"]}: {f["recipe"]}; {f["n"]} training and {f["n_val"]} validation images; {f["device"]}, torch {f["torch"]}; python -m benchmarks.row {command(a)}\n')
                 w = csv.DictWriter(o, list(rows[0]), lineterminator='\n')

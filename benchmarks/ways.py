@@ -104,8 +104,8 @@ def timm_parts(p, seed, device):
     return SimpleNamespace(train=train, valid=valid, model=model, opt=opt, loss_func=LabelSmoothingCrossEntropy(r.smooth))
 
 
-def timm_seed(p, seed, device, tick=lambda: None):
-    "Seconds of every epoch, and correct predictions after the last; `tick` is called after every step"
+def timm_seed(p, seed, device, tick=lambda: False):
+    "Seconds of every epoch, and correct predictions after the last; `tick` is called after every step and may end it all"
     t,r = timm_parts(p, seed, device),p.recipe
     fmt = torch.channels_last if r.channels_last else torch.contiguous_format
     half = dict(bf16=torch.bfloat16, fp16=torch.float16).get(r.precision)
@@ -123,7 +123,7 @@ def timm_seed(p, seed, device, tick=lambda: None):
             loss.backward()
             t.opt.step()
             i += 1
-            tick()
+            if tick(): return None
         trained = now(device)
         t.model.eval()
         with torch.no_grad(), cast(): correct = sum((t.model(x).argmax(1)==y).sum() for x,y in batches(t.valid))
@@ -163,10 +163,8 @@ def loader(p, way, seed, device):
     return dict(loader=n/(now(device)-t))
 
 
-class Enough(Exception): pass
-
 class Profile:
-    "Watches the second `steps` steps of a training; `tick` is called after every step"
+    "Watches the second `steps` steps of a training; `tick` is called after every step, and says when it has seen enough"
     def __init__(self, device, steps=6):
         from torch.profiler import ProfilerActivity, profile
         self.device,self.steps,self.n = device,steps,0
@@ -180,7 +178,7 @@ class Profile:
         if self.n==2*self.steps:
             self.wall = now(self.device)-self.t
             self.prof.stop()
-            raise Enough()
+        return self.n>=2*self.steps
     def facts(self):
         events,key = self.prof.key_averages(),'self_device_time_total' if cuda(self.device) else 'self_cpu_time_total'
         count = sum(o.count for o in events if not cuda(self.device) or o.device_type==torch.autograd.DeviceType.CUDA)
@@ -190,15 +188,15 @@ class Profile:
 
 def profile(p, way, seed, device):
     "Kernels per step, share of the time that the device is busy, and the dearest operations"
-    from fastai.callback.core import Callback
+    from fastai.callback.core import Callback, CancelFitException
     prof = Profile(device)
     class Ticks(Callback):
         order = 95
-        def after_batch(self): prof.tick()
-    try:
-        if way=='timm': timm_seed(p, seed, device, prof.tick)
-        else:
-            learn = make(p, way, seed, device)
-            with learn.no_bar(), learn.no_logging(), learn.added_cbs([Ticks()]): learn.fit_flat_cos(1, p.recipe.lr)
-        raise SystemExit(f'an epoch has no {2*prof.steps} steps to look at')
-    except Enough: return prof.facts()
+        def after_batch(self):
+            if prof.tick(): raise CancelFitException()
+    if way=='timm': timm_seed(p, seed, device, prof.tick)
+    else:
+        learn = make(p, way, seed, device)
+        with learn.no_bar(), learn.no_logging(), learn.added_cbs([Ticks()]): learn.fit_flat_cos(1, p.recipe.lr)
+    if prof.n<2*prof.steps: raise SystemExit(f'an epoch has no {2*prof.steps} steps to look at')
+    return prof.facts()

@@ -8,11 +8,13 @@ __all__ = ['engines', 'fast_opts', 'check_engine', 'Images', 'load_images', 'pla
 # %% ../nbs/07c_fast.ipynb #imports
 from collections import OrderedDict
 from dataclasses import dataclass
+from functools import partial
 import torch
 from fastai.callback.core import Callback
 from fastai.data.transforms import IntToFloatTensor, Normalize, TensorCategory
 from fastai.vision.core import TensorImage
 from fastcore.basics import GetAttr
+from tqdm.auto import tqdm
 from .registry import BadInput, near
 from .data import Manifest, noisy_labels
 from .track import Track
@@ -45,20 +47,20 @@ class Images:
     side:object=None        # Stream on which crops are made ahead of time
 
 _last = OrderedDict()
+_bar = partial(tqdm, delay=2, leave=False)
 
 def load_images(
     m:Manifest,
     track:Track,
     device:torch.device,
     cache:bool=True, # Keep decoded images on disk?
-    progress=None, # Wraps loops over files, as `tqdm` does
+    progress=_bar, # Wraps loops over files
 ) -> Images:
     "The images of `track`, decoded; the ones used last are kept in memory"
     key = (m.sha256, track.size, track.noise, str(device))
     if key not in _last:
         _last.clear()
-        kw = {} if progress is None else dict(progress=progress)
-        train,valid = (load_store(m, o, cache=cache, **kw) for o in ('train','val'))
+        train,valid = (load_store(m, o, cache=cache, progress=progress) for o in ('train','val'))
         code = {o:i for i,o in enumerate(m.classes)}
         ys = [torch.tensor([code[o] for o in labels], device=device) for labels in (noisy_labels(m, track.dataset, track.noise), map(m.label, m.val))]
         where = _room(train, device)

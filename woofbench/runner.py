@@ -74,8 +74,9 @@ def _load_seed(path, n_val, epochs):
         return r
     except (OSError, ValueError, KeyError, TypeError, IndexError): return None
 
-def _train_seeds(p, seeds, folder, say, **kw):
+def _train_seeds(p, seeds, folder, say, cache, **kw):
     "Evidence of every seed, trained or found in `folder`; `kw` is for `train_seeds`"
+    from woofbench.fast import load_images
     from woofbench.several import train_seeds
     n_val,runs = len(p.manifest.val),{}
     for s in seeds:
@@ -84,6 +85,7 @@ def _train_seeds(p, seeds, folder, say, **kw):
     def log(epoch, o, seed):
         loss = lambda k: 'nan' if o[k] is None else f'{o[k]:.3f}'
         say(f'seed {seed}  epoch {epoch}/{p.track.epochs}  train {loss("train_loss")}  valid {loss("valid_loss")}  accuracy {100*o["correct"]/n_val:.2f} %  {o["train_s"]+o["eval_s"]:.1f} s')
+    if kw['engine']=='fast' and len(runs)<len(seeds): load_images(p.manifest, p.track, kw['device'], cache) # all seeds find them in memory
     for r in train_seeds(p.track, p.recipe, p.manifest, [s for s in seeds if s not in runs], log=log, say=say, **kw):
         runs[r.seed] = seed_dict(r, p.manifest)
         _save(folder/f'seed-{r.seed}.json', canonical(runs[r.seed]), len(runs)-1)
@@ -140,12 +142,6 @@ def _check_words(m, note):
     check_shape(m.facts(), DATA, 'data')
     if not safe_text(note): raise BadInput('a note has at most 300 characters in one line, none of them < > | ` [ ] or a backslash, and does not begin with = + - or @')
 
-def _decode(p, device, cache):
-    "Decode the fast engine's images, or map them, with a bar; all seeds find them in memory"
-    from tqdm.auto import tqdm
-    from woofbench.fast import load_images
-    load_images(p.manifest, p.track, device, cache, partial(tqdm, delay=2, leave=False))
-
 def train_row(
     p:Plan,
     seeds:list[int],
@@ -175,8 +171,7 @@ def train_row(
         say('this very row is there already; --again trains it again')
         return Row(old, out/record_path(old))
     folder = out/'.woofbench'/p.track.cell/f'{cid}-{same}'
-    if how['engine']=='fast': _decode(p, how['device'], cache)
-    runs = _train_seeds(p, seeds, folder, say, **how)
+    runs = _train_seeds(p, seeds, folder, say, cache, **how)
     created = datetime.now(timezone.utc).strftime('%Y-%m-%dT%H:%M:%SZ')
     rec = make_record(p.track, p.recipe, p.manifest.facts(), runs, code, env | dict(context=same), p.cost, created, note, how['engine'],
                       RULES, based_on, nonce, _attempts(out, p.track, cid))
