@@ -284,9 +284,13 @@ def test_numbers(rows, row, _, f, why):
 
 def test_networks_that_would_take_forever(rows, row):
     for kw in (dict(depths=[500]*4, widths=[16384]*4), dict(depths=[30]*4, widths=[8192]*4, expansion=64), dict(groups=16384), dict(width_per_group=16384), dict(norm='never_heard_of'), dict(stem_szs=[16384]*32)):
-        rec = doctored(row, lambda r, kw=kw: r['recipe']['model'].update(kw), own=True)
+        def f(r, kw=kw):
+            r['recipe']['model'].update(kw)
+            r['seeds']['kind'] = 'chosen'
+        rec = doctored(row, f, own=True)
         start = time.process_time()
-        assert verdict(rec, []).word in ('invalid','needs audit')
+        v = verdict(rec, [])
+        assert v.word=='needs audit' and ('cannot be counted' in str(v) or 'counted here' in str(v)), v
         assert time.process_time()-start<25
 
 
@@ -466,7 +470,7 @@ def material(repo, rows):
     "Records to start from, a real one among them"
     digits = json.loads(next((root/'records'/'digits').rglob('*.json')).read_text())
     recs = [digits, repo.dogs.entry(code=repo.code, lr=5e-3), repo.dogs.entry(seeds=range(2), code=repo.code, lr=4e-3)]
-    return [(o, sorted(places(o), key=str)[1:]) for o in recs]
+    return [(o, sorted(filter(None, places(o)), key=str)) for o in recs]
 
 @settings(max_examples=2000, derandomize=True, database=None, deadline=timedelta(seconds=20), suppress_health_check=list(HealthCheck))
 @given(st.integers(0, 2), mutations, st.booleans(), scars)
@@ -495,14 +499,13 @@ def test_fuzz_went_deep():
 # Nothing at all
 
 def test_null_submissions(capsys):
-    "A thousand recipes that change nothing: how many are called a record, how many odd?"
+    "A thousand recipes that change nothing, each beside another one, and a board that grows: how many are called a record, how many odd?"
     dogs = Dogs(1)
     recs = [dogs.entry(lr=(1000+i)*1e-5) for i in range(1000)]
     rows = [Row(o) for o in recs]
     words = [judge(o, [rows[(i+1)%1000]]).word for i,o in enumerate(recs)]
-    alone = [judge(o, [Row(dogs.entry(lr=2e-3))] if not i else [rows[0]]).word for i,o in enumerate(recs)][1:]
-    on_board = [judge(o, rows[:i]).word for i,o in enumerate(recs)][1:]
-    rate = {name:{w:got.count(w) for w in WORDS} for name,got in dict(pairs=words, one=alone, board=on_board).items()}
+    on_board = [judge(o, rows[:i]).word for i,o in enumerate(recs[:300])][1:]
+    rate = {name:{w:got.count(w) for w in WORDS} for name,got in dict(pairs=words, board=on_board).items()}
     with capsys.disabled(): print(f'\nnull submissions: {rate}')
-    assert words.count('record candidate')<=40 and on_board.count('record candidate')<=10
+    assert words.count('record candidate')<=40 and on_board.count('record candidate')<=12 # 4 %
     assert all(o.count('needs audit')<=10 and o.count('invalid')==0 for o in (words, on_board))
