@@ -23,7 +23,7 @@ from .flags import Parser, add_flag, add_run_flags, help_text, number, run_args
 def cmd_run(args) -> int:
     "Train seeds, write the record and the board's line, print both"
     from woofbench.runner import run
-    row = run(again=args.again, official=args.official, **run_args(args))
+    row = run(again=args.again, official=args.official, cache=args.cache, **run_args(args))
     print(f'\n{row.seeds()}\n\n{row!r}\nrecord: {row.path}\nboard:  {row.path.parents[3]/"leaderboard.csv"}')
     return 0
 
