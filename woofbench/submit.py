@@ -164,6 +164,7 @@ def submit(
     token = Secret(token or '')
     repo,token = repo_of(repo),token_of(token)
     rec = claimed(find_record(row, out), method, authors)
+    say(f'checking {rec["record_id"]} beside the board of {clone or repo.url}')
     with tempfile.TemporaryDirectory(prefix='woofbench-') as tmp:
         req = prepare(rec, repo, tmp, clone)
         folder = Path(out)/'.woofbench'/'submit'/req.row.id
