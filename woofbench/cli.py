@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['cmd_run', 'add_board_flags', 'cmd_board', 'cmd_parts', 'add_cost_flags', 'cmd_cost', 'add_ablate_flags', 'cmd_ablate',
-           'add_compare_flags', 'cmd_compare', 'add_check_flags', 'cmd_check', 'make_parser', 'main']
+           'add_compare_flags', 'cmd_compare', 'add_check_flags', 'cmd_check', 'add_reproduce_flags', 'cmd_reproduce',
+           'cmd_challenge', 'make_parser', 'main']
 
 # %% ../nbs/16_cli.ipynb #imports
 import inspect, json, sys
@@ -159,6 +160,41 @@ def cmd_check(args) -> int:
     print(json.dumps(rep.to_dict(), indent=1) if args.form=='json' else rep.to_md() if args.form=='md' else rep)
     return 0 if rep.ok else 1
 
+# %% ../nbs/16_cli.ipynb #reproduce-def
+def add_reproduce_flags(p:Parser, f) -> None:
+    "Flags of `woofbench reproduce` and `woofbench challenge`, for the parameters of `f`"
+    doc,params = docments(f),inspect.signature(f).parameters
+    p.add_argument('name', metavar='ID', help=doc['name'])
+    for k in ('nonce','k','seeds','data','out','device','workers','engine'):
+        if k not in params: continue
+        need,default = params[k].default is inspect.Parameter.empty,params[k].default
+        how = dict(required=True, help=doc[k]) if need else dict(default=default, help=help_text(doc[k], default))
+        p.add_argument('--'+k, metavar=k.upper(), **how)
+    for k in ('quick','trust_code'):
+        if k in params: p.add_argument('--'+k.replace('_','-'), action='store_true', help=doc[k])
+
+def _repeat_args(args):
+    text = {k:v for k,v in vars(args).items() if k not in ('command','do')}
+    return text | {k:number(text[k]) if isinstance(text[k], str) else text[k] for k in ('k','workers')}
+
+def _say_repeat(res, row):
+    print(f'\n{res}')
+    if row: print(f'\n{row!r}\nrecord: {row.path}\nboard:  {row.path.parents[3]/"leaderboard.csv"}')
+
+def cmd_reproduce(args) -> int:
+    "Run a row again from its record: identical, consistent (0), inconsistent (1), or cannot tell (3)"
+    from woofbench.reproduce import reproduce
+    res = reproduce(**_repeat_args(args))
+    _say_repeat(res, res.row)
+    return {'inconsistent':1, 'cannot tell':3}.get(res.word, 0)
+
+def cmd_challenge(args) -> int:
+    "Run a row with seeds that nobody could know: its claim holds (0), does not hold (1), or cannot tell (3)"
+    from woofbench.reproduce import challenge
+    res = challenge(**_repeat_args(args))
+    _say_repeat(res, res.repeat.row)
+    return {'does not hold':1, 'cannot tell':3}.get(res.word, 0)
+
 # %% ../nbs/16_cli.ipynb #main-def
 def _add(subs, name, do):
     p = subs.add_parser(name, help=do.__doc__, description=do.__doc__)
@@ -169,6 +205,7 @@ def make_parser() -> Parser:
     "The parser of all commands"
     from woofbench.runner import run
     from woofbench.ablate import ablate
+    from woofbench.reproduce import challenge, reproduce
     p = Parser('woofbench', description='Imagenette and Imagewoof experiments: five seeds, one row, with its evidence.')
     subs = p.add_subparsers(dest='command', required=True, parser_class=Parser)
     add_run_flags(_add(subs, 'run', cmd_run), run)
@@ -178,6 +215,8 @@ def make_parser() -> Parser:
     add_board_flags(_add(subs, 'board', cmd_board))
     add_check_flags(_add(subs, 'check', cmd_check))
     add_compare_flags(_add(subs, 'compare', cmd_compare))
+    add_reproduce_flags(_add(subs, 'reproduce', cmd_reproduce), reproduce)
+    add_reproduce_flags(_add(subs, 'challenge', cmd_challenge), challenge)
     add_cost_flags(_add(subs, 'cost', cmd_cost))
     _add(subs, 'parts', cmd_parts).add_argument('name', nargs='?', help='A kind (act, attn, arch, ...) or the name of a part')
     return p
