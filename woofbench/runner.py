@@ -170,7 +170,7 @@ def train_row(
     if (old := _finished(out, cid, same, seeds)) and not again:
         say('this very row is there already; --again trains it again')
         return Row(old, out/record_path(old))
-    folder = out/'.woofbench'/p.track.cell/f'{cid}-{same}'
+    folder = out/'.woofbench'/p.track.cell/'-'.join(o for o in (cid, same, based_on) if o) # a repetition has no seeds of the original's
     runs = _train_seeds(p, seeds, folder, say, cache, **how)
     created = datetime.now(timezone.utc).strftime('%Y-%m-%dT%H:%M:%SZ')
     rec = make_record(p.track, p.recipe, p.manifest.facts(), runs, code, env | dict(context=same), p.cost, created, note, how['engine'],
