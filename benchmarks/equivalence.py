@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from woofbench.runner import plan
 from woofbench.fast import engines
+from woofbench.reuse import Kept
 from woofbench.stats import equivalent
 from woofbench.train import device_name, fit
 
@@ -23,7 +24,7 @@ def main():
     a = p.parse_args()
     job = plan('digits', epochs=a.epochs)
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
-    acc = {o:[] for o in engines}
+    acc,kept = {o:[] for o in engines},Kept()
     a.out.parent.mkdir(exist_ok=True)
     with a.out.open('w', newline='') as f:
         f.write(f'# {job.track}: {job.recipe}; {device_name(device)}, torch {torch.__version__}\n')
@@ -31,7 +32,7 @@ def main():
         w.writerow(('engine','seed','correct','of','train_s','eval_s'))
         for seed in range(1000, 1000+a.seeds): # none of the board's own seeds
             for o in engines if seed%2 else engines[::-1]:
-                run = fit(job.track, job.recipe, job.manifest, seed, workers=0, device=device, engine=o)
+                run = fit(job.track, job.recipe, job.manifest, seed, workers=0, device=device, engine=o, kept=kept)
                 acc[o].append(100*run.correct/len(run.preds))
                 w.writerow((o, seed, run.correct, len(run.preds), round(sum(e['train_s'] for e in run.curve), 3), round(sum(e['eval_s'] for e in run.curve), 3)))
                 f.flush()

@@ -16,6 +16,8 @@ leader = 'arch=xresnet_dw pool=max_blur_2020 act=mish sa=simple_sa'
 ROWS = {
     'official-fast':   (128, 5, f'act=mish {fast}'),
     'ssa':             (128, 5, f'act=mish sa=simple_sa {fast}'),
+    'two-at-once':     (128, 5, f'act=mish {fast} seeds-at-once=2'),
+    'three-at-once':   (128, 5, f'act=mish {fast} seeds-at-once=3'),
     'relu':            (128, 5, f'act=relu {fast}'),
     'ladder-blur':     (128, 5, f'act=mish sa=simple_sa pool=max_blur_2020 stem_pool=max_blur_2020 {fast}'),
     'ladder-reduce':   (128, 5, f'{best} {fast}'),
@@ -25,6 +27,7 @@ ROWS = {
     'depthwise-x6':    (128, 5, f'{leader} block=dw_x6 stem=dw_x6 {fast}'),
     'best-20':         (128, 20, f'{best} {fast}'),
     'best-192':        (192, 5, f'{best} {fast}'),
+    'compiled-20':     (128, 20, f'act=mish {fast} compile=yes'),
 }
 
 
@@ -32,10 +35,10 @@ def run_args(name, a):
     "Arguments of `woofbench run` for a row"
     size,epochs,text = ROWS[name]
     kw = dict(o.split('=', 1) for o in text.split())
-    engine = kw.pop('engine', 'fast')
+    engine,at_once,compiled = kw.pop('engine', 'fast'),kw.pop('seeds-at-once', '1'),kw.pop('compile', None)
     if a.toy: kw,size,epochs = {k:v for k,v in kw.items() if k in ('act','sa','conv','block','pool')},32,1
     where = ['--dataset','digits'] if a.toy else ['--dataset','imagewoof','--data',a.data]
-    return ['run', *where, '--size', str(size), '--epochs', str(epochs), '--engine', engine, '--seeds', '2' if a.toy else '5', '--out', str(a.out), '--set', *(f'{k}={v}' for k,v in kw.items())]
+    return ['run', *where, '--size', str(size), '--epochs', str(epochs), '--engine', engine, '--seeds', '2' if a.toy else '5', '--out', str(a.out), '--seeds-at-once', at_once, *['--compile']*bool(compiled), *['--again']*(at_once!='1'), '--set', *(f'{k}={v}' for k,v in kw.items())]
 
 
 def pieces(a):

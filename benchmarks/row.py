@@ -62,12 +62,12 @@ def make_timer():
     return Timer()
 
 
-def train(p, way, seed, device):
-    "Seconds and accuracy of one seed"
+def train(p, way, seed, device, kept):
+    "Seconds and accuracy of one seed; `kept` is what the fast engine keeps from seed to seed"
     from woofbench.train import fit
     t = time.perf_counter()
     if way in ('fastai','fast'):
-        run = fit(p.track, p.recipe, p.manifest, seed, device=device, engine=way)
+        run = fit(p.track, p.recipe, p.manifest, seed, device=device, engine=way, kept=kept)
         train_s,eval_s,correct = sum(o['train_s'] for o in run.curve),sum(o['eval_s'] for o in run.curve),run.correct
     else:
         learn,timer = fastai_learner(p, seed, way=='tuned', device),make_timer()
@@ -154,9 +154,11 @@ def child(a):
     def say(o): print(json.dumps(o), file=out, flush=True)
     from woofbench.train import device_name
     say(dict(imports=imports, verify=verified, images=time.perf_counter()-t, device=device_name(device), torch=torch.__version__, n=len(p.manifest.train)//p.recipe.bs*p.recipe.bs, n_val=len(p.manifest.val), recipe=str(p.recipe), track=str(p.track)))
-    for line in sys.stdin:
-        what,seed = line.split()
-        say(dict(train=train, loader=loader, profile=profile)[what](p, a.way, int(seed), device))
+    from woofbench.reuse import Kept
+    with Kept() as kept:
+        for line in sys.stdin:
+            what,seed = line.split()
+            say(dict(train=partial(train, kept=kept), loader=loader, profile=profile)[what](p, a.way, int(seed), device))
 
 
 def fields(a):
