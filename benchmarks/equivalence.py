@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from woofbench.runner import plan
 from woofbench.fast import engines
+from woofbench.reuse import Kept
 from woofbench.stats import equivalent
 from woofbench.train import device_name, fit
 
@@ -34,7 +35,7 @@ def main():
     job = plan('digits', epochs=a.epochs)
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     a.out.parent.mkdir(parents=True, exist_ok=True)
-    acc,head = {o:[] for o in engines},f'# {job.track}: {job.recipe}; {device_name(device)}, torch {torch.__version__}\n'
+    acc,recordings,head = {o:[] for o in engines},Kept(),f'# {job.track}: {job.recipe}; {device_name(device)}, torch {torch.__version__}\n'
     kept = [] if not a.out.exists() else finished(a.out.read_text(), head)
     for o in kept: acc[o['engine']].append(100*int(o['correct'])/int(o['of']))
     with a.out.open('w', newline='') as f:
@@ -44,7 +45,7 @@ def main():
         w.writerows(kept)
         for seed in range(1000+len(kept)//2, 1000+a.seeds): # none of the board's own seeds
             for o in engines if seed%2 else engines[::-1]:
-                run = fit(job.track, job.recipe, job.manifest, seed, workers=0, device=device, engine=o)
+                run = fit(job.track, job.recipe, job.manifest, seed, workers=0, device=device, engine=o, kept=recordings)
                 acc[o].append(100*run.correct/len(run.preds))
                 w.writerow(dict(zip(columns, (o, seed, run.correct, len(run.preds), round(sum(e['train_s'] for e in run.curve), 3), round(sum(e['eval_s'] for e in run.curve), 3)))))
                 f.flush()

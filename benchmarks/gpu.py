@@ -19,14 +19,8 @@ def row_command(a, size, epochs, engine, fields, official=True):
     "`woofbench run` for a row of the board"
     where = ['--dataset','imagewoof','--data',str(a.data)]
     if a.toy: where,size,epochs,fields = ['--dataset','digits'],plan.TOY['size'],plan.TOY['epochs'],toy_fields(fields)
-    if a.toy and official: official = has_official()
     seeds = ['--seeds', '5' if official or not a.toy else '2'] + (['--official'] if official else [])
     return [*CLI, 'run', *where, '--size', str(size), '--epochs', str(epochs), '--engine', engine, *seeds, '--out', str(a.out/'board'), '--set', *fields.split()]
-
-
-def has_official():
-    from woofbench.cli import make_parser
-    return any('--official' in o.option_strings for s in make_parser()._subparsers._group_actions for o in s.choices['run']._actions)
 
 
 def bench(a, size, epochs, seeds, fields, *more):
@@ -47,6 +41,7 @@ def pieces(a):
     yield 'profile', bench(a, 128, 5, 0, fields, '--profile', '--ways', 'script', 'fast')
     yield 'row', bench(a, 128, 5, 5, fields, '--out', res/'row-gpu.csv')
     yield from rows.items()
+    if not a.toy: yield from ((k, [*row_command(a, size, epochs, 'fast', fields), *more]) for k,(size,epochs,more) in plan.SETTINGS.items())
     for size,bs in plan.TOY['growth'] if a.toy else plan.GROWTH:
         yield f'growth-{size}-bs{bs}', bench(a, size, 1, 2, f'{fields} bs={bs}', '--rounds', 2, '--ways', 'fast', '--out', res/f'growth-{size}-bs{bs}.csv')
     for name,*_ in plan.SEARCHES:

@@ -21,6 +21,9 @@ ROWS = {
     'depthwise-x6':  (128, 5, 'fast', f'{DEPTHWISE} block=dw_x6 stem=dw_x6 {FAST}'),
 }
 
+# The same row by other settings of the fast engine: what do seeds at once and the compiler save?
+SETTINGS = {'two-at-once':(128, 5, ['--seeds-at-once','2','--again']), 'three-at-once':(128, 5, ['--seeds-at-once','3','--again']), 'compiled-20':(128, 20, ['--compile'])}
+
 # The search. The first candidate is the row to beat: none that takes longer than it to train goes on
 REFERENCE = f'{DEPTHWISE} block=dw_x6 stem=dw_x6'
 CANDIDATES = {

@@ -199,6 +199,19 @@ def test_a_kept_network_serves_every_learner(digits):
         assert b.validate()[1]>.5 and b.get_preds()[0].shape==(360,10)
 
 
+def test_nothing_is_left_of_a_seed_that_diverged(digits):
+    "All memory that is kept is filled with NaN before the next seed"
+    recipe = digits[1].but(bs=128, mixup=.4)
+    with Kept(record=True) as kept:
+        fit(digits[0], recipe, digits[2], 1, device='cpu', engine='fast', kept=kept)
+        r, = kept.graph.recordings.values()
+        pieces = [o for f in kept.opt.flats.values() for o in (f.p, f.g, f.m, f.v, f.slow, f.rows)]
+        for o in (*pieces, *kept.model.buffers(), *kept.mix[0].places.values(), r.x): o.fill_(float('nan')) if o.is_floating_point() else o.zero_()
+        row = numbers(fit(digits[0], recipe, digits[2], 2, device='cpu', engine='fast', kept=kept))
+        assert list(kept.graph.recordings.values())==[r]
+    assert row==numbers(fit(digits[0], recipe, digits[2], 2, device='cpu', engine='fast', kept=Kept(record=True)))
+
+
 def test_seeds_at_once_end_as_they_would_have_ended(digits):
     for change in ({}, dict(mixup=.4, erase=.3)):
         recipe = digits[1].but(bs=128, **change)

@@ -81,8 +81,9 @@ class Kept:
         device:torch.device
     ) -> dict: # model, loss_func, opt_func and cbs for a `Learner`
         "The fast engine's parts of a learner"
-        if self.key!=(recipe, track, device) or not self.keep or (self.graph and self.graph.path!='recorded'): self._begin(model, recipe, device, seed)
-        else: refill(self.model, model)
+        found = self.key==(recipe, track, device) and self.keep and self.graph and self.graph.path=='recorded'
+        if found: refill(self.model, model)
+        else: self._begin(model, recipe, device, seed)
         self.key = recipe, track, device
         for o in self.mix: o.reseed(seed)
         cbs = [*precision_cbs(recipe, device), *options(recipe, self.mix), FastData(images, recipe, track.size, seed)]

@@ -64,7 +64,7 @@ def make_learner(
     fast = check_engine(engine, device)=='fast'
     images = load_images(m, track, device) if fast else None
     set_seed(seed, reproducible=True)
-    if fast: torch.backends.cudnn.benchmark = True
+    torch.backends.cudnn.benchmark = bool(kept and kept.compile)
     workers = 0 if fast else n_workers() if workers is None else workers
     dls = make_loaders(m, track, recipe.bs, recipe.min_scale, recipe.flip, recipe.normalize, 0. if fast else recipe.erase, workers, device)
     model = build(recipe.model, len(m.classes), track.size)
