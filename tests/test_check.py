@@ -283,7 +283,7 @@ def test_numbers(rows, row, _, f, why):
     assert v.word=='invalid' and why in str(v), v
 
 def test_networks_that_would_take_forever(rows, row):
-    for kw in (dict(depths=[500]*4, widths=[16384]*4), dict(depths=[30]*4, widths=[8192]*4, expansion=64), dict(groups=16384), dict(width_per_group=16384), dict(norm='never_heard_of'), dict(stem_szs=[16384]*32)):
+    for kw in (dict(depths=[500]*4, widths=[16384]*4), dict(depths=[30]*4, widths=[512]*4, expansion=64), dict(groups=16384), dict(width_per_group=16384), dict(norm='never_heard_of'), dict(stem_szs=[16384]*32)):
         def f(r, kw=kw):
             r['recipe']['model'].update(kw)
             r['seeds']['kind'] = 'chosen'
