@@ -26,7 +26,7 @@ def m(tiny, tmp_path, monkeypatch):
 def no_decoding(monkeypatch):
     "Call it, and nothing can be decoded any more"
     def _f(*args, **kw): raise AssertionError('images were decoded again')
-    return lambda: monkeypatch.setattr(store_module, 'make_store', _f)
+    return lambda: monkeypatch.setattr(store_module, '_decode', _f)
 
 def kept(): return sorted(o.name for o in cache_dir().glob('*store-*'))
 def same(a, b): return torch.equal(a.pixels, b.pixels) and torch.equal(a.offsets, b.offsets) and torch.equal(a.sizes, b.sizes)
@@ -143,6 +143,29 @@ def test_cache_that_cannot_be_written(m, tmp_path, monkeypatch):
     (tmp_path/'read-only').mkdir(mode=0o500)
     assert same(load_store(m, 'val'), s)
     if os.geteuid(): assert not kept() # root may write anywhere
+
+def test_decoding_needs_no_memory_for_the_whole(m, monkeypatch):
+    "With a cache the pixels go to the file one image at a time, and are mapped from there"
+    s = load_store(m, 'train', cache=False)
+    def _f(n): raise AssertionError(f'{n} bytes of memory were asked for')
+    monkeypatch.setattr(store_module, '_memory', _f)
+    assert same(load_store(m, 'train'), s) and len(kept())==1
+    with pytest.raises(AssertionError, match=str(s.nbytes)): load_store(m, 'train', cache=False)
+
+def test_too_much_for_memory_is_said(m, monkeypatch):
+    def _f(*args, **kw): raise RuntimeError('not enough memory')
+    monkeypatch.setattr(torch, 'empty', _f)
+    with pytest.raises(BadInput, match='kept on disk'): load_store(m, 'train', cache=False)
+
+def test_a_broken_image_leaves_no_file(m):
+    (m.root/m.train[3]).write_bytes(b'')
+    with pytest.raises(BadInput, match=Path(m.train[3]).name): load_store(m, 'train')
+    assert not kept()
+
+def test_a_disk_that_takes_a_part_of_a_write(m, monkeypatch):
+    pwrite = os.pwrite
+    monkeypatch.setattr(os, 'pwrite', lambda fd, x, at: pwrite(fd, bytes(x[:7]) if len(x)<4096 else x, at))
+    assert same(load_store(m, 'val'), load_store(m, 'val', cache=False)) and len(kept())==1
 
 def test_nearly_full_disk(m, monkeypatch):
     monkeypatch.setattr(store_module.shutil, 'disk_usage', lambda p: type('Usage', (), dict(free=1000)))
@@ -330,6 +353,21 @@ def test_part_of_a_buffer():
     s,*args = cases()
     part = Store(torch.cat([torch.zeros(5, dtype=torch.uint8), s.pixels])[5:], s.offsets, s.sizes)
     for way in ('pillow','gather'): assert torch.equal(crop(part, *args, 32, way=way), crop(s, *args, 32, way=way))
+
+def test_floats_are_fastais_transforms_of_the_crops():
+    "Conversion and normalisation of a batch and of single images, to the bit; and a way that makes none says so"
+    from fastai.data.transforms import IntToFloatTensor, Normalize
+    from fastai.vision.core import TensorImage, imagenet_stats
+    from fasttransform import Pipeline
+    from woofbench.crops import ToFloat
+    s,*args = cases()
+    ref = crop(s, *args, 32)
+    for stats in (imagenet_stats, None):
+        f = ToFloat(255., *map(torch.tensor, stats or ()))
+        fastais = Pipeline([IntToFloatTensor(), *([Normalize.from_stats(*stats, cuda=False)] if stats else [])])(TensorImage(ref.permute(0,3,1,2))).permute(0,2,3,1).as_subclass(torch.Tensor)
+        assert torch.equal(f(ref), fastais) and torch.equal(crop(s, *args, 32, to_float=f), fastais) and torch.equal(crop(s, *args, 32, to_float=f, workers=3), fastais)
+    with pytest.raises(ValueError, match='gather makes no floats'): crop(s, *args, 32, way='gather', to_float=f)
+    with pytest.raises(ValueError, match='out must be'): crop(s, *args, 32, to_float=f, out=torch.empty(40,32,32,3, dtype=torch.uint8))
 
 def test_wrong_crops_are_refused():
     s,idx,boxes,flips = cases()

@@ -1,5 +1,6 @@
 "Reported rows: the shipped file is in order, faults are found, and nothing reported gets among measured rows"
 import copy, csv, io, json, re, shutil
+from collections import Counter
 from dataclasses import fields, replace
 from types import SimpleNamespace
 import pytest
@@ -151,7 +152,7 @@ GOOD = row('imagewoof', 128, 5, accuracy='73.37%', state='replaced')
 def test_one_may_be_compared(): assert comparable(mine('imagewoof', 128, 5), GOOD)[0] is True
 
 @pytest.mark.parametrize('kw,why', [(dict(dataset='imagenette'),'another dataset'), (dict(size=192),'another size'), (dict(epochs=20),'another epochs'), (dict(noise=5),'another noise'), (dict(edition=1),'first edition'),
-    (dict(state='unmerged'),'withdrawn'), (dict(barred='cheated'),'cheated'), (dict(protocol=None),'which images'), (dict(protocol=GOOD.protocol | dict(sources={'128':'full'})),'from full'),
+    (dict(state='unmerged'),'never was on the page'), (dict(barred='cheated'),'cheated'), (dict(protocol=None),'which images'), (dict(protocol=GOOD.protocol | dict(sources={'128':'full'})),'from full'),
     (dict(protocol=GOOD.protocol | dict(px={'128':112})),'not trained at'), (dict(logged=None, n=None),'how many runs'), (dict(logged=None, n=4),'4 of 5'), (dict(logged=GOOD.logged[:3]),'3 of 5'), (dict(accuracy='75.00%'),'another mean'),
     (dict(logged=None),'how much its runs differ'), (dict(protocol=GOOD.protocol | dict(last=None)),'last epoch'), (dict(protocol=GOOD.protocol | dict(tta=None)),'test-time')], ids=str)
 def test_obstacles(kw, why):
@@ -199,6 +200,23 @@ def test_board_command_follows_the_file(board, cli):
     assert cli(f'board --check --out {board}')[0]==2
     assert cli(f'board --out {board}')[0]==2, 'lines that no record gives are not dropped unasked'
     assert cli(f'board --force --out {board}')[0]==0 and len(lines(board/'leaderboard.csv'))==1
+
+def test_a_new_row_keeps_them_apart(board):
+    "What a run does at its end, on a board that asks"
+    from woofbench.runner import _publish
+    old = next(board.rglob('records/**/*.json'))
+    rec = json.loads(old.read_text())
+    old.unlink()
+    _publish(rec, board, board/'.woofbench'/'folder')
+    assert [o['id'] for o in lines(board/'leaderboard.csv')]==[rec['record_id'], *(o.id for o in rows)]
+
+def test_every_row_is_in_one_table():
+    "Headings tell datasets, noise, editions and times apart"
+    got = {head:t.count('\n| ')-2 for head,t in sections(reported_md(rows)).items()} # less head and rule
+    def head(o):
+        noise,old = f', {o.noise} % of the labels changed'*bool(o.noise), ', first edition with 500 validation images' if o.edition==1 else ', earlier rows'
+        return f'{o.dataset}{noise}{old*(o.state!="page")} (reported)'
+    assert got==Counter(map(head, rows))
 
 def test_csv_is_pure(): assert to_csv([], rows)==to_csv([], reported()) and to_csv([])==to_csv([], rows).splitlines()[0]+'\n'
 

@@ -93,8 +93,8 @@ def test_a_row_knows_which_parts_are_not_this_packages(monkeypatch):
     "Own parts, partials of own classes among them, are covered by the commit; one registered elsewhere is not, whatever class it is of"
     from functools import partial
     from woofbench.recipe import Recipe
-    from woofbench.runner import _outside
-    def outside(kind, name): return list(_outside(Recipe(replace(small, **{field[kind]:name}))))
+    from woofbench.provenance import outside as found
+    def outside(kind, name): return list(found(Recipe(replace(small, **{field[kind]:name}))))
     for kind,name in parts:
         if ':' not in name: assert outside(kind, name)==[], (kind, name)
     for part in (torch.nn.SiLU, partial(acts['mish'])):

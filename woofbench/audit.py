@@ -60,7 +60,7 @@ class Reported:
     added_by:str|None=None  # Who committed it
     added:str=''            # When
     removed:str|None=None   # When another row took its place
-    state:str='page'        # page (there today), replaced, or unmerged (withdrawn before it got there)
+    state:str='page'        # page (there today), replaced, or unmerged (in a pull request only)
     commit:str=''           # Of fastai/imagenette, where it appears first
     protocol:dict|None=None # What is known of the code behind it
     logged:list|None=None   # Last-epoch accuracies of the runs, as `evidence` prints them

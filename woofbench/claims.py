@@ -7,6 +7,7 @@ __all__ = ['BANDS_VERSION', 'D0_MAX', 'BANDS', 'P_BEAT', 'band', 'claim', 'tie_g
            'best_of']
 
 # %% ../nbs/10b_claims.ipynb #imports
+from bisect import bisect_left
 from math import ceil
 from scipy import stats
 from scipy.integrate import quad
@@ -44,9 +45,10 @@ def claim(
     if min(len(a), len(b))<2: return dict(diff=diff, lo=nan, hi=nan, p_mean=nan, p_beat=nan, by='one seed')
     tests = dict(Welch=compare(a, b, level))
     if prior: tests['moderated'] = compare(a, b, level, prior)
-    by = min(tests, key=lambda k: (tests[k]['p_beat']==tests[k]['p_beat'], tests[k]['p_beat'])) # nan is the smallest
+    def worse(k): return min(tests, key=lambda o: (tests[o][k]==tests[o][k], tests[o][k])) # nan is worse than any
+    by = worse('p_beat')
     lo,hi = min(o['lo'] for o in tests.values()),max(o['hi'] for o in tests.values())
-    return dict(diff=diff, lo=lo, hi=hi, p_mean=min(tests[by]['p_mean'], *(o['p_mean'] for o in tests.values())), p_beat=tests[by]['p_beat'], by=by)
+    return dict(diff=diff, lo=lo, hi=hi, p_mean=tests[worse('p_mean')]['p_mean'], p_beat=tests[by]['p_beat'], by=by)
 
 # %% ../nbs/10b_claims.ipynb #ties-def
 def tie_groups(
@@ -77,7 +79,7 @@ def seeds_needed(
     r = _ratio(diff, std)
     if not 1-level<power<1: raise ValueError(f'power must be above {1-level:.2g} and below 1, not {power}')
     if r==0: return None
-    n = max(2, ceil(2*((stats.norm.isf((1-level)/2)+stats.norm.ppf(power))/r)**2)) # with a known noise; never more than with an estimated one
+    n = max(2, ceil(2*((stats.norm.isf((1-level)/2)+stats.norm.ppf(power))/r)**2)) # as for a known noise; an estimated one takes a few more, which do not matter among a thousand
     while n<1000 and smallest_effect(1., n, level=level, power=power)>r: n += 1
     return n
 
@@ -85,12 +87,11 @@ def seeds_to_beat(
     diff:float, # The difference that was seen, in the unit of `std`
     std:float, # Standard deviation from seed to seed
     p_beat:float=P_BEAT, # To be reached
-) -> int|None: # A side; None if no number of seeds is enough
+) -> int|None: # A side; None if a million are not enough, as for a difference below 1.19 standard deviations
     "The smallest number of seeds a side at which a difference of `diff` has `p_beat`, if it stays as it is; raises `ValueError`"
-    r,n = _ratio(diff, std)/2**.5,2
-    if r<=stats.norm.ppf(p_beat): return None
-    while stats.t.cdf(r/(1+1/n)**.5, 2*n-2)<p_beat: n += 1
-    return n
+    r,most = _ratio(diff, std)/2**.5,1_000_000
+    def enough(n): return stats.t.cdf(r/(1+1/n)**.5, 2*n-2)>=p_beat
+    return 2+bisect_left(range(2, most), True, key=enough) if enough(most) else None
 
 def _ratio(diff, std):
     if not 0<std<float('inf'): raise ValueError(f'nothing is known of the noise: its standard deviation is {std}')

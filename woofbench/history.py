@@ -87,7 +87,7 @@ def _obstacles(row, r):
         yield a!=b, f'another {k}: {a}, not {b}'
     yield r.edition!=2, f'the first edition, with {FIRST} validation images'
     yield not row.data['known'], f'this side is no known edition: {row.data["edition"]}'
-    yield r.state=='unmerged', 'it was withdrawn before it was on the board'
+    yield r.state=='unmerged', 'it never was on the page'
     yield bool(r.barred), r.barred
     yield r.source is None, 'nothing says which images it was made from'
     yield r.source!=t.source, f'made from {r.source} images, not {t.source}'
@@ -123,7 +123,7 @@ def _plain(s):
 
 def _cells(r):
     found = '; '.join([*faults(r), *(r.notes or [])])
-    when = r.added + {'page':'', 'replaced':f' to {r.removed}', 'unmerged':', withdrawn'}[r.state]
+    when = r.added + {'page':'', 'replaced':f' to {r.removed}', 'unmerged':', never on the page'}[r.state]
     runs = 'not said' if r.runs is None else _plain(r.runs.replace('&pm;', '±'))
     seen = f'[{len(r.logged)} run{"s"*(len(r.logged)>1)}]({r.evidence})' if r.evidence else ''
     return (r.size, r.epochs, _plain(r.accuracy.replace('&pm;', '±')), runs, f'[{_plain(r.method)}]({r.link})',
@@ -140,11 +140,9 @@ def reported_md(
     "The board's section of reported rows: a table per dataset, and one for what was there before"
     if not rows: return ''
     res = ['## Reported, never re-run here', _intro.replace('\n', ' ')]
-    now,then = [o for o in rows if o.state=='page'],[o for o in rows if o.state!='page']
-    for (d,noise),part in groupby(now, key=lambda o: (o.dataset, o.noise)):
+    def kind(o): return o.state!='page', o.dataset, o.edition, o.noise
+    for (gone,d,e,noise),part in groupby(sorted(rows, key=kind), key=kind):
         noisy = f', {noise} % of the labels changed' if noise else ''
-        res += [f'### {d}{noisy} (reported)', md_table(_head, map(_cells, part))]
-    for (d,e),part in groupby(then, key=lambda o: (o.dataset, o.edition)):
-        before = 'earlier rows' if e==2 else f'first edition, {FIRST} validation images'
-        res += [f'### {d}, {before} (reported)', md_table(_head, map(_cells, part))]
+        old = '' if not gone else ', earlier rows' if e==2 else f', first edition with {FIRST} validation images'
+        res += [f'### {d}{noisy}{old} (reported)', md_table(_head, map(_cells, part))]
     return '\n\n'.join(res)

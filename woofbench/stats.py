@@ -146,7 +146,7 @@ def smallest_effect(
     if not 1-level<power<1: raise ValueError(f'power must be above {1-level:.2g} and below 1, not {power}')
     m = n if m is None else m
     c,df = critical_t([n]*k, m, level),k*(n-1)+m-1
-    def found(shift): return stats.nct.sf(c, df, shift)+stats.nct.cdf(-c, df, shift)
+    def found(shift): return stats.nct.sf(c, df, shift)+np.nan_to_num(stats.nct.cdf(-c, df, shift)) # scipy's nan is a tail too small to compute
     hi = c+1
     while found(hi)<power: hi *= 2
     return float(brentq(lambda o: found(o)-power, 0, hi))*std*(1/n+1/m)**.5

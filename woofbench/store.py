@@ -10,7 +10,6 @@ import hashlib, os, shutil, struct, time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 import numpy as np
 import PIL
@@ -67,13 +66,21 @@ def _quiet(it, total=None, desc=''): return it
 
 def _memory(n):
     try: return torch.empty(n, dtype=torch.uint8)
-    except RuntimeError as e: raise BadInput(f'the decoded images take {n/2**30:.1f} GiB, and there is not so much memory; use files of a smaller image source') from e
+    except RuntimeError as e: raise BadInput(f'the decoded images take {n/2**30:.1f} GiB, and there is not so much memory; let them be kept on disk, where $WOOFBENCH_CACHE says, or use files of a smaller image source') from e
 
-def _put(buf, path, start, size):
-    "Decode `path` into its place"
-    x = _decode(path)
-    if x.shape[:2]!=tuple(size): raise BadInput(f'{path} changed while it was read: {size[1]}x{size[0]} px, then {x.shape[1]}x{x.shape[0]}')
-    buf[start:start+x.size].reshape(x.shape)[:] = x
+def _sizes(paths, workers):
+    "int64 (n, 2)"
+    if not paths: raise BadInput('there are no images to decode')
+    with ThreadPoolExecutor(workers or os.cpu_count()) as ex: return torch.tensor(list(ex.map(_size, paths)))
+
+def _decode_all(paths, sizes, put, workers, progress):
+    "Call `put(offset, array)` for every image, in threads"
+    def one(path, size, start):
+        x = _decode(path)
+        if x.shape[:2]!=tuple(size): raise BadInput(f'{path} changed while it was read: {size[1]}x{size[0]} px, then {x.shape[1]}x{x.shape[0]}')
+        put(start, x)
+    with ThreadPoolExecutor(workers or os.cpu_count()) as ex:
+        for _ in progress(ex.map(one, paths, sizes.tolist(), _layout(sizes)[0].tolist()), total=len(paths), desc='decode'): pass
 
 def make_store(
     paths, # Image files
@@ -82,12 +89,12 @@ def make_store(
 ) -> Store:
     "Decode `paths` into memory, in their order; raises `BadInput`"
     paths = [Path(o) for o in paths]
-    if not paths: raise BadInput('there are no images to decode')
-    with ThreadPoolExecutor(workers or os.cpu_count()) as ex:
-        sizes = torch.tensor(list(ex.map(_size, paths)))
-        offsets,total = _layout(sizes)
-        pixels = _memory(total)
-        for _ in progress(ex.map(partial(_put, pixels.numpy()), paths, offsets.tolist(), sizes.tolist()), total=len(paths), desc='decode'): pass
+    sizes = _sizes(paths, workers)
+    offsets,total = _layout(sizes)
+    pixels = _memory(total)
+    buf = pixels.numpy()
+    def put(start, x): buf[start:start+x.size].reshape(x.shape)[:] = x
+    _decode_all(paths, sizes, put, workers, progress)
     return Store(pixels, offsets, sizes)
 
 # %% ../nbs/05b_store.ipynb #cache-read
@@ -120,19 +127,26 @@ def _sweep(folder, age=3600):
     for o in folder.glob('.store-*.tmp'):
         if time.time()-o.stat().st_mtime > age: o.unlink(missing_ok=True)
 
-def _keep(path, key, store):
-    "Write `store` to `path`, whole or not at all; raises `OSError`"
-    index = store.sizes.numpy().astype('<i8').tobytes()
-    head = _head.pack(_magic, key, _checksum(key, index), len(store)) + index
+def _pwrite(f, x, at):
+    "Write the bytes of `x` at `at`; raises `OSError`"
+    left = memoryview(x).cast('B')
+    while left: # a nearly full disk takes a part, and refuses the rest
+        n = os.pwrite(f.fileno(), left, at)
+        left,at = left[n:],at+n
+
+def _build(path, key, paths, workers, progress):
+    "Decode `paths` into the file `path`, whole or not at all; raises `BadInput`, and `OSError` where the disk is the reason"
+    sizes = _sizes(paths, workers)
+    index,start,total = sizes.numpy().astype('<i8').tobytes(),_start(len(paths)),_layout(sizes)[1]
     path.parent.mkdir(parents=True, exist_ok=True)
     _sweep(path.parent)
-    if shutil.disk_usage(path.parent).free < 2*store.nbytes: raise OSError(f'little space is left in {path.parent}')
+    if shutil.disk_usage(path.parent).free < 2*total: raise OSError(f'little space is left in {path.parent}')
     tmp = path.with_name(f'.{path.name}.{os.urandom(8).hex()}.tmp')
     try:
         with open(tmp, 'xb') as f:
-            f.write(head.ljust(_start(len(store)), b'\0'))
-            f.write(store.pixels.numpy().data)
-            f.flush(); os.fsync(f.fileno())
+            _pwrite(f, (_head.pack(_magic, key, _checksum(key, index), len(paths)) + index).ljust(start, b'\0'), 0)
+            _decode_all(paths, sizes, lambda at, x: _pwrite(f, np.ascontiguousarray(x), start+at), workers, progress)
+            os.fsync(f.fileno())
         os.replace(tmp, path)
     finally: tmp.unlink(missing_ok=True)
 
@@ -151,8 +165,7 @@ def load_store(
     key = _key(m, split)
     path = cache_dir()/f'store-{key.hex()[:16]}.rgb'
     if (kept := _map(path, key, len(paths))) is not None: return kept
-    store = make_store(paths, workers, progress)
-    try: _keep(path, key, store)
-    except OSError: return store # a cache that can't be written costs time, nothing else
-    kept = _map(path, key, len(paths)) # the map can give its memory back when others need it
-    return store if kept is None else kept
+    try: _build(path, key, paths, workers, progress)
+    except OSError: pass # a cache that can't be written costs time and memory, nothing else
+    kept = _map(path, key, len(paths))
+    return make_store(paths, workers, progress) if kept is None else kept

@@ -1,0 +1,346 @@
+"What is said of rows: against scipy where it has it, against simulation where not, and on real and hostile records"
+import itertools
+import numpy as np
+import pytest
+from scipy import stats
+from conftest import root
+from woofbench.claims import BANDS, D0_MAX, P_BEAT, band, best_of, claim, seeds_needed, seeds_to_beat, tie_groups
+from woofbench.paired import by_image
+from woofbench.stats import compare, critical_difference, dunnett, equivalent, pooled_std, smallest_effect, summary
+
+woof = band('imagewoof', 5)
+sizes = [(5, 5), (2, 2), (3, 7), (5, 2), (20, 5)]
+def close(a, b, tol=1e-12): np.testing.assert_allclose(a, b, rtol=tol, atol=tol)
+def pair(n, m, seed=0, gain=.01):
+    rng = np.random.default_rng([seed, n, m])
+    return rng.normal(.76+gain, .006, n),rng.normal(.76, .011, m)
+
+
+# Two rows
+
+@pytest.mark.parametrize('n,m', sizes)
+@pytest.mark.parametrize('prior', [None, (1., 0)])
+def test_compare_is_scipys_t_test(n, m, prior):
+    a,b = pair(n, m)
+    c,t = compare(a, b, .9, prior),stats.ttest_ind(a, b, equal_var=prior is not None, alternative='greater')
+    close(c['p'], t.pvalue)
+    close((c['lo'], c['hi']), stats.ttest_ind(a, b, equal_var=prior is not None).confidence_interval(.9))
+    close(c['p_mean'], 1-t.pvalue)
+    s = summary(a)
+    close((s['lo'], s['hi']), stats.t.interval(.95, n-1, a.mean(), stats.sem(a)))
+
+@pytest.mark.parametrize('n,m', sizes)
+def test_moderated_t_is_least_squares_with_the_band_as_a_third_group(n, m):
+    (a,b),(s0,d0) = pair(n, m),woof
+    z = np.r_[np.ones(d0), -d0]
+    y = np.r_[a, b, z/z.std(ddof=1)*s0]
+    x = np.eye(3)[np.repeat([0, 1, 2], [n, m, d0+1])]
+    coef,rss,*_ = np.linalg.lstsq(x, y, rcond=None)
+    df = n+m+d0-2
+    t = (coef[0]-coef[1])/(rss[0]/df*(1/n+1/m))**.5
+    close(compare(a, b, prior=woof)['p'], stats.t.sf(t, df))
+    close(pooled_std([a, b], woof), (rss[0]/df)**.5)
+    sure = compare(a, b, prior=(s0, 1e15))
+    close(sure['p'], stats.norm.sf((a.mean()-b.mean())/(s0*(1/n+1/m)**.5)), 1e-9)
+
+@pytest.mark.parametrize('prior', [None, woof])
+def test_p_beat_is_how_often_a_new_run_wins(prior):
+    "Draw the two noises from what five seeds (and the band) leave open, and a new run of each"
+    (a,b),rng,N = pair(5, 5),np.random.default_rng(1),400_000
+    if prior:
+        df = 8+prior[1]
+        va = vb = df*pooled_std([a, b], prior)**2/rng.chisquare(df, N)
+    else: va,vb = (4*o.var(ddof=1)/rng.chisquare(4, N) for o in (a, b))
+    new_a,new_b = (rng.normal(o.mean(), (1.2*v)**.5) for o,v in ((a, va), (b, vb)))
+    assert abs(compare(a, b, prior=prior)['p_beat']-(new_a>new_b).mean())<.012 # Welch's has an approximate number of degrees of freedom
+
+@pytest.mark.parametrize('n,m', [(5, 5), (3, 20)])
+@pytest.mark.parametrize('prior', [None, woof])
+def test_p_beat_keeps_its_word(n, m, prior):
+    "Seen from the new runs' difference, p_beat must be uniform: below 0.2 in a fifth of all cases, and below 0.8 in four"
+    rng,res = np.random.default_rng([n, m]),[]
+    for _ in range(1500):
+        sa,sb = [prior[0]*(prior[1]/rng.chisquare(prior[1]))**.5]*2 if prior else (.005, .01)
+        a,b = rng.normal(.8, sa, n+1),rng.normal(.7, sb, m+1)
+        res.append(compare(a[1:]-a[0], b[1:]-b[0], prior=prior)['p_beat'])
+    for o in (.2, .8): assert abs(np.mean(np.array(res)<o)-o)<.04
+
+@pytest.mark.parametrize('prior', [None, woof])
+def test_swapping_rows_mirrors_a_comparison(prior):
+    a,b = pair(4, 6)
+    c,r = compare(a, b, prior=prior),compare(b, a, prior=prior)
+    close([c['diff'], c['lo'], c['p_mean'], c['p_beat']], [-r['diff'], -r['hi'], 1-r['p_mean'], 1-r['p_beat']])
+
+def test_equivalent_is_two_t_tests():
+    a,b = pair(5, 6)
+    p = max(stats.ttest_ind(a+.02, b, equal_var=False, alternative='greater').pvalue, stats.ttest_ind(a-.02, b, equal_var=False, alternative='less').pvalue)
+    close(equivalent(a, b, .02)['p'], p)
+    inside = equivalent(a, b, .02, woof)
+    assert (inside['p']<.05)==(-.02<inside['lo'] and inside['hi']<.02)
+
+def test_dunnett_of_one_neighbour_is_students_test():
+    a,b = pair(5, 5)
+    d = dunnett(b, [a])[0]
+    close((d['diff'], d['lo'], d['hi']), [compare(a, b, prior=(1, 0))[k] for k in ('diff','lo','hi')], 1e-9)
+
+
+# What is not known
+
+@pytest.mark.parametrize('a', [[.7,float('nan')], [.7,float('inf')], [[.7,.8]], .7, [], [.7]])
+def test_compare_refuses(a):
+    for f in (compare, lambda a,b: compare(b, a), lambda a,b: compare(a, b, prior=woof), lambda a,b: equivalent(a, b, .1)):
+        with pytest.raises(ValueError, match='finite|two seeds'): f(a, [.6,.7])
+
+@pytest.mark.parametrize('prior', [(-1, 10), (float('nan'), 10), (.01, -1), (.01, float('inf'))])
+def test_prior_must_be_numbers(prior):
+    with pytest.raises(ValueError, match='what is known of the noise'): compare([.7,.8], [.6,.7], prior=prior)
+
+def test_one_seed_can_neither_beat_nor_be_beaten():
+    for a,b in (([.99], [.1,.11,.12]), ([.99,.98], [.1]), ([.99], [.1])):
+        for x,y in ((a, b), (b, a)):
+            c = claim(x, y, woof)
+            assert c['by']=='one seed' and not c['p_beat']>=P_BEAT and not c['p_mean']>=P_BEAT
+    with pytest.raises(ValueError): claim([float('nan')], [.1,.2])
+    with pytest.raises(ValueError): claim([], [.1,.2])
+
+@pytest.mark.parametrize('n,m', [(2, 2), (3, 5), (5, 5)])
+def test_runs_that_are_all_alike_prove_nothing(n, m):
+    up,down = [.1+.2]*n,[.1]*m # 0.30000000000000004 has a mean and a variance that rounding moves
+    for prior in (None, woof): assert not claim(up, down, prior)['p_beat']>=P_BEAT
+    same = claim([.1]*n, [.1]*m, woof)
+    assert (same['diff'], same['p_beat'])==(0, .5)
+    assert compare(up, [.1,.11,.12])['p_beat']>.99 # one side has noise, and it is known
+    with pytest.raises(ValueError, match='nothing is known'): equivalent(up, down, .1)
+    assert summary(up)['std']==0
+
+
+# Claims
+
+@pytest.mark.parametrize('n,m', sizes)
+@pytest.mark.parametrize('sd', [.0005, .02])
+def test_a_claim_is_the_worse_of_two_tests(n, m, sd):
+    rng = np.random.default_rng([n, m])
+    a,b = rng.normal(.77, sd, n),rng.normal(.76, sd, m)
+    tests,c = dict(Welch=compare(a, b), moderated=compare(a, b, prior=woof)),claim(a, b, woof)
+    assert c['p_beat']==min(o['p_beat'] for o in tests.values())==tests[c['by']]['p_beat']
+    assert c['p_mean']==min(o['p_mean'] for o in tests.values())
+    for o in tests.values(): assert c['lo']<=o['lo'] and o['hi']<=c['hi']
+    assert c['p_beat']+claim(b, a, woof)['p_beat']<=1+1e-12
+    assert claim(a, b)==tests['Welch'] | dict(by='Welch') or {k:v for k,v in claim(a, b).items() if k!='by'}=={k:v for k,v in tests['Welch'].items() if k!='p'}
+
+@pytest.mark.parametrize('factor', [1, 2]) # a recipe may be noisier than the band; for a quieter one it is fewer still
+def test_at_most_4_percent_of_null_submissions_are_records(factor):
+    rng,sd = np.random.default_rng(2),factor*woof[0]
+    pairs = rng.normal(.76, sd, (1500, 2, 5))
+    assert sum(claim(a, b, woof)['p_beat']>=P_BEAT for a,b in pairs)<=60
+    records = 0
+    for rows in rng.normal(.76, sd, (25, 41, 5)): # forty in a row, each against the best so far
+        best = rows[0]
+        for o in rows[1:]:
+            if claim(o, best, woof)['p_beat']>=P_BEAT: best,records = o,records+1
+    assert records<=40
+
+def test_a_real_gain_is_found():
+    "Being a sceptic twice must not cost much: two standard deviations are found nearly four times in five"
+    pairs = np.random.default_rng(3).normal(.76, woof[0], (1000, 2, 5)) + [[[2*woof[0]], [0]]]
+    assert np.mean([claim(a, b, woof)['p_beat']>=P_BEAT for a,b in pairs])>.74
+
+def test_bands():
+    for (dataset,epochs),o in BANDS.items():
+        s0,d0 = band(dataset, epochs)
+        assert .001<s0<.01 and d0==min(D0_MAX, o['runs']-o['configs'])
+        assert band(dataset, epochs, 5) is None
+    assert band('digits', 5) is band('imagewang', 5) is band('imagewoof', 200) is None
+
+
+# Ties
+
+def _by_hand(ps):
+    "Benjamini and Hochberg's step-up procedure at 5 %: which are rejected"
+    order = np.argsort(ps)
+    k = max((i for i,o in enumerate(order, 1) if ps[o]<.05*i/len(ps)), default=0)
+    return {int(o) for o in order[:k]}
+
+@pytest.mark.parametrize('seed', range(5))
+@pytest.mark.parametrize('prior', [None, woof])
+def test_the_first_tie_group_is_what_the_procedure_leaves(seed, prior):
+    rng = np.random.default_rng(seed)
+    rows = [rng.normal(mean, .007, n) for mean,n in zip(rng.normal(.76, .01, 8), (5, 5, 5, 3, 8, 5, 2, 5))]
+    groups = tie_groups(rows, prior)
+    best = max(range(8), key=lambda i: rows[i].mean())
+    others = [i for i in range(8) if i!=best]
+    ps = [2*compare(rows[best], rows[i], prior=prior)['p'] for i in others]
+    out = {others[i] for i in _by_hand(ps)}
+    assert {i for i,g in enumerate(groups) if g==1}=={best, *others}-out
+    order = rng.permutation(8)
+    assert [groups[i] for i in order]==tie_groups([rows[i] for i in order], prior)
+    assert sorted(set(groups))==list(range(1, max(groups)+1))
+
+def test_tie_groups_of_few_and_odd_rows():
+    assert tie_groups([])==[] and tie_groups([[.9]])==[None]
+    assert tie_groups([[.7,.71], [.99], [.2,.21]], woof)==[1, None, 2]
+    assert tie_groups([[.7]*5, [.6]*5])==[1, 1] # nothing is known of the noise
+    with pytest.raises(ValueError): tie_groups([[.7,float('nan')], [.7,.8]])
+
+
+# How many seeds
+
+@pytest.mark.parametrize('r', [.3, .8, 1.5, 3, 10])
+@pytest.mark.parametrize('level,power', [(.95, .8), (.9, .8), (.99, .9)])
+def test_seeds_needed_is_the_first_number_with_the_power(r, level, power):
+    def found(n):
+        df,shift = 2*n-2,r*(n/2)**.5
+        c = stats.t.isf((1-level)/2, df)
+        return stats.nct.sf(c, df, shift)+np.nan_to_num(stats.nct.cdf(-c, df, shift))
+    n = seeds_needed(-r*.007, .007, level, power)
+    assert found(n)>=power-1e-9 and (n==2 or found(n-1)<power)
+
+def test_seeds_needed_by_simulation():
+    n,rng = seeds_needed(1., 1.),np.random.default_rng(4)
+    a,b = rng.normal(1, 1, (4000, n)),rng.normal(0, 1, (4000, n))
+    assert .78<(stats.ttest_ind(a, b, axis=1).pvalue<.05).mean()<.84
+
+def test_seeds_needed_as_published():
+    "The study of public logs has these, for +0.3 and +0.5 points, one-sided at 5 %"
+    sds = [BANDS[k]['s0'] for k in (('imagewoof',5), ('imagewoof',20), ('imagenette',5), ('imagenette',20))]
+    assert [seeds_needed(.003, s, .9) for s in sds]==[83, 23, 9, 17]
+    assert [seeds_needed(.005, s, .9) for s in sds[:2]]==[31, 9]
+
+@pytest.mark.parametrize('r', [1.25, 1.4, 2, 4])
+def test_seeds_to_beat_is_the_first_number_that_does(r):
+    def p(n):
+        o = np.arange(n)-(n-1)/2
+        o = o/o.std(ddof=1)
+        return compare(o+r, o)['p_beat']
+    n = seeds_to_beat(r, 1)
+    assert p(n)>=P_BEAT and (n==2 or p(n-1)<P_BEAT)
+
+def test_power_far_out():
+    "scipy's noncentral t is nan where its tail ends"
+    assert smallest_effect(1., 2, power=.999)>smallest_effect(1., 2, power=.99)>8
+
+def test_what_no_number_of_seeds_can_do():
+    assert seeds_to_beat(1.19, 1) is None and seeds_to_beat(0, 1) is None and seeds_needed(0, 1) is None
+    for f,bad in itertools.product((seeds_needed, seeds_to_beat), [(.1, 0), (.1, float('nan')), (float('nan'), 1), (float('inf'), 1)]):
+        with pytest.raises(ValueError): f(*bad)
+    assert seeds_needed(1e-4, .0077)>50_000 # and quickly
+    assert seeds_to_beat(1.1903, 1)>1000 and seeds_to_beat(stats.norm.ppf(P_BEAT)*2**.5*(1+1e-15), 1) is None # nor do these take long
+
+def test_five_seeds_in_round_numbers():
+    close(critical_difference(.7), .0102*100, 5e-3)
+    close([smallest_effect(1., level=o) for o in (.9, .95)], [1.72, 2.02], 5e-3)
+
+@pytest.mark.parametrize('k,n', [(1, 5), (2, 1), (7, 5), (40, 3)])
+def test_best_of_by_simulation(k, n):
+    means = np.random.default_rng(k).normal(size=(20_000, k)).max(1)/n**.5
+    assert abs(best_of(k, n)-means.mean())<4*means.std()/20_000**.5
+    if k==2: close(best_of(2, 1), np.pi**-.5)
+
+
+# Image by image
+
+def _tables(n=300, sa=5, sb=5, seed=0):
+    rng = np.random.default_rng(seed)
+    p = rng.beta(2, 1, n)
+    return rng.random((sa, n))<p, rng.random((sb, n))<p**.9
+
+@pytest.mark.parametrize('sa,sb', [(5, 5), (1, 5), (4, 6)])
+def test_by_image_is_a_paired_test_and_a_binomial_one(sa, sb):
+    a,b = _tables(sa=sa, sb=sb)
+    c = by_image(a, b, .9)
+    d = a.mean(0)-b.mean(0)
+    close((c['lo'], c['hi']), stats.norm.interval(.9, d.mean(), stats.sem(d)))
+    close(c['p'], 2*stats.norm.sf(abs(stats.ttest_rel(a.mean(0), b.mean(0)).statistic)))
+    va,vb = (np.array([2*sum(o)>len(o) for o in t.T]) for t in (a, b))
+    k,m = int((va & ~vb).sum()),int((va!=vb).sum())
+    assert (c['only_a'], c['only_a']+c['only_b'])==(k, m)
+    close(c['p_mcnemar'], min(1, 2*sum(stats.binom.pmf(i, m, .5) for i in range(min(k, m-k)+1))), 1e-9)
+    r = by_image(b, a, .9)
+    assert (r['only_a'], r['p_mcnemar'])==(c['only_b'], c['p_mcnemar'])
+    close((r['diff'], r['lo']), (-c['diff'], -c['hi']))
+
+def test_by_image_refuses():
+    for a,b in (([1,0], [1,0]), ([[1,2]], [[1,0]]), ([[1,0,1]], [[1,0]]), ([[1]], [[0]]), (np.ones((0,3)), np.ones((1,3))), ([[1,float('nan')]], [[1,0]])):
+        with pytest.raises(ValueError): by_image(a, b)
+    assert by_image([[1,1]], [[1,1]])['p']==1 and not by_image([[1,1]], [[0,0]])['p']<.05
+
+
+# Verdicts on records
+
+real = dict(none='7f014871471a0398', five='92fad615da9826c5', fast='021a2b1c3de593fb', fast5='f39ed66a26afdab4', digits='12de6e5acfcd9fba', part='878b36d3c8ddb50c')
+
+def make(out, rights, n_val=100, seeds=None, dataset='digits', sha='', engine='fastai', **kw):
+    "Write a record with so many right in each seed, the first images of all; return its id"
+    from woofbench.record import encode_preds, make_record, write_record
+    from woofbench.recipe import recipes
+    from woofbench.track import make_track
+    labels = [i%10 for i in range(n_val)]
+    def seed(i, right):
+        epoch = dict(train_loss=1., valid_loss=1., correct=right, train_s=1., eval_s=.1)
+        return dict(seed=i, correct=right, diverged=False, curve=[epoch]*5, preds=encode_preds([y if j<right else (y+1)%10 for j,y in enumerate(labels)], labels, 10),
+                    init_sha256=f'{i}', peak_mem_mb=1, device='abacus')
+    data = dict(edition='made up', known=True, manifest_sha256=sha, n_train=100, n_val=n_val, twins=0, classes=list('0123456789'))
+    env = dict(device='abacus', workers=0, threads=1, cores=1, cuda=None, platform='', python='', versions={}, context='')
+    rec = make_record(make_track(dataset, epochs=5), recipes('digits')().but(**kw), data, [seed(i, o) for i,o in zip(seeds or range(len(rights)), rights)],
+                      dict(version='0', source_sha256='', commit=None, dirty=None), env, dict(params=1, macs=1), '2020-02-02T00:00:00Z', engine=engine)
+    return write_record(out, rec).stem
+
+def test_real_rows():
+    from woofbench.versus import versus
+    beats,told = versus(real['none'][:6], real['five'], root),versus(real['fast'], real['none'], root)
+    assert beats.outcome=='is beaten' and beats.sentence().startswith('92fad615 beats 7f014871 by +6.39 points')
+    assert any('act=mish' in o and 'sa=simple_sa' in o for o in beats.lines())
+    assert told.outcome=='unknown' and '39 more than now' in told.sentence() and 'recipe: the same' in told.lines()
+    assert any('engine fast against fastai' in o and 'device' in o for o in told.lines())
+    for v in (beats, told): assert str(v).startswith(v.sentence()) and v.sentence() in v._repr_markdown_() and len(v.sentence().splitlines())==1
+    assert versus(real['none'], real['part'], root).images is None
+    assert versus(real['fast5'], real['five'], root).outcome=='ties'
+
+def test_by_image_agrees_with_the_means_of_real_rows():
+    from woofbench.versus import versus
+    v = versus(real['fast'], real['none'], root)
+    close(v.images['diff'], v.a.mean-v.b.mean)
+
+def test_rows_as_ids_prefixes_paths_and_rows(tmp_path, refused, cli):
+    from woofbench.versus import find_row
+    ids = [make(tmp_path, [80, 81, 82+i], lr=1e-3*(i+1)) for i in range(20)]
+    path = next((tmp_path/'records').rglob(f'{ids[0]}.json'))
+    assert {find_row(o, tmp_path).id for o in (ids[0], ids[0][:12], path, str(path), find_row(ids[0], tmp_path))}=={ids[0]}
+    twice = next(c for c in '0123456789abcdef' if sum(o.startswith(c) for o in ids)>1)
+    assert 'records start with' in refused(f'compare {twice} {ids[0]} --out {tmp_path}')
+    assert 'no record' in refused(['compare', '', ids[0], '--out', str(tmp_path)])
+    assert 'with itself' in refused(f'compare {ids[0]} {path} --out {tmp_path}')
+    assert 'No such file' in refused(f'compare nowhere.json {path}')
+    path.write_text(path.read_text().replace('"correct": 80', '"correct": 90'))
+    assert 'changed after it was written' in refused(f'compare {ids[0]} {ids[1]} --out {tmp_path}')
+    rc,out,_ = cli(f'compare {ids[1]} {ids[2]} --out {tmp_path}')
+    assert rc==0 and out.count('unranked: 3 of 5 seeds')==2
+
+@pytest.mark.parametrize('line,what', [('7f01 12de', 'different cells'), ('7f01 92fa --margin 0', 'margin'), ('7f01 92fa --margin big', 'margin'), ('7f01 92fa --margin nan', 'margin'),
+    ('7f01', 'required'), ('7f01 nosuch', 'no record'), ('7f01 92fa --out nowhere', 'no record')])
+def test_compare_is_refused(line, what, refused, monkeypatch):
+    monkeypatch.chdir(root)
+    assert what in refused('compare '+line)
+
+def test_warnings(tmp_path):
+    from woofbench.versus import versus
+    a,b = make(tmp_path, [80,81,82,83,84]),make(tmp_path, [81,82,83,84,85], seeds=[3,5,7,9,11], sha='x', engine='fast', precision='bf16')
+    v = versus(a, b, tmp_path)
+    text = '\n'.join(v.lines())
+    for o in ('chosen seeds', 'engine fastai against fast', 'precision fp32 against bf16', 'manifest', 'by image: not possible', 'no band'): assert o in text
+
+@pytest.mark.parametrize('rights', [([80], [70,71,72]), ([80]*5, [70]*5), ([80]*5, [80]*5), ([80], [80]), ([80]*5, [70,71,72,73,74])])
+@pytest.mark.parametrize('dataset', ['digits', 'imagewoof'])
+def test_rows_without_noise_have_a_verdict(rights, dataset, tmp_path):
+    from woofbench.versus import versus
+    a,b = (make(tmp_path, o, dataset=dataset, lr=lr) for o,lr in zip(rights, (1e-2, 1e-3)))
+    v = versus(a, b, tmp_path)
+    known = min(map(len, rights))>1 and any(len(set(o))>1 for o in rights)
+    assert v.outcome==('beats' if known else 'unknown') and v.sentence().startswith('Nothing can be said')==(not known)
+    assert len(v.lines())>=4
+
+def test_rows_of_one_image(tmp_path):
+    from woofbench.versus import versus
+    a,b = make(tmp_path, [1,1,0,1,1], n_val=1),make(tmp_path, [1,0,0,1,1], n_val=1, arch='xresnet18')
+    v = versus(a, b, tmp_path)
+    assert v.outcome=='unknown' and v.images is None and any(o.startswith('recipe: ') and 'arch=' in o for o in v.lines())
