@@ -34,6 +34,6 @@ setup(
     packages=find_packages(include=['woofbench', 'woofbench.*']),
     package_data={'woofbench': ['cards.json', 'history.json']},
     install_requires=lines('requirements'),
-    extras_require={'dev': lines('dev_requirements')},
+    extras_require={'submit': lines('submit_requirements'), 'dev': lines('submit_requirements') + lines('dev_requirements')},
     entry_points={'console_scripts': lines('console_scripts'), 'nbdev': ['woofbench = woofbench._modidx:d']},
 )

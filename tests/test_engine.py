@@ -7,10 +7,18 @@ from conftest import root  # noqa: F401  sets the caches first
 from fastai.callback.core import Callback
 from fastai.data.core import DataLoaders
 from woofbench.data import find, verify
-from woofbench.fast import FastData, engines
+from fastai.callback.mixup import CutMix, MixUp
+from fastai.callback.schedule import ParamScheduler, SchedCos
+from fastai.callback.tracker import SaveModelCallback
+from fastai.callback.training import GradientClip
+from woofbench import fast as fast_module
+from woofbench.fast import FastData, engines, load_images, valid_bs
 from woofbench.graph import Graph
+from woofbench.options import Ema
 from woofbench.recipe import recipes
+from woofbench.reuse import Kept
 from woofbench.runner import learner
+from woofbench.several import train_seeds
 from woofbench.track import make_track
 from woofbench.train import fit, make_learner
 
@@ -141,20 +149,249 @@ def test_runs_of_two_engines_are_two_rows(cli, refused, tmp_path):
     assert {o['engine'] for o in recs}==set(engines) and len({o['config_id'] for o in recs})==1 and len({o['env']['context'] for o in recs})==2
 
 
-@pytest.mark.cuda
-@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a CUDA device')
-def test_a_recorded_step_is_the_step(digits):
-    "With and without the recording: losses of an epoch in fp32 agree"
+# Recorded steps: on a processor by a stand-in, which goes the same way and repeats nothing
+
+cpu = torch.device('cpu')
+def numbers(r): return r.correct, r.preds, r.init_sha256, [{k:v for k,v in o.items() if k[-2:]!='_s'} for o in r.curve]
+def rows(digits, recipe, seeds, device=cpu, **kw): return {r.seed:numbers(r) for r in train_seeds(*digits[:1], recipe, digits[2], seeds, device=device, engine='fast', **({'record':True} | kw))}
+def recorded(digits, recipe=None, **kw): return make_learner(digits[0], recipe or digits[1], digits[2], device='cpu', engine='fast', kept=Kept(record=True, keep=False), **kw)
+def fit_quietly(learn, epochs=1, cbs=()):
+    with learn.no_bar(), learn.no_logging(): learn.fit_flat_cos(epochs, 2e-2, cbs=list(cbs))
+    return learn
+
+
+changes = [{}, dict(mixup=.4), dict(cutmix=1.), dict(erase=.3), dict(precision='bf16', channels_last=True, mixup=.4), dict(sched='one_cycle'), dict(beta=50., sa='simple_sa', pool='max_blur', block='reduce_first')]
+
+@pytest.mark.parametrize('change', changes, ids=str)
+def test_a_seed_is_the_same_alone_and_after_others(digits, change):
+    "With one recording for all, to the bit, with the weights it always began with; and close to what ordinary steps give"
+    recipe = digits[1].but(bs=128, **change)
+    said = []
+    row = rows(digits, recipe, [3,4], say=said.append)
+    assert said==['engine fast: recorded']
+    assert row[4]==rows(digits, recipe, [4])[4] and row[3]!=row[4]
+    ordinary = numbers(fit(*digits[:1], recipe, digits[2], 4, device='cpu', engine='fast'))
+    assert ordinary[2]==row[4][2]
+    assert ordinary[3][0]['train_loss']==pytest.approx(row[4][3][0]['train_loss'], abs=.03)
+
+
+def test_growing_images_have_a_recording_for_each_size(digits):
+    track,recipe,m = make_track('digits', size=64, epochs=2), digits[1].but(bs=128, progressive=.5), digits[2]
+    with Kept(record=True) as kept:
+        a = fit(track, recipe, m, 1, device='cpu', engine='fast', kept=kept)
+        made = list(kept.graph.recordings.values())
+        assert sorted(o.x.shape[-1] for o in made)==[32,64]
+        b = fit(track, recipe, m, 2, device='cpu', engine='fast', kept=kept)
+        assert list(kept.graph.recordings.values())==made
+    assert kept.model is None and kept.graph is None
+    assert [numbers(o) for o in (a,b)]==[numbers(fit(track, recipe, m, o, device='cpu', engine='fast', kept=Kept(record=True))) for o in (1,2)]
+
+
+def test_a_kept_network_serves_every_learner(digits):
+    "Each seed has a learner of its own around the memory of the first"
+    with Kept(record=True) as kept:
+        learns = []
+        for seed in (0,1):
+            learns.append(fit_quietly(make_learner(*digits, seed=seed, device='cpu', engine='fast', kept=kept)))
+            assert kept.graph.path=='recorded' and learns[-1].opt.count==len(digits[2].train)//digits[1].bs
+        a,b = learns
+        assert a is not b and a.dls is not b.dls and a.model is b.model and a.opt is b.opt and data_of(a) is not data_of(b)
+        assert b.validate()[1]>.5 and b.get_preds()[0].shape==(360,10)
+
+
+def test_seeds_at_once_end_as_they_would_have_ended(digits):
+    for change in ({}, dict(mixup=.4, erase=.3)):
+        recipe = digits[1].but(bs=128, **change)
+        assert rows(digits, recipe, [0,1,2], seeds_at_once=2)==rows(digits, recipe, [0,1,2])
+
+
+def test_seeds_at_once_stop_together(digits):
+    "The one that fails is heard, the others end with their epoch, and no thread is left"
+    import threading
+    n,seen = threading.active_count(),[]
+    def log(epoch, numbers, seed):
+        seen.append((seed, epoch))
+        if seed==1: raise ZeroDivisionError('on purpose')
+    with pytest.raises(ZeroDivisionError): list(train_seeds(make_track('digits', epochs=50), digits[1].but(bs=512), digits[2], [0,1,2], device='cpu', engine='fast', record=True, seeds_at_once=2, log=log))
+    assert threading.active_count()==n and max(e for _,e in seen)<50
+
+
+class Watch(Callback):
+    "All that a user may hear while steps are recorded"
+    def before_fit(self): self.heard,self.losses = set(),[]
+    def before_epoch(self): self.heard.add('epoch')
+    def before_batch(self): self.heard.add('batch')
+    def after_batch(self):
+        if self.training: self.losses.append((self.loss.item(), self.pred.shape, len(self.x)))
+    def after_train(self): self.heard.add('train')
+
+def test_callbacks_between_steps_keep_the_recording(digits, tmp_path):
+    learn,watch = recorded(digits),Watch()
+    learn.path = tmp_path
+    fit_quietly(learn, 2, [watch, SaveModelCallback(monitor='valid_loss', fname='x')])
+    assert learn.graph.path=='recorded' and watch.heard=={'epoch','batch','train'} and len(watch.losses)==2*(len(digits[2].train)//32)
+    assert watch.losses[-1][0] < watch.losses[0][0]-.5 and watch.losses[0][1:]==((32,10), 32)
+    assert not learn.graph.recordings and all(p.grad is None for p in learn.model.parameters()), 'a recording ends with its fit'
+
+class Norms(Callback):
+    def after_backward(self): pass
+
+@pytest.mark.parametrize('make,why', [(lambda: GradientClip(1.), 'GradientClip has before_step'), (lambda: Norms(), 'Norms has after_backward'), (lambda: Ema(.9), 'Ema has after_step'), (lambda: MixUp(.4), 'MixUp changes the loss'),
+                                      (lambda: CutMix(1.), 'CutMix changes the loss'), (lambda: ParamScheduler(dict(wd=SchedCos(0,.1))), 'a schedule of wd')], ids=lambda o: o if isinstance(o, str) else '')
+def test_who_looks_into_a_step_is_named(digits, make, why):
+    learn = fit_quietly(recorded(digits, digits[1].but(bs=128)), cbs=[make()])
+    assert learn.graph.path==f'step by step: {why}' and not learn.graph.recordings
+
+def test_other_optimisers_are_named(digits):
+    assert fit_quietly(recorded(digits, digits[1].but(bs=128, opt='adam'))).graph.path=='step by step: the optimiser is Optimizer, not FlatRanger'
+
+
+def test_another_fit_of_the_same_learner(digits):
+    "It goes on, with a recording of its own"
+    a,b = recorded(digits),make_learner(*digits, device='cpu', engine='fast')
+    losses = []
+    for learn in (a,b):
+        seen = Losses()
+        for _ in range(2): fit_quietly(learn, 1, [seen])
+        losses.append(torch.tensor(seen.all))
+        assert learn.opt.count==2*(len(digits[2].train)//32)
+    torch.testing.assert_close(*losses, rtol=.1, atol=.05)
+
+
+# Settings of a run
+
+def test_the_default_engine_is_the_one_that_is_shown(cli, tmp_path):
+    assert fast_module.check_engine(None, 'cpu')=='fast' and fast_module.check_engine(None, 'cuda:0')=='fastai'
+    rc,out,err = cli(f'run --epochs 1 --seeds 1 --bs 512 --device cpu --out {tmp_path}')
+    assert rc==0 and 'engine fast: step by step: only CUDA records' in out, err
+    rec, = [json.loads(o.read_text()) for o in tmp_path.rglob('records/**/*.json')]
+    assert rec['engine']=='fast'
+    rc,out,_ = cli(f'run --epochs 1 --seeds 1 --bs 512 --device cpu --engine fastai --out {tmp_path}')
+    assert rc==0 and 'engine fastai: step by step, the reference' in out
+
+@pytest.mark.parametrize('flags,hint', [('--seeds-at-once 2', 'CUDA'), ('--seeds-at-once 2 --engine fastai', 'fast engine'), ('--seeds-at-once 0', 'seeds_at_once'), ('--compile --engine fastai', 'fast engine')])
+def test_what_a_machine_cannot_do_is_said(flags, hint, refused, tmp_path): assert hint in refused(f'run --device cpu --out {tmp_path} {flags}')
+
+def test_no_compiler_is_said(refused, tmp_path, monkeypatch):
+    def none(*args, **kw): raise RuntimeError('no C++ compiler\nhere')
+    monkeypatch.setattr(torch, 'compile', none)
+    assert 'compile does not work here: RuntimeError: no C++ compiler' in refused(f'run --compile --device cpu --out {tmp_path}')
+
+@pytest.mark.slow
+def test_compiled(digits):
+    "The same network: its first loss is the same, and it learns"
+    seen = {}
+    for o in (False, True):
+        learn,seen[o] = make_learner(*digits, device='cpu', engine='fast', kept=Kept(record=True, keep=False, compile=o)),Losses()
+        fit_quietly(learn, 1, [seen[o]])
+        assert learn.graph.path=='recorded'
+    a,b = (torch.tensor(o.all) for o in seen.values())
+    torch.testing.assert_close(a[:3], b[:3], rtol=1e-3, atol=1e-3)
+    assert b[-5:].mean() < b[0]-.5
+    assert not (learn.model.state_dict().keys() ^ make_learner(*digits, device='cpu').model.state_dict().keys())
+
+
+# Crops ahead of time
+
+def test_crops_ahead_are_the_crops(digits):
+    track,recipe,m = digits
+    a,b = (data_of(make_learner(track, recipe, m, seed=5, device='cpu', engine='fast')) for _ in range(2))
+    for _ in range(2):
+        crops,y = a.epoch()
+        ahead = b._ahead()
+        n = len(y)
+        assert torch.equal(ahead[slice(0,n)], crops(slice(0,n))) and torch.equal(ahead.y, y)
+
+
+# On a GPU
+
+gpu = lambda f: pytest.mark.cuda(pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a CUDA device')(f)) # noqa: E731
+on = torch.device('cuda')
+
+@gpu
+@pytest.mark.parametrize('change', [{}, dict(precision='bf16', channels_last=True)], ids=str)
+def test_a_recorded_step_is_the_step(digits, change):
+    "With and without the recording: losses of two epochs agree, at first closely"
     track,recipe,m = digits
     losses = []
     for graph in (True, False):
-        learn = make_learner(track, recipe, m, seed=1, device='cuda', engine='fast')
+        learn = make_learner(track, recipe.but(**change), m, seed=1, device='cuda', engine='fast')
         if not graph: learn.remove_cb(Graph)
         seen = Losses()
-        with learn.no_bar(), learn.no_logging(), learn.added_cbs([seen]): learn.fit_flat_cos(2, recipe.lr)
+        fit_quietly(learn, 2, [seen])
         if graph: assert learn.graph.path=='recorded'
         losses.append(torch.tensor(seen.all))
-    torch.testing.assert_close(*losses, rtol=2e-2, atol=1e-2)
+    torch.testing.assert_close(*(o[:5] for o in losses), rtol=2e-2, atol=1e-2)
+    torch.testing.assert_close(*(o[-20:].mean() for o in losses), rtol=.1, atol=.05)
+
+@gpu
+@pytest.mark.parametrize('change', changes, ids=str)
+def test_a_seed_is_the_same_alone_after_others_and_beside_them_on_a_gpu(digits, change):
+    recipe = digits[1].but(bs=128, **change)
+    said = []
+    row = rows(digits, recipe, [3,4,5], on, record=None, say=said.append)
+    assert said==['engine fast: recorded']
+    assert rows(digits, recipe, [4], on, record=None)[4]==row[4]
+    assert rows(digits, recipe, [3,4,5], on, record=None, seeds_at_once=3)==row
+
+@gpu
+def test_growing_images_on_a_gpu(digits):
+    track,recipe,m = make_track('digits', size=64, epochs=2), digits[1].but(bs=128, progressive=.5, precision='bf16', channels_last=True), digits[2]
+    with Kept() as kept:
+        a,b = (numbers(fit(track, recipe, m, o, device='cuda', engine='fast', kept=kept)) for o in (1,2))
+        assert len(kept.graph.recordings)==2
+    with Kept() as kept: assert numbers(fit(track, recipe, m, 2, device='cuda', engine='fast', kept=kept))==b!=a
+
+@gpu
+def test_memory_is_given_back(digits):
+    import gc
+    def used():
+        gc.collect()
+        torch.cuda.empty_cache()
+        return torch.cuda.memory_reserved()
+    load_images(digits[2], digits[0], on)
+    rows(digits, digits[1], [0], on, record=None) # libraries take their share
+    before = used()
+    rows(digits, digits[1], [0,1], on, record=None)
+    assert used()<=before+(32<<20)
+
+@gpu
+def test_no_waiting_within_an_epoch(digits):
+    "PyTorch is told to raise an error where the program would wait for the device"
+    class Strict(Callback):
+        order = 100
+        def after_batch(self):
+            if self.iter==3: torch.cuda.set_sync_debug_mode('error')
+        def before_batch(self):
+            if self.iter==self.n_iter-2: torch.cuda.set_sync_debug_mode('default')
+        def after_cancel_fit(self): torch.cuda.set_sync_debug_mode('default')
+    learn = make_learner(digits[0], digits[1].but(mixup=.4, precision='bf16', channels_last=True), digits[2], device='cuda', engine='fast')
+    try:
+        with learn.removed_cbs([learn.recorder]): fit_quietly(learn, 1, [Strict()])
+    finally: torch.cuda.set_sync_debug_mode('default')
+
+@gpu
+def test_images_in_the_computers_memory_give_the_same_crops(digits, monkeypatch):
+    track,recipe,m = digits
+    there = data_of(make_learner(track, recipe, m, seed=5, device='cuda', engine='fast'))
+    monkeypatch.setattr(fast_module, '_room', lambda store, device: 'cpu: for this test')
+    fast_module._last.clear()
+    here = data_of(make_learner(track, recipe, m, seed=5, device='cuda', engine='fast'))
+    assert here.data.train.pixels.device.type=='cpu' and there.data.train.pixels.is_cuda
+    for _ in range(2):
+        (a,y),(b,z) = there.epoch(),here.epoch()
+        part = slice(0, len(y))
+        assert torch.equal(y, z) and (a(part).int()-b(part).int()).abs().max()<=1
+    fast_module._last.clear()
+
+@gpu
+def test_validation_does_not_depend_on_its_batches(digits):
+    learn = fit_quietly(make_learner(*digits, device='cuda', engine='fast'))
+    size = valid_bs(360, digits[1].bs, 32, on)
+    assert size==360
+    large = learn.validate()
+    data_of(learn).before_validate = lambda: setattr(learn, 'dl', data_of(learn)._batches(learn.dls.valid, data_of(learn).data.valid.__getitem__, data_of(learn).data.valid_y))
+    assert large==pytest.approx(learn.validate(), abs=1e-4)
 
 
 def test_no_cache_keeps_no_images_on_disk(cli, tiny, tmp_path, monkeypatch):

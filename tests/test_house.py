@@ -9,7 +9,7 @@ from conftest import root
 package = root/'woofbench'
 modules = sorted(o for o in package.rglob('*.py') if o.name not in ('__init__.py','_modidx.py'))
 number = {m[3]:int(m[1])+'_abcdefghi'.index(m[2] or '_')/10 for o in (root/'nbs').glob('[0-9]*.ipynb') if (m := re.match(r'(\d+)([a-z]?)_(\w+)', o.stem))} | {'tricks':3.5}
-writers = {'data','store','record','leaderboard','runner','page','site'}
+writers = {'data','store','record','leaderboard','request','runner','page','site'}
 
 
 def name_of(path): return path.relative_to(package).parts[0].removesuffix('.py')

@@ -209,7 +209,9 @@ def ablate(
     out:str|Path='.', # Folder of records/ and leaderboard.csv
     workers:int|None=None, # Loader processes; up to 8 if None, none for digits
     device=None, # Torch device; fastai's default if None
-    engine:str='fastai', # fastai (the reference) or fast
+    engine:str|None=None, # fast, or fastai (the reference); if None, fast on a processor, where both are shown to be equal, else fastai
+    seeds_at_once:int=1, # Seeds trained at the same time, by the fast engine on a CUDA device; changes seconds only
+    compile:bool=False, # Let PyTorch's compiler have the network? Fast engine only; pays for long rows
     note:str='', # Free text for the records
     say=print, # Called with lines of progress
     **changes_of_base # Fields of the base's recipe or its model, and `arch`
@@ -227,7 +229,7 @@ def ablate(
     rows = {}
     for i,(label,r) in enumerate(todo.items(), 1):
         say(f'{i} of {len(todo)}: {label}')
-        rows[label] = run(dataset, size, epochs, source, noise, r, data, seeds, out, workers, device, engine, note=note, say=say)
+        rows[label] = run(dataset, size, epochs, source, noise, r, data, seeds, out, workers, device, engine, seeds_at_once, compile, note=note, say=say)
     return Ablation(rows.pop('base'), tuple(rows.items()))
 
 # %% ../nbs/13_ablate.ipynb #load-def

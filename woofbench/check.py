@@ -58,16 +58,25 @@ class Report:
 def _invalid(*why): return Verdict('invalid', why)
 
 # %% ../nbs/11f_check.ipynb #git-def
+_places = 'GIT_DIR GIT_WORK_TREE GIT_INDEX_FILE GIT_OBJECT_DIRECTORY GIT_ALTERNATE_OBJECT_DIRECTORIES GIT_COMMON_DIR GIT_NAMESPACE'.split() # a hook has them; here the folder says where
+
+def _why(said):
+    "The last line of git's errors that is more than a sum of those before it"
+    lines = [o.strip() for o in said.splitlines() if o.strip() and not o.startswith('error: failed to push')]
+    return ascii(lines[-1] if lines else 'failed')[1:-1]
+
 def git(
     repo:str|Path, # Folder
     *args:str,
     data:bytes|None=None, # For its standard input
+    env:dict|None=None, # More variables for its environment
+    wait:int=60, # At most so many seconds
 ) -> bytes:
     "What a git command prints; raises `BadInput`"
-    env = os.environ | dict(GIT_OPTIONAL_LOCKS='0', GIT_TERMINAL_PROMPT='0', GIT_NO_REPLACE_OBJECTS='1')
+    env = {k:v for k,v in os.environ.items() if k not in _places} | dict(GIT_OPTIONAL_LOCKS='0', GIT_TERMINAL_PROMPT='0', GIT_NO_REPLACE_OBJECTS='1') | (env or {})
     cmd = ['git', '-C', str(repo), '-c', 'core.fsmonitor=false', '-c', 'core.hooksPath=/dev/null', *args]
-    try: return subprocess.run(cmd, input=data, capture_output=True, timeout=60, check=True, env=env).stdout
-    except subprocess.CalledProcessError as e: raise BadInput(f'git {args[0]}: {ascii((e.stderr.decode(errors="replace").strip().splitlines() or ["failed"])[-1][:200])[1:-1]}') from e
+    try: return subprocess.run(cmd, input=data, capture_output=True, timeout=wait, check=True, env=env).stdout
+    except subprocess.CalledProcessError as e: raise BadInput(f'git {args[0]}: {_why(e.stderr.decode(errors="replace"))}') from e
     except (OSError, subprocess.SubprocessError) as e: raise BadInput(f'git {args[0]} did not answer: {type(e).__name__}') from e
 
 def commit_of(repo:str|Path, ref:str) -> str:

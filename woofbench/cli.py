@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['cmd_run', 'add_board_flags', 'cmd_board', 'cmd_parts', 'add_cost_flags', 'cmd_cost', 'add_ablate_flags', 'cmd_ablate',
-           'add_compare_flags', 'cmd_compare', 'add_check_flags', 'cmd_check', 'make_parser', 'main']
+           'make_parser', 'main']
 
 # %% ../nbs/16_cli.ipynb #imports
 import inspect, json, sys
+from functools import partial
 from importlib.resources import files
 from fastcore.docments import docments
 from .registry import BadInput, near
@@ -17,6 +18,7 @@ from .xresnet import XResNetSpec, archs, change
 from .recipe import Recipe, of_model, parse, precisions, recipes
 from .optim import opts, scheds
 from .flags import Parser, add_flag, add_run_flags, help_text, number, run_args
+from .review import add_review_commands
 
 # %% ../nbs/16_cli.ipynb #run-def
 def cmd_run(args) -> int:
@@ -130,35 +132,6 @@ def cmd_ablate(args) -> int:
     print(f'\n{res}\nplot:   {path}')
     return 0
 
-# %% ../nbs/16_cli.ipynb #compare-def
-def add_compare_flags(p:Parser) -> None:
-    "Two rows, and the arguments of `versus`"
-    for k in 'ab': p.add_argument(k, metavar=k.upper(), help='A row: the id of its record, the beginning of one, or the path of its file')
-    p.add_argument('--out', default='.', help='Folder of the board')
-    p.add_argument('--margin', default='1', help='Largest difference that does not matter, points [1]')
-
-def cmd_compare(args) -> int:
-    "Two rows of a cell: which one is better, in a sentence, and what that rests on"
-    from woofbench.versus import versus
-    print(versus(args.a, args.b, args.out, number(args.margin)))
-    return 0
-
-# %% ../nbs/16_cli.ipynb #check-def
-def add_check_flags(p:Parser) -> None:
-    "Flags of `woofbench check`"
-    p.add_argument('path', nargs='?', metavar='PATH', help='A record, or the folder of a board [.]')
-    p.add_argument('--base', metavar='REF', help="Check what a pull request brings to this branch, from git's store alone")
-    p.add_argument('--head', metavar='REF', default='HEAD', help='The pull request [HEAD]')
-    p.add_argument('--as', dest='form', choices=('text','json','md'), default='text', help='For people, machines or a page [text]')
-
-def cmd_check(args) -> int:
-    "Check rows as data: the program that reads them is this one, and nothing of theirs is run"
-    from woofbench.check import check_base, check_path
-    if args.path and args.base: raise BadInput('give a path or --base, not both')
-    rep = check_base(args.base, args.head) if args.base else check_path(args.path or '.')
-    print(json.dumps(rep.to_dict(), indent=1) if args.form=='json' else rep.to_md() if args.form=='md' else rep)
-    return 0 if rep.ok else 1
-
 # %% ../nbs/16_cli.ipynb #main-def
 def _add(subs, name, do):
     p = subs.add_parser(name, help=do.__doc__, description=do.__doc__)
@@ -176,8 +149,7 @@ def make_parser() -> Parser:
     add_ablate_flags(a)
     add_run_flags(a, ablate)
     add_board_flags(_add(subs, 'board', cmd_board))
-    add_check_flags(_add(subs, 'check', cmd_check))
-    add_compare_flags(_add(subs, 'compare', cmd_compare))
+    add_review_commands(partial(_add, subs))
     add_cost_flags(_add(subs, 'cost', cmd_cost))
     _add(subs, 'parts', cmd_parts).add_argument('name', nargs='?', help='A kind (act, attn, arch, ...) or the name of a part')
     return p

@@ -56,9 +56,9 @@ def add_run_flags(p:Parser, f) -> None:
     "Flags for the parameters of `f` (`run` or `ablate`) and for every field of a recipe"
     doc,params,r = docments(f),inspect.signature(f).parameters,Recipe()
     track,how = p.add_argument_group('what is measured'),p.add_argument_group('how it is run')
-    for g,names in ((track, 'dataset size epochs source noise data' + ' recipe'*('changes' not in params)), (how, 'seeds out engine workers device note')):
-        for k in names.split(): g.add_argument('--'+k, metavar=k.upper(), default=params[k].default, help=help_text(doc[k], params[k].default))
-    for k in ('again','official'):
+    for g,names in ((track, 'dataset size epochs source noise data' + ' recipe'*('changes' not in params)), (how, 'seeds out engine seeds_at_once workers device note')):
+        for k in names.split(): g.add_argument('--'+k.replace('_','-'), metavar=k.upper(), default=params[k].default, help=help_text(doc[k], params[k].default))
+    for k in ('compile','again','official'):
         if k in params: how.add_argument('--'+k, action='store_true', help=doc[k])
     if 'cache' in params: how.add_argument('--no-cache', dest='cache', action='store_false', help="Keep none of the fast engine's decoded images on disk")
     model = p.add_argument_group('the model', 'The values in brackets are those of the official recipe.')
@@ -93,5 +93,5 @@ def run_args(
     args # From a parser with `add_run_flags`
 ) -> dict:
     "What `run` and `ablate` both take"
-    num = {k:number(v) if isinstance(v:=getattr(args,k), str) else v for k in ('size','epochs','noise','seeds','workers')}
-    return {k:getattr(args, k) for k in 'dataset source data recipe out engine device note'.split()} | num | fields_of(args)
+    num = {k:number(v) if isinstance(v:=getattr(args,k), str) else v for k in ('size','epochs','noise','seeds','seeds_at_once','workers')}
+    return {k:getattr(args, k) for k in 'dataset source data recipe out engine compile device note'.split()} | num | fields_of(args)

@@ -57,6 +57,6 @@ def copied(
     w:np.ndarray|None=None, # Of another record on the same images; within `v` if None
 ) -> tuple|None: # Which of `v`, and which of `w`
     "Two vectors that are the same, with too many errors for that to be chance"
-    pairs = combinations(range(len(v)), 2) if w is None else ((a,b) for a in range(len(v)) for b in range(len(w)))
-    w = v if w is None else w
-    return next(((a,b) for a,b in pairs if (v[a]!=0).sum()>=FEW and np.array_equal(v[a], w[b])), None)
+    mine = [o.tobytes() if np.count_nonzero(o)>=FEW else None for o in v]
+    other = mine if w is None else [o.tobytes() for o in w]
+    return next(((a,b) for a,o in enumerate(mine) if o in other for b,p in enumerate(other) if o==p is not None and (w is not None or a<b)), None)

@@ -18,6 +18,7 @@ from .recipe import describe, from_dict
 from .record import read_records, record_path, seeds_kind
 from .stats import summary
 from .claims import band, tie_groups
+from .repeats import repeat_status
 
 # %% ../nbs/11_leaderboard.ipynb #row-class
 def rates(
@@ -167,10 +168,10 @@ def _ties(cell):
     rows,t = [o for o in cell if o.status in good and o.n>1],cell[0].track
     return dict(zip([o.id for o in rows], tie_groups([o.acc for o in rows], band(t.dataset, t.epochs, t.noise))))
 
-def _cells(r, ties):
-    o,group = r.line(),ties.get(r.id)
+def _cells(r, ties, rows):
+    o,group,again = r.line(),ties.get(r.id),repeat_status(r, rows)
     return (group and 'abcdefghijklmnopqrstuvwxyz'[min(group, 26)-1] or '', r.recipe, r.n, percent(r.mean, r.std), f'{o["params"]/1e6:.2f} M', f'{o["macs"]/1e9:.3f} G',
-            o['s_per_epoch'], o['train_img_s'], o['eval_img_s'], f'{o["device"]}, {o["precision"]}, {o["engine"]}', o['date'], o['status'], o['id'])
+            o['s_per_epoch'], o['train_img_s'], o['eval_img_s'], f'{o["device"]}, {o["precision"]}, {o["engine"]}', o['date'], '; '.join(s for s in (o['status'], again) if s), o['id'])
 
 def to_md(
     root:str|Path='.' # Folder of the board
@@ -184,6 +185,6 @@ def to_md(
         for _,cell in groupby(part, key=lambda o: _by_cell(o)[:-1]):
             cell = sorted(cell, key=lambda o: (o.status not in good, -o.mean))
             ties = _ties(cell)
-            res += [f'### {cell[0].track}', md_table(HEAD, [_cells(o, ties) for o in cell])]
+            res += [f'### {cell[0].track}', md_table(HEAD, [_cells(o, ties, rows) for o in cell])]
     if not rows: res.append('No rows yet.')
     return '\n\n'.join(res + [f'> [!WARNING]\n> {_esc(o)}' for o in bad])

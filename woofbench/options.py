@@ -73,9 +73,10 @@ class Progressive(Callback):
 
 # %% ../nbs/06b_options.ipynb #options-def
 def options(
-    r # A recipe, or whatever has these fields
+    r, # A recipe, or whatever has these fields
+    mix:list|None=None, # What mixes images; fastai's callbacks if None
 ) -> list: # fastai callbacks
     "The callbacks that a recipe asks for"
-    on = ((r.mixup, MixUp), (r.cutmix, CutMix), (r.gamma_l2, GammaL2), (r.ema, Ema))
-    res = [f(v) for v,f in on if v] + ([Progressive(r.progressive)] if r.progressive<1 else []) + ([Centralize()] if r.centralize else [])
-    return res + [GradToNone()]
+    if mix is None: mix = [f(v) for v,f in ((r.mixup, MixUp), (r.cutmix, CutMix)) if v]
+    res = [*mix, *[f(v) for v,f in ((r.gamma_l2, GammaL2), (r.ema, Ema)) if v]]
+    return res + ([Progressive(r.progressive)] if r.progressive<1 else []) + ([Centralize()] if r.centralize else []) + [GradToNone()]

@@ -35,11 +35,16 @@ def code_facts() -> dict:
     commit,changed = (_git('rev-parse', 'HEAD'),_git('status', '--porcelain', '--', str(root))) if tracked else (_installed_from(),None)
     return dict(version=woofbench.__version__, source_sha256=sha, commit=commit, dirty=None if changed is None else bool(changed))
 
-def env_facts(device, workers:int) -> dict:
+def env_facts(
+    device,
+    workers:int, # Loader processes
+    compile:bool=False, # By PyTorch's compiler?
+    seeds_at_once:int=1,
+) -> dict:
     "Device, libraries and settings that may change a result"
     import torch
     from woofbench.train import device_name
-    return dict(device=device_name(device), workers=workers, threads=torch.get_num_threads(), cores=os.cpu_count(), cuda=torch.version.cuda if torch.device(device).type=='cuda' else None,
+    return dict(device=device_name(device), workers=workers, compile=compile, seeds_at_once=seeds_at_once, threads=torch.get_num_threads(), cores=os.cpu_count(), cuda=torch.version.cuda if torch.device(device).type=='cuda' else None,
                 platform=f'{platform.system()} {platform.machine()}', python=platform.python_version(), versions={o:importlib.metadata.version(o) for o in _packages})
 
 def outside(
@@ -65,4 +70,4 @@ def context_id(
     engine:str
 ) -> str: # 16 hexadecimal digits
     "The hash of all that two seeds of one row must share besides the configuration"
-    return digest('context', [code['source_sha256'], {k:v for k,v in env.items() if k!='cores'}, manifest_sha256, outside, engine])
+    return digest('context', [code['source_sha256'], {k:v for k,v in env.items() if k not in ('cores','seeds_at_once')}, manifest_sha256, outside, engine])

@@ -75,7 +75,7 @@ def make_record(
     cid,seeds = config_id(track, recipe),[o['seed'] for o in runs]
     rec = dict(schema=SCHEMA, rules=rules, config_id=cid, created=created, track=asdict(track), recipe=to_dict(recipe), data=data, code=code, engine=engine,
                seeds=dict(kind='challenge' if nonce else kind_of(seeds, cid), nonce=nonce), based_on=based_on, attempts=attempts,
-               runs=sorted(runs, key=lambda o: o['seed']), cost=cost, env=env, note=note, claim=dict(method='', authors=''))
+               runs=sorted(runs, key=lambda o: o['seed']), cost=cost, env=dict(compile=False, seeds_at_once=1) | env, note=note, claim=dict(method='', authors=''))
     rec = json.loads(canonical(rec)) # as it will be read back
     return rec | dict(record_id=record_id(rec))
 
@@ -102,7 +102,8 @@ DATA = dict(edition=str, known=bool, manifest_sha256=str, n_train=int, n_val=int
 _env = dict(device=str, workers=int, threads=int, cores=int, cuda=(str,None), platform=str, python=str, versions={str:str}, context=str)
 _first = dict(schema=int, record_id=str, config_id=str, created=str, engine=str, note=str, runs=[_run], cost=dict(params=int, macs=int), recipe=dict, data=DATA, env=_env,
     track=dict(dataset=str, size=int, epochs=int, source=str, noise=int), code=dict(version=str, source_sha256=str, commit=(str,None), dirty=(bool,None)))
-SHAPES = {1:_first, 2:_first | dict(rules=int, seeds=dict(kind=str, nonce=(str,None)), based_on=(str,None), attempts=int, claim=dict(method=str, authors=str))}
+SHAPES = {1:_first, 2:_first | dict(rules=int, seeds=dict(kind=str, nonce=(str,None)), based_on=(str,None), attempts=int, claim=dict(method=str, authors=str),
+    env=_env | dict(compile=bool, seeds_at_once=int))}
 
 def seeds_kind(rec:dict) -> str:
     "explore, official, challenge or chosen"

@@ -71,7 +71,7 @@ def _run_faults(rec):
 
 @lru_cache(64)
 def _count(model, size, n):
-    large = not isinstance(model, TimmSpec) and (sum(model.depths)>300 or max(model.widths)>8192)
+    large = not isinstance(model, TimmSpec) and (sum(model.depths)>120 or max(model.widths)>8192)
     if large: raise BadInput('the network is too large to be counted here')
     try: return cost(model, size, n)
     except BadInput: raise
@@ -141,8 +141,9 @@ def doubts(
     return res
 
 # %% ../nbs/11e_rules.ipynb #twins-def
-def _flat(rec):
-    r = asdict(from_dict(rec['recipe']))
+@lru_cache(4096) # every row is held against every other
+def _flat(row):
+    r = asdict(from_dict(row.record['recipe']))
     return r | {f'model.{k}':v for k,v in r.pop('model').items()}
 
 def _beside(a, b): return a.track==b.track and a.data['manifest_sha256']==b.data['manifest_sha256']
@@ -152,10 +153,10 @@ def twins(
     rows:list, # The other rows of the board
 ) -> list[tuple]: # (row, the field in which it differs)
     "Rows of the same cell and images whose recipes differ from this one's in one thing"
-    me,res = _flat(row.record),[]
+    me,res = _flat(row),[]
     for o in rows:
         if not _beside(o, row) or o.record['config_id']==row.record['config_id']: continue
-        other = _flat(o.record)
+        other = _flat(o)
         diff = sorted(k for k in me.keys()|other.keys() if me.get(k)!=other.get(k))
         if len(diff)==1: res.append((o, diff[0]))
     return res
@@ -163,9 +164,10 @@ def twins(
 def _notes(row, rows):
     n = row.record.get('attempts')
     if n is not None: yield f'configuration {n} of this cell where it was trained' if n>1 else 'the only configuration of this cell where it was trained'
-    for o,k in twins(row, rows): yield f'differs from {o.id} ({100*o.mean:.2f} %) in {k.removeprefix("model.")} alone'
-    for o in rows:
-        if o.record['config_id']==row.record['config_id'] and _beside(o, row): yield f'the same configuration as {o.id} ({100*o.mean:.2f} %, {o.n} {o.kind} seeds)'
+    found = [f'differs from {o.id} ({100*o.mean:.2f} %) in {k.removeprefix("model.")} alone' for o,k in twins(row, rows)]
+    found += [f'the same configuration as {o.id} ({100*o.mean:.2f} %, {o.n} {o.kind} seeds)' for o in rows if o.record['config_id']==row.record['config_id'] and _beside(o, row)]
+    yield from found[:9]
+    if found[9:]: yield f'and {len(found)-9} more that are as near'
 
 # %% ../nbs/11e_rules.ipynb #judge-def
 def incumbent(

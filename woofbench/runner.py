@@ -74,10 +74,10 @@ def _load_seed(path, n_val, epochs):
         return r
     except (OSError, ValueError, KeyError, TypeError, IndexError): return None
 
-def _train_seeds(p, seeds, folder, workers, device, engine, say, cache):
-    "Evidence of every seed, trained or found in `folder`"
+def _train_seeds(p, seeds, folder, say, cache, **kw):
+    "Evidence of every seed, trained or found in `folder`; `kw` is for `train_seeds`"
     from woofbench.fast import load_images
-    from woofbench.train import fit
+    from woofbench.several import train_seeds
     n_val,runs = len(p.manifest.val),{}
     for s in seeds:
         if r := _load_seed(folder/f'seed-{s}.json', n_val, p.track.epochs): runs[s] = r
@@ -85,12 +85,10 @@ def _train_seeds(p, seeds, folder, workers, device, engine, say, cache):
     def log(epoch, o, seed):
         loss = lambda k: 'nan' if o[k] is None else f'{o[k]:.3f}'
         say(f'seed {seed}  epoch {epoch}/{p.track.epochs}  train {loss("train_loss")}  valid {loss("valid_loss")}  accuracy {100*o["correct"]/n_val:.2f} %  {o["train_s"]+o["eval_s"]:.1f} s')
-    if engine=='fast' and len(runs)<len(seeds): load_images(p.manifest, p.track, device, cache) # all seeds find them in memory
-    for s in seeds:
-        if s in runs: continue
-        r = fit(p.track, p.recipe, p.manifest, s, workers, device, partial(log, seed=s), engine)
-        runs[s] = seed_dict(r, p.manifest)
-        _save(folder/f'seed-{s}.json', canonical(runs[s]), len(runs)-1)
+    if kw['engine']=='fast' and len(runs)<len(seeds): load_images(p.manifest, p.track, kw['device'], cache) # all seeds find them in memory
+    for r in train_seeds(p.track, p.recipe, p.manifest, [s for s in seeds if s not in runs], log=log, say=say, **kw):
+        runs[r.seed] = seed_dict(r, p.manifest)
+        _save(folder/f'seed-{r.seed}.json', canonical(runs[r.seed]), len(runs)-1)
     return [runs[s] for s in seeds]
 
 # %% ../nbs/12_runner.ipynb #run-def
@@ -118,22 +116,6 @@ def _finished(out, cid, same, seeds):
     "A record of the same recipe, seeds, code, data and device, if there is one"
     for rec in read_records(out)[0]:
         if rec['config_id']==cid and rec['env'].get('context')==same and [r['seed'] for r in rec['runs']]==sorted(seeds): return rec
-
-def _known(engine):
-    from woofbench.fast import check_engine
-    check_engine(engine)
-
-def _machine(track, device, workers, engine):
-    "A device that works, and the number of loader processes, which the fast engine has not"
-    import torch
-    from fastai.torch_core import default_device
-    from woofbench.train import n_workers
-    try:
-        probe = torch.zeros(1, device=device or default_device())
-        device = torch.device(probe.device.type, probe.device.index) if probe.item()==0 else None
-    except (RuntimeError, AssertionError, NotImplementedError) as e: raise BadInput(f'device {str(device)!r} does not work here: {str(e).splitlines()[0]}') from e
-    if workers is None or engine=='fast': workers = 0 if track.dataset=='digits' or engine=='fast' else n_workers()
-    return device, whole('workers', workers, 0, 64)
 
 def _fits(cost, device):
     "Raise `BadInput` where weights, gradients and three optimiser states alone are more than the memory there is"
@@ -164,35 +146,34 @@ def train_row(
     p:Plan,
     seeds:list[int],
     out:Path, # Folder of records/ and leaderboard.csv
-    workers:int|None=None, # As for `run`, like those below
-    device=None,
-    engine:str='fastai',
-    again:bool=False,
-    note:str='',
-    say=print, cache:bool=True,
+    again:bool=False, # Train even if this very row is there already?
+    note:str='', # Free text for the record
+    say=print, # Called with lines of progress
     based_on:str|None=None, # The record that is replicated or challenged
     nonce:str|None=None, # Of a challenge
+    cache:bool=True, # As for `run`
+    **how # workers, device, engine, seeds_at_once and compile, as for `run`
 ) -> Row:
-    "Train the seeds of a plan and publish the row; `run` for a plan that is there already"
-    _known(engine)
+    "Train the seeds of a plan and publish the row: `run`, for a plan that is there already; raises `BadInput`"
+    from woofbench.several import machine
     _check_words(p.manifest, note)
     _writable(out)
-    device,workers = _machine(p.track, device, workers, engine)
-    _fits(p.cost, device)
-    code,env = code_facts(),env_facts(device, workers)
+    how |= zip(('device','workers','engine'), machine(p.track, **how))
+    _fits(p.cost, how['device'])
+    code,env = code_facts(),env_facts(how['device'], how['workers'], how.get('compile', False), how.get('seeds_at_once', 1))
     foreign = outside(p.recipe)
     if foreign: code['dirty'] = True # no commit has them
-    cid,same = config_id(p.track, p.recipe),context_id(code, env, p.manifest.sha256, foreign, engine)
+    cid,same = config_id(p.track, p.recipe),context_id(code, env, p.manifest.sha256, foreign, how['engine'])
     say(f'{p.track}: {p.recipe}  ({p.cost["params"]/1e6:.2f} M parameters, {p.cost["macs"]/1e9:.3f} GMACs, {p.manifest.edition})')
     if foreign: say(f'note: {", ".join(foreign)} is not in this package; the row will be unranked')
     if not p.manifest.known: say(f'note: {p.manifest.edition}; the row will be unranked')
     if (old := _finished(out, cid, same, seeds)) and not again:
         say('this very row is there already; --again trains it again')
         return Row(old, out/record_path(old))
-    folder = out/'.woofbench'/p.track.cell/f'{cid}-{same}'
-    runs = _train_seeds(p, seeds, folder, workers, device, engine, say, cache)
+    folder = out/'.woofbench'/p.track.cell/'-'.join(o for o in (cid, same, based_on) if o) # a repetition has no seeds of the original's
+    runs = _train_seeds(p, seeds, folder, say, cache, **how)
     created = datetime.now(timezone.utc).strftime('%Y-%m-%dT%H:%M:%SZ')
-    rec = make_record(p.track, p.recipe, p.manifest.facts(), runs, code, env | dict(context=same), p.cost, created, note, engine,
+    rec = make_record(p.track, p.recipe, p.manifest.facts(), runs, code, env | dict(context=same), p.cost, created, note, how['engine'],
                       RULES, based_on, nonce, _attempts(out, p.track, cid))
     return _publish(rec, out, folder)
 
@@ -206,25 +187,28 @@ def run(
     recipe:str|Recipe|None=None, # A preset or a recipe; the dataset's usual preset if None
     data:str|Path|None=None, # Folder of the dataset; `$WOOFBENCH_DATA` if None, else a download
     seeds=5, # How many, or which
-    official:bool=False, # Seeds from the configuration's hash, as a rank needs them, in place of 0 to 4?
     out:str|Path='.', # Folder of records/ and leaderboard.csv
     workers:int|None=None, # Loader processes; up to 8 if None, none for digits
     device=None, # Torch device; fastai's default if None
-    engine:str='fastai', # fastai (the reference) or fast
+    engine:str|None=None, # fast, or fastai (the reference); if None, fast on a processor, where both are shown to be equal, else fastai
+    seeds_at_once:int=1, # Seeds trained at the same time, by the fast engine on a CUDA device; changes seconds only
+    compile:bool=False, # Let PyTorch's compiler have the network? Fast engine only; pays for long rows
     cache:bool=True, # Keep the fast engine's decoded images on disk?
+    official:bool=False, # Seeds from the configuration's hash, as a rank needs them, in place of 0 to 4?
     again:bool=False, # Train even if this very row is there already?
     note:str='', # Free text for the record
     say=print, # Called with lines of progress
     **changes # Fields of the recipe or its model, and `arch`
 ) -> Row:
     "Train seeds, write the record and the line of leaderboard.csv, return the row; raises `BadInput`"
+    from woofbench.fast import check_engine
     changes = {k:v for k,v in changes.items() if v is not None}
     if official: whole('seeds of an official row', seeds, 5, SEEDS)
     seeds = _seeds(seeds)
-    _known(engine)
+    check_engine(engine)
     p = plan(dataset, size, epochs, source, noise, recipe, data, **changes)
     if official: seeds = official_seeds(config_id(p.track, p.recipe), len(seeds))
-    return train_row(p, seeds, Path(out), workers, device, engine, again, note, say, cache)
+    return train_row(p, seeds, Path(out), again, note, say, workers=workers, device=device, engine=engine, seeds_at_once=seeds_at_once, compile=compile, cache=cache)
 
 # %% ../nbs/12_runner.ipynb #learner-def
 @takes_fields
@@ -238,13 +222,15 @@ def learner(
     seed:int=0, # Everything random follows from it
     workers:int|None=None, # Loader processes; up to 8 if None, none for digits
     device=None, # Torch device; fastai's default if None
-    engine:str='fastai', # fastai (the reference) or fast
+    engine:str|None=None, # fast, or fastai (the reference); if None, fast on a processor, where both are shown to be equal, else fastai
     **changes # Fields of the recipe or its model, and `arch`
 ): # fastai `Learner`
     "A fastai `Learner` as `run` would train it with this seed; raises `BadInput`"
+    from woofbench.fast import check_engine
+    from woofbench.several import machine
     from woofbench.train import make_learner
     changes = {k:v for k,v in changes.items() if v is not None}
-    _known(engine)
+    check_engine(engine)
     p = plan(dataset, size, 5, source, noise, recipe, data, **changes)
-    device,workers = _machine(p.track, device, workers, engine)
+    device,workers,engine = machine(p.track, device, workers, engine)
     return make_learner(p.track, p.recipe, p.manifest, whole('seed', seed, 0, 2**31-1), workers, device, engine)

@@ -1,0 +1,164 @@
+"The workflows as text, and their scripts at work on pull requests that mean harm"
+import re, shutil, stat, subprocess, sys
+from pathlib import Path
+import pytest
+import yaml
+from conftest import root
+from pulls import board, put
+from woofbench.record import record_path
+
+actions,scripts = root/'.github'/'workflows',root/'.github'/'scripts'
+texts = {o.name:o.read_text(encoding='utf-8') for o in sorted(actions.glob('*.yml'))}
+flows = {k:yaml.safe_load(v) for k,v in texts.items()}
+bin_ = Path(sys.executable).parent
+
+
+def steps(flow): return [s for j in flow['jobs'].values() for s in j['steps']]
+
+def triggers(flow): return flow.get('on', flow.get(True)) # YAML 1.1 takes `on` for a truth
+
+
+@pytest.mark.parametrize('name', texts)
+def test_nothing_of_a_pull_request_gets_into_a_command(name):
+    assert not [s for s in steps(flows[name]) if '${{' in s.get('run', '')]
+    assert 'pull_request_target' not in texts[name] and 'workflow_run' not in texts[name] and 'allow-unsafe' not in texts[name] and 'secrets.' not in texts[name]
+    said = set(re.findall(r'\$\{\{\s*(.*?)\s*\}\}', texts[name]))
+    assert said <= {'matrix.python', 'github.event.pull_request.number', 'github.event.pull_request.base.sha'} # numbers and hashes, which nobody can write
+
+@pytest.mark.parametrize('name', texts)
+def test_permissions(name):
+    flow = flows[name]
+    assert flow['permissions']==dict(contents='read')
+    more = {k:j['permissions'] for k,j in flow['jobs'].items() if 'permissions' in j}
+    assert more==(dict(rebuild=dict(contents='write')) if name=='board.yml' else {})
+
+def test_only_a_push_to_main_may_write():
+    assert triggers(flows['board.yml'])==dict(push=dict(branches=['main']))
+    assert set(triggers(flows['check.yml']))=={'pull_request'}
+    assert all('github.token' not in o and 'GITHUB_TOKEN' not in o for o in texts.values())
+
+def test_the_base_is_checked_out_and_leaves_no_credentials():
+    first = steps(flows['check.yml'])[0]
+    assert first['with']==dict(ref='${{ github.event.pull_request.base.sha }}') | {'fetch-depth':0, 'persist-credentials':False}
+    for name in ('check.yml','ci.yml'):
+        assert [s['with']['persist-credentials'] for s in steps(flows[name]) if s.get('uses', '').startswith('actions/checkout')]==[False]
+
+def test_rows_alone_do_not_start_the_tests():
+    for o in triggers(flows['ci.yml']).values(): assert o['paths-ignore']==['records/**']
+
+def test_scripts_are_there():
+    called = {m for t in texts.values() for m in re.findall(r'\.github/scripts/[\w.-]+', t)}
+    assert called=={o.relative_to(root).as_posix() for o in scripts.iterdir()}
+    for o in scripts.iterdir():
+        s = o.read_text(encoding='utf-8')
+        assert o.stat().st_mode & stat.S_IXUSR and s.startswith('#!/usr/bin/env bash\n') and 'set -euo pipefail' in s
+        assert not re.search(r'\beval\b|\$\(<|\bsource\b|(^|\s)\.\s', re.sub(r'(?m)^#.*', '', s).replace('check . |', ''))
+        subprocess.run(['bash', '-n', o], check=True)
+
+@pytest.mark.skipif(not shutil.which('shellcheck'), reason='no shellcheck here')
+def test_shellcheck(): subprocess.run(['shellcheck', *scripts.iterdir()], check=True)
+
+def test_rows_have_no_owner_and_all_else_has():
+    lines = [o.split() for o in (root/'.github'/'CODEOWNERS').read_text(encoding='utf-8').splitlines() if o and o[0]!='#']
+    assert [o[0] for o in lines]==['*','/records/'] and len(lines[0])==2 and len(lines[1])==1 # the last one that fits counts
+
+
+# At work
+
+@pytest.fixture(scope='module')
+def origin(tmp_path_factory): return board(tmp_path_factory.mktemp('origin')/'repo')
+
+@pytest.fixture(scope='module')
+def base(origin, tmp_path_factory):
+    "What the workflow has checked out"
+    out = tmp_path_factory.mktemp('base')/'repo'
+    subprocess.run(['git', 'clone', '-q', f'file://{origin.path}', out], check=True, env=origin.env)
+    return out
+
+def check(origin, base, head, tmp_path, **env):
+    "Run the script on pull request 7, with the environment of the workflow: exit code, log, summary"
+    origin.git('update-ref', 'refs/pull/7/head', head)
+    summary = tmp_path/'summary'
+    env = origin.env | dict(PULL='7', BASE=origin.base, GITHUB_STEP_SUMMARY=str(summary), WOOFBENCH=str(bin_/'woofbench')) | env
+    p = subprocess.run([scripts/'check-pull-request.sh'], cwd=base, env=env, capture_output=True, timeout=200)
+    return p.returncode, (p.stdout+p.stderr).decode(), summary.read_text() if summary.exists() else ''
+
+def runs(origin): return f'open({str(origin.path.parent/"canary")!r}, "w").write("ran")\n'.encode()
+
+def commands(log):
+    "Lines that the log takes for commands: all but those between stop and token"
+    lines,out,token = log.splitlines(),[],None
+    for o in lines:
+        m = re.fullmatch(r'::stop-commands::([0-9a-f]{32})', o)
+        if token is None and m: token = m[1]
+        elif o==f'::{token}::': token = None
+        elif token is None and (o.lstrip().startswith('::') or '##[' in o): out.append(o)
+    return out if token is None else ['not ended']
+
+def test_a_good_row(origin, base, tmp_path):
+    row = origin.dogs.entry(code=origin.code, lr=7e-3)
+    rc,log,summary = check(origin, base, origin.commit(put(row), origin.base), tmp_path)
+    assert rc==0 and 'of the rules' in log and commands(log)==[], log
+    assert row['record_id'] in summary and summary.count('\n')<12
+
+def test_hostile(origin, base, tmp_path):
+    "Everything at once: code wherever something might run it, links, edits, and paths that are commands"
+    row,run = origin.dogs.entry(code=origin.code, lr=7e-3),runs(origin)
+    other = record_path(origin.rows[0]).as_posix()
+    files = {o:run for o in ('conftest.py','sitecustomize.py','usercustomize.py','setup.py','woofbench/__init__.py','woofbench/check.py','json.py','.github/scripts/check-pull-request.sh','::error::pwned','a\n::set-output name=x::y')}
+    files |= {'.gitattributes':b'* filter=x\n', 'hooks/post-checkout':('100755', run), '.gitmodules':b'[submodule "x"]\n\tpath = x\n\turl = ext::sh -c id\n', 'x':('160000', origin.base), other:b'{}',
+              'records/::add-mask::x':run, 'records/$(id)`id`"\';|<b>':('120000', b'/etc/passwd')}
+    rc,log,summary = check(origin, base, origin.commit(put(row) | files, origin.base), tmp_path)
+    assert rc==1 and '**invalid**' in log and commands(log)==[], log
+    assert '**invalid**' in summary and not (origin.path.parent/'canary').exists()
+    assert subprocess.run(['git', '-C', base, 'status', '--porcelain'], capture_output=True, env=origin.env).stdout==b''
+    for o in summary.splitlines(): assert o.count('`')%2==0 and not set(''.join(o.split('`')[::2])) & set('<>()[]$"')
+
+def test_no_common_history(origin, base, tmp_path):
+    rc,log,_ = check(origin, base, origin.commit({'a':b'b'}), tmp_path)
+    assert rc==2 and 'no commit in common' in log and 'Traceback' not in log
+
+@pytest.mark.parametrize('env', [dict(PULL='7; touch canary'), dict(PULL='$(id)'), dict(PULL=''), dict(PULL='7\n8'), dict(BASE='main; id'), dict(BASE='--output=x'), dict(BASE='')], ids=str)
+def test_odd_environment(origin, base, tmp_path, env):
+    rc,log,_ = check(origin, base, origin.base, tmp_path, **env)
+    assert rc==2 and ' is not ' in log and not (base/'canary').exists()
+
+
+@pytest.fixture
+def merged(origin, tmp_path):
+    "A bare origin where a row was merged, and main checked out: the branch, the pages' notebooks left out"
+    bare,work = tmp_path/'bare',tmp_path/'work'
+    subprocess.run(['git', 'clone', '-q', '--bare', f'file://{origin.path}', bare], check=True, env=origin.env)
+    subprocess.run(['git', 'clone', '-q', bare, work], check=True, env=origin.env)
+    return bare,work
+
+def land(origin, bare, work, files):
+    for p,raw in files.items():
+        (work/p).parent.mkdir(parents=True, exist_ok=True)
+        (work/p).write_bytes(raw)
+    for args in (('add', '-A'), ('commit', '-qm', 'row'), ('push', '-q', 'origin', 'main')): subprocess.run(['git', '-C', work, *args], check=True, env=origin.env)
+
+def rebuild(origin, work, tmp_path, branch='main'):
+    fake = tmp_path/'python' # the pages are made by another test
+    fake.write_text('#!/bin/sh\nmkdir -p docs && echo "$@" >> docs/made && cp docs/made README.md\n')
+    fake.chmod(0o755)
+    return subprocess.run([scripts/'rebuild-board.sh'], cwd=work, env=origin.env | dict(BRANCH=branch, WOOFBENCH=str(bin_/'woofbench'), PYTHON=str(fake)), capture_output=True, text=True, timeout=200)
+
+def test_rebuild(origin, merged, tmp_path):
+    bare,work = merged
+    row = origin.dogs.entry(code=origin.code, lr=6e-3)
+    land(origin, bare, work, put(row))
+    p = rebuild(origin, work, tmp_path)
+    assert p.returncode==0 and commands(p.stdout)==[], p
+    def show(what): return subprocess.run(['git', '-C', bare, *what], capture_output=True, text=True, check=True, env=origin.env).stdout
+    assert row['record_id'] in show(['show', 'main:leaderboard.csv']) and show(['show', 'main:docs/made'])=='-m woofbench.site readme\n-m woofbench.site docs\n'
+    assert show(['diff', '--name-only', 'main~', 'main']).split()==['README.md','docs/made','leaderboard.csv']
+
+def test_a_bad_row_stops_the_board(origin, merged, tmp_path):
+    bare,work = merged
+    row = origin.dogs.entry(code=origin.code, lr=6e-3)
+    land(origin, bare, work, {k:v.replace(b'"correct": 2', b'"correct": 3', 1) for k,v in put(row).items()})
+    before = subprocess.run(['git', '-C', bare, 'rev-parse', 'main'], capture_output=True).stdout
+    assert rebuild(origin, work, tmp_path).returncode!=0
+    assert subprocess.run(['git', '-C', bare, 'rev-parse', 'main'], capture_output=True).stdout==before
+    assert rebuild(origin, work, tmp_path, branch='main; id').returncode==2

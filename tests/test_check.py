@@ -1,0 +1,511 @@
+"The checker under attack: pull requests, records and rows that somebody made to get past it"
+import base64, hashlib, json, math, os, shutil, subprocess, time, zlib
+from datetime import timedelta
+from pathlib import Path
+import pytest
+from hypothesis import HealthCheck, given, settings, strategies as st
+from conftest import root
+from pulls import N, Dogs, board, doctored, put
+from woofbench.check import SHOWN, Report, check_base, check_bytes, check_path
+from woofbench.leaderboard import Row, load_rows
+from woofbench.record import encode_preds, record_path, to_bytes
+from woofbench.registry import BadInput
+from woofbench.rules import WORDS, judge
+from woofbench.seeds import challenge_seeds, official_seeds
+from woofbench.track import Track
+from woofbench.recipe import config_id, from_dict
+
+CELL = 'records/imagewoof/128-s320-e5'
+
+
+@pytest.fixture(scope='module')
+def repo(tmp_path_factory): return board(tmp_path_factory.mktemp('board')/'repo')
+
+@pytest.fixture(scope='module')
+def rows(repo): return [Row(o) for o in repo.rows]
+
+@pytest.fixture(scope='module')
+def row(repo): return repo.dogs.entry(code=repo.code, lr=7e-3)
+
+
+def one_line(s): return isinstance(s, str) and 0<len(s)<=1000 and s.isprintable()
+
+def verdict(rec, rows, place=None):
+    "The verdict on a record, which has to be a word with one-line reasons"
+    v,_ = check_bytes(to_bytes(rec) if isinstance(rec, dict) else rec, place or record_path(rec).as_posix(), rows)
+    assert v.word in WORDS and v.reasons and all(map(one_line, v.reasons+v.notes)), v
+    return v
+
+
+# Trees
+
+def canary(repo): return repo.path.parent/'canary'
+
+def payload(repo): return f'open({str(canary(repo))!r}, "w").write("ran")\n'.encode()
+
+def rejected(repo, head, why):
+    "The pull request is invalid, says `why` in a line, shows no working text anywhere, and ran nothing"
+    rep = check_base('main', head, repo.path)
+    said = [o for _,v in rep.items for o in v.reasons]
+    assert rep.word=='invalid' and not rep.ok and all(map(one_line, said)), rep
+    assert why in ' '.join(said), rep
+    harmless(rep)
+    assert not canary(repo).exists()
+    return rep
+
+def harmless(rep):
+    text = str(rep)
+    assert text.isascii() and not [o for o in text.splitlines() if o.strip().startswith('::')] and '##[' not in text
+    assert all(o.isprintable() for o in text.splitlines())
+    md = rep.to_md()
+    assert md.isascii() and all(o.isprintable() for o in md.splitlines())
+    for o in md.splitlines():
+        if not o.startswith('| `'): continue
+        bare = ''.join(o.split('`')[::2]) # what is not code
+        assert o.count('`')%2==0 and not set(bare) & set('<>[]()*_!#@:\\'), o
+    json.loads(json.dumps(rep.to_dict()))
+
+def link(to): return '120000', to
+
+odd_paths = ['::error::pwned', f'{CELL}/::set-output name=x::y.json', f'{CELL}/a\n::error file=x::b.json', f'{CELL}/##[add-mask]x.json', f'{CELL}/"quoted".json', f"{CELL}/it's.json",
+             f'{CELL}/$(touch canary).json', f'{CELL}/`id`.json', f'{CELL}/-rf.json', f'{CELL}/--output=x.json', f'{CELL}/\x1b[31mred.json', f'{CELL}/\u202ebidi.json', f'{CELL}/<script>.json',
+             f'{CELL}/| a | b.json', f'{CELL}/[a](x).json', f'{CELL}/\udcff\udcfe.json', f'{CELL}/caf\xe9.json', 'records/../woofbench/x.json', 'records/./x.json', f'{CELL}/../../x.json',
+             'records/.git/config', f'{CELL}/.git/hooks/post-checkout', 'records/.gitattributes', 'records/.gitmodules', 'records/conftest.py', 'records/sitecustomize.py', f'{CELL}/x.pkl', 'records/reported.md',
+             f'records/Imagewoof/128-s320-e5/{"0"*16}.json', f'Records/imagewoof/128-s320-e5/{"0"*16}.json', f'{CELL}/{"A"*16}.json', f'{CELL}/{"0"*16}.JSON', f'{CELL}/deeper/{"0"*16}.json', f'{CELL}/{"0"*16}.json\n']
+
+@pytest.mark.parametrize('path', odd_paths, ids=ascii)
+def test_odd_paths(repo, path, row):
+    rep = rejected(repo, repo.commit({path:payload(repo)} | put(row), repo.base), '')
+    assert path in [p for p,_ in rep.items]
+
+def tricks(repo, row):
+    "name -> (what the pull request changes, what is said of it)"
+    mine,theirs,run = record_path(row).as_posix(),record_path(repo.rows[0]).as_posix(),payload(repo)
+    foreign,good = to_bytes(repo.rows[0]),put(row)
+    other = dict(workflow={'.github/workflows/check.yml':b'on: pull_request_target\n'}, module={'woofbench/rules.py':run}, program={'setup.py':run, 'conftest.py':run, 'sitecustomize.py':run, 'woofbench/__init__.py':run},
+        attributes={'.gitattributes':b'* filter=x diff=x merge=x ident\n', 'x':run}, config={'.gitconfig':b'[core]\n\tfsmonitor = touch canary\n'}, hooks={'.githooks/post-checkout':('100755', run), 'hooks/pre-commit':('100755', run)},
+        submodules={'.gitmodules':b'[submodule "x"]\n\tpath = x\n\turl = ext::sh -c touch% canary\n', 'x':('160000', repo.base)}, pickle={'x.pkl':b'cos\nsystem\n(S"touch canary"\ntR.'}, notebook={'nbs/11f_check.ipynb':b'{}'})
+    return {k:(good | v, 'brings nothing but rows') for k,v in other.items()} | dict(
+        link_to_passwd=({mine:link(b'/etc/passwd')}, 'a link'), link_to_a_row=({mine:link(theirs.encode())}, 'a link'), link_of_a_folder=({'records/evil':link(b'/etc')}, 'a link'),
+        records_as_link={'records':link(b'/etc')} and ({theirs:None, **{record_path(o).as_posix():None for o in repo.rows}, 'records':link(b'/etc')}, 'removed'),
+        submodule=({mine:('160000', repo.base)}, 'another repository'), program_of_a_row=({mine:('100755', to_bytes(row))}, 'a program'),
+        edited=({theirs:foreign.replace(b'"note": ""', b'"note": "x"')}, 'changed'), emptied=({theirs:b''}, 'changed'), removed=({theirs:None}, 'removed'), made_a_link=({theirs:link(b'x')}, 'made into something else'),
+        renamed=({theirs:None, f'{CELL}/{"0"*16}.json':foreign}, 'removed'), copied_under_another_name=({f'{CELL}/{"0"*16}.json':foreign}, 'its id is'),
+        another_place=({f'records/imagewoof/128-s320-e20/{row["record_id"]}.json':to_bytes(row)}, 'its place is'), another_dataset=({f'records/imagenette/128-s320-e5/{row["record_id"]}.json':to_bytes(row)}, 'its place is'),
+        case_clash=({mine:to_bytes(row), mine.replace('imagewoof', 'Imagewoof'):to_bytes(row)}, 'not that of a record'),
+        large=({mine:to_bytes(row) + b' '*5_000_000}, 'bytes are more than'), sparse=({mine:b'\0'*900_000}, 'not JSON'), pickled=({mine:b'\x80\x04cos\nsystem\n'}, 'not UTF-8'), code=({mine:run}, 'not JSON'),
+        table=(good | {'leaderboard.csv':b'dataset,mean\nimagewoof,0.99\n'}, 'not what the records give'), table_alone=({'leaderboard.csv':b'=cmd|calc'}, 'not what the records give'), table_removed=({'leaderboard.csv':None}, 'not what'),
+        table_as_link=(good | {'leaderboard.csv':link(b'/etc/passwd')}, 'not what'), huge_table=(good | {'leaderboard.csv':b'a'*3_000_000}, 'not what'),
+        many=({f'{CELL}/{i:016x}.json':b'{}' for i in range(60)}, 'at most 20 rows'))
+
+@pytest.fixture(scope='module')
+def all_tricks(repo, row): return tricks(repo, row)
+
+names = [*'workflow module program attributes config hooks submodules pickle notebook link_to_passwd link_to_a_row link_of_a_folder records_as_link submodule program_of_a_row edited emptied removed made_a_link renamed'.split(),
+         *'copied_under_another_name another_place another_dataset case_clash large sparse pickled code table table_alone table_removed table_as_link huge_table many'.split()]
+
+@pytest.mark.parametrize('name', names)
+def test_tricks(repo, all_tricks, name):
+    files,why = all_tricks[name]
+    rejected(repo, repo.commit(files, repo.base), why)
+
+def test_all_tricks_are_tried(all_tricks): assert set(all_tricks)==set(names)
+
+def test_a_good_row_is_a_candidate_or_valid(repo, row):
+    rep = check_base('main', repo.commit(put(row), repo.base), repo.path)
+    assert rep.word in ('valid','record candidate') and len(rep.items)==1 and not rep.other, rep
+    harmless(rep)
+
+def test_other_files_alone_are_left_to_people(repo):
+    run = payload(repo)
+    rep = check_base('main', repo.commit({'setup.py':run, 'conftest.py':run, 'sitecustomize.py':run, '::error::x':run}, repo.base), repo.path)
+    assert rep.word=='no rows' and rep.ok and len(rep.other)==4
+    harmless(rep)
+    assert not canary(repo).exists()
+
+def test_a_report_is_short_however_much_is_wrong():
+    from woofbench.rules import Verdict
+    rep = Report(tuple((f'::x{i}', Verdict('invalid', ('`<b>`|',))) for i in range(10_000)), tuple(map(str, range(10_000))))
+    assert len(rep.to_md())<20_000 and len(str(rep).splitlines())<3*SHOWN+10
+    harmless(rep)
+
+
+# Histories
+
+def test_base_that_moved(repo, row):
+    "The pull request began two commits ago; what the base did since is not held against it"
+    side = repo.commit(put(row), repo.base)
+    moved = repo.commit({'README.md':b'news'} | put(repo.dogs.entry(code=repo.code, lr=6e-3)), repo.base)
+    assert check_base(moved, side, repo.path).ok
+    merged = repo.commit(put(row), side, moved, on=moved)
+    assert [p for p,_ in check_base(moved, merged, repo.path).items]==list(put(row))
+    landed = repo.commit(put(row), moved)
+    rep = check_base(landed, side, repo.path)
+    assert rep.word=='invalid' and 'on the board already' in str(rep)
+
+def test_a_merge_that_changes_a_row(repo, row):
+    side = repo.commit(put(row), repo.base)
+    moved = repo.commit({'README.md':b'news'}, repo.base)
+    evil = repo.commit(put(row) | {record_path(repo.rows[0]).as_posix():b'{}'}, side, moved, on=moved)
+    rep = check_base(moved, evil, repo.path)
+    assert rep.word=='invalid' and 'not to be changed' in str(rep)
+
+def test_no_common_history(repo, row):
+    for head in (repo.commit(put(row), on=repo.base), repo.commit({'a':b'b'})):
+        with pytest.raises(BadInput, match='no commit in common'): check_base('main', head, repo.path)
+
+def test_shallow_clone(repo, row, tmp_path):
+    repo.git('update-ref', 'refs/heads/shallow', repo.commit(put(row), repo.base))
+    repo.git('update-ref', 'refs/heads/moved', repo.commit({'a':b'b'}, repo.base))
+    for b in ('moved','shallow'): subprocess.run(['git', 'clone' if b=='moved' else '-C', *(['-q', '--depth', '1', '-b', b, f'file://{repo.path}', tmp_path/'s'] if b=='moved' else [tmp_path/'s', 'fetch', '-q', '--depth', '1', 'origin', 'shallow:shallow'])], check=True, env=repo.env)
+    with pytest.raises(BadInput, match='does not go back to it'): check_base('moved', 'shallow', tmp_path/'s')
+
+@pytest.mark.parametrize('ref', ['--output=x', '-x', 'no-such-branch', 'main:setup.py', '', '$(id)', 'a b', 'HEAD^{tree}', 'refs/heads/\n'])
+def test_odd_refs(repo, ref):
+    with pytest.raises(BadInput) as e: check_base('main', ref, repo.path)
+    assert one_line(str(e.value))
+
+def test_replaced_and_grafted_objects(repo, row):
+    "What a replace ref or a graft says of history is not believed"
+    other = repo.commit(put(row), repo.base)
+    evil = repo.commit({record_path(repo.rows[0]).as_posix():b'{}'}, repo.base)
+    repo.git('update-ref', f'refs/replace/{evil}', other)
+    try: rejected(repo, evil, 'not to be changed')
+    finally: repo.git('update-ref', '-d', f'refs/replace/{evil}')
+
+def test_filters_and_drivers_of_the_clone_are_not_used(repo, row):
+    run = f'touch {canary(repo)}'
+    conf = {'filter.x.smudge':run, 'filter.x.clean':run, 'diff.x.textconv':run, 'diff.external':run, 'core.fsmonitor':run, 'core.hooksPath':str(repo.path/'hooks'), 'core.pager':run}
+    for k,v in conf.items(): repo.git('config', k, v)
+    try: rejected(repo, repo.commit(put(row) | {'.gitattributes':b'* filter=x diff=x\n'}, repo.base), 'brings nothing but rows')
+    finally:
+        for k in conf: repo.git('config', '--unset', k)
+
+
+# Code
+
+def test_code_that_nobody_has_seen(repo):
+    stray = repo.commit({'woofbench/strict.py':b'pass\n'}, repo.base)
+    empty = repo.commit({}) # a commit without a package has no source to compare with
+    repo.git('update-ref', 'refs/heads/grown', repo.commit({}, repo.base, empty))
+    cases = [(repo.code | dict(source_sha256='f'*16), 'is not that of its commit'), (repo.code | dict(commit=stray), 'not in the history'), (repo.code | dict(commit='e'*40), 'not in the history'),
+             (repo.code | dict(commit=None), 'cannot be looked up'), (repo.code | dict(commit=empty, source_sha256=hashlib.sha256().hexdigest()[:16]), 'is not that of its commit')]
+    for i,(code,why) in enumerate(cases):
+        head = repo.commit(put(repo.dogs.entry(code=code, lr=(50+i)*1e-4)), repo.base)
+        rep = check_base('grown', head, repo.path)
+        assert rep.word=='needs audit' and why in str(rep), rep
+
+
+# Text
+
+bad_text = ['=1+1', '+1', '-1', '@SUM(A1)', '\t=1', 'x;=1+1', '\uff1d1', '<script>alert(1)</script>', '<img src=x onerror=alert(1)>', '[a](https://example.org)', '| a | b |', '`id`', '\u202eabc', 'a\u200bb', 'a\ufeffb', '\u3164',
+            'a\x00b', 'a\x1b[31mb', 'a\nb', 'a\r::error::b', '::error::x\n', '\ud800', 'e\u0301', ' a', 'a'*301, '##[add-mask]x', '\U000e0041x', 'x\u2028y', "\\'"]
+fields = [('note',), ('claim','method'), ('claim','authors'), ('env','device'), ('env','platform'), ('env','python'), ('env','context'), ('env','cuda'), ('env','versions','torch'), ('data','edition'), ('data','classes',0),
+          ('code','version'), ('code','source_sha256'), ('code','commit'), ('engine',), ('created',), ('runs',0,'init_sha256'), ('runs',0,'device'), ('runs',0,'preds'), ('seeds','kind'), ('seeds','nonce'), ('based_on',),
+          ('recipe','opt'), ('recipe','precision'), ('recipe','sched'), ('recipe','model','act'), ('recipe','model','sa'), ('recipe','model','kind'), ('track','dataset'), ('track','source'), ('config_id',)]
+
+@pytest.mark.parametrize('where', fields, ids=lambda o: '.'.join(map(str, o)))
+def test_text(rows, row, where):
+    for text in bad_text:
+        def f(rec, text=text):
+            for k in where[:-1]: rec = rec[k]
+            rec[where[-1]] = text
+        v = verdict(doctored(row, f), rows, record_path(row).as_posix())
+        assert v.word=='invalid', (text, v)
+        harmless(Report((('x', v),)))
+
+def inner(r, at):
+    for k in at: r = r[k]
+    return r
+
+def test_text_in_keys(rows, row):
+    for text in bad_text:
+        for at in (('env','versions'), ('recipe',), (), ('recipe','model')):
+            v = verdict(doctored(row, lambda r, at=at, text=text: inner(r, at).update({text:'1'})), rows, record_path(row).as_posix())
+            assert v.word=='invalid', (text, v)
+            harmless(Report((('x', v),)))
+
+
+# Bytes
+
+def raw_tricks(row):
+    good = to_bytes(row)
+    def sub(a, b): return good.replace(a, b, 1)
+    return dict(nan=(sub(b'"train_s": 9.0', b'"train_s": NaN'), 'no number'), infinity=(sub(b'"train_s": 9.0', b'"train_s": Infinity'), 'no number'), overflow=(sub(b'"train_s": 9.0', b'"train_s": 1e999'), 'not a good float'),
+        recipe_overflow=(sub(b'"lr": 0.007', b'"lr": 1e999'), 'lr must be'), twice=(sub(b'"note": ""', b'"note": "", "note": "x"'), 'twice'), digits=(sub(b'"schema": 2', b'"schema": ' + b'9'*5000), '5000 digits'),
+        negative=(sub(b'"attempts": 1', b'"attempts": -1'), 'not a good int'), boolean=(sub(b'"attempts": 1', b'"attempts": true'), 'not a good int'), deep=(b'['*100_000, 'levels'), deep_objects=(b'{"a":'*100_000, 'levels'),
+        surrogate=(sub(b'"note": ""', b'"note": "\\ud800"'), 'not a good str'), utf16=(good.decode().encode('utf-16'), 'not UTF-8'), bom=(b'\xef\xbb\xbf'+good, 'not JSON'), latin=(sub(b'"note": ""', b'"note": "\xe9"'), 'not UTF-8'),
+        cut=(good[:-100], 'not JSON'), empty=(b'', 'not JSON'), null=(b'null', 'schema'), number=(b'1', 'schema'), listed=(b'[]', 'schema'), spaces=(good.replace(b': ', b':  '), 'not written as'), no_newline=(good[:-1], 'not written as'),
+        crlf=(good.replace(b'\n', b'\r\n'), 'not written as'), old_schema=(sub(b'"schema": 2', b'"schema": 3'), 'schema 3'), keys=(b'{' + b','.join(b'"%d":1' % i for i in range(90_000)) + b',"1":2}', 'twice'),
+        fraction=(sub(b'"lr": 0.007', b'"lr": 0.' + b'0'*300_000 + b'7'), 'id'), quotes=(b'"'*900_000, 'not JSON'), slashes=(b'"' + b'\\'*900_000, 'not JSON'))
+
+@pytest.mark.parametrize('name', 'nan infinity overflow recipe_overflow twice digits negative boolean deep deep_objects surrogate utf16 bom latin cut empty null number listed spaces no_newline crlf old_schema keys fraction quotes slashes'.split())
+def test_bytes(rows, row, name):
+    raw,why = raw_tricks(row)[name]
+    start = time.process_time()
+    v = verdict(raw, rows, record_path(row).as_posix())
+    assert v.word=='invalid' and (why in str(v) or name=='fraction'), v
+    assert time.process_time()-start<5
+
+def bomb(n): # zeros of n bytes, as a prediction
+    z = zlib.compressobj(9)
+    return base64.b85encode(b''.join(z.compress(bytes(1<<20)) for _ in range(n>>20)) + z.flush()).decode()
+
+def test_compression_bomb(rows, row):
+    text = bomb(1<<25)
+    def small(r): r['runs'][0]['preds'] = text
+    def asked(r):
+        r['data'] |= dict(n_val=1<<40, known=False)
+        small(r)
+    start = time.process_time()
+    for f,why in ((small, 'predictions are for'), (asked, 'validation images')):
+        v = verdict(doctored(row, f), rows)
+        assert v.word=='invalid' and why in str(v), v
+    assert time.process_time()-start<5
+
+odd_numbers = [('no images', lambda r: r['data'].update(n_val=0, known=False), '1 to 50000'), ('many seeds', lambda r: r.update(runs=r['runs']*11), 'more than 50'), ('a class that is none', lambda r: r['runs'][0].update(preds=shifted(r)), 'a class that is none'),
+    ('no attempt', lambda r: r.update(attempts=0), 'first attempt'), ('rules to come', lambda r: r.update(rules=99), 'version 99'), ('time in other digits', lambda r: r.update(created='2026-11-24T0\u0660:00:00Z'), 'is no time'),
+    ('no such day', lambda r: r.update(created='2026-11-31T00:00:00Z'), 'is no time'), ('tomorrow and more', lambda r: r.update(created='2099-01-01T00:00:00Z'), 'after today'), ('long ago', lambda r: r.update(created='2019-01-01T00:00:00Z'), 'before this program'),
+    ('source in other digits', lambda r: r['track'].update(source='\uff13\uff12\uff10'), 'source must be'), ('source with a zero', lambda r: r['track'].update(source='0320'), 'source must be'), ('lists in lists', lambda r: r['recipe']['model'].update(act=[['relu']*4]*4), 'no name'),
+    ('whole where parts are', lambda r: r['recipe'].update(mixup=0), 'not canonical'), ('nothing below nothing', lambda r: r['recipe'].update(wd=-0.), 'not canonical'), ('what it stands on', lambda r: r.update(based_on='x'), 'no id of a record'),
+    ('no time at all', lambda r: r['runs'][0]['curve'][0].update(train_s=0.), 'took no time'), ('a loss that was not', lambda r: r['runs'][0]['curve'][0].update(train_loss=None), 'not finite'), ('another device', lambda r: r['runs'][0].update(device='x'), 'another device')]
+
+def shifted(r): return encode_preds([77 if i>3000 else 0 for i in range(N)], [0]*N, 255)
+
+@pytest.mark.parametrize('_,f,why', odd_numbers, ids=lambda o: o if isinstance(o, str) and ' ' in o else '')
+def test_numbers(rows, row, _, f, why):
+    rec = doctored(row, f)
+    if 'class' in why:
+        k = N-(N-3001)
+        def count(r): r['runs'][0].update(correct=k), r['runs'][0]['curve'][-1].update(correct=k)
+        rec = doctored(rec, count)
+    v = verdict(rec, rows, record_path(row).parent.as_posix()+f'/{rec["record_id"]}.json')
+    assert v.word=='invalid' and why in str(v), v
+
+def test_networks_that_would_take_forever(rows, row):
+    for kw in (dict(depths=[500]*4, widths=[16384]*4), dict(depths=[30]*4, widths=[8192]*4, expansion=64), dict(groups=16384), dict(width_per_group=16384), dict(norm='never_heard_of'), dict(stem_szs=[16384]*32)):
+        def f(r, kw=kw):
+            r['recipe']['model'].update(kw)
+            r['seeds']['kind'] = 'chosen'
+        rec = doctored(row, f, own=True)
+        start = time.process_time()
+        v = verdict(rec, [])
+        assert v.word=='needs audit' and ('cannot be counted' in str(v) or 'counted here' in str(v)), v
+        assert time.process_time()-start<25
+
+
+# Seeds, costs and copies
+
+def test_seeds(repo, rows, row):
+    def moved(r): r['runs'][0]['seed'] += 1
+    assert 'the official seeds are' in str(verdict(doctored(row, moved), rows))
+    def chosen(r): r['seeds']['kind'] = 'chosen'
+    v = verdict(doctored(row, chosen), rows)
+    assert v.word=='valid' and 'chosen seeds' in str(v) # whoever calls official seeds chosen gets no rank for them
+    explored = repo.dogs.entry(.9, range(5), code=repo.code, lr=6.5e-3)
+    v = verdict(explored, [])
+    assert v.word!='record candidate'
+    v = verdict(repo.dogs.entry(.72, range(5), code=repo.code, lr=6.5e-3), rows)
+    assert v.word=='valid' and 'exploration' in str(v)
+    nonce,base = 'a'*40,repo.rows[0]
+    def challenge(r, seeds): r.update(based_on=base['record_id'], seeds=dict(kind='challenge', nonce=nonce), runs=[o | dict(seed=s) for o,s in zip(r['runs'], sorted(seeds))])
+    fresh = repo.dogs.entry(.7, code=repo.code)
+    assert 'seeds of this challenge' in str(verdict(doctored(fresh, lambda r: challenge(r, official_seeds(r['config_id']))), rows))
+    v = verdict(doctored(fresh, lambda r: challenge(r, challenge_seeds(base['record_id'], nonce))), rows)
+    assert v.word=='valid' and 'challenge of' in str(v)
+    for edit,why in ((lambda r: r.update(based_on=None), 'which record it challenges'), (lambda r: r.update(based_on='0'*16), 'the seeds of this challenge'), (lambda r: r['seeds'].update(nonce=None), 'a nonce belongs'), (lambda r: r['seeds'].update(nonce='x|y'), '')):
+        assert verdict(doctored(doctored(fresh, lambda r: challenge(r, challenge_seeds(base['record_id'], nonce))), edit), rows).word=='invalid', why
+
+def test_a_replication_of_nothing(repo, rows, row):
+    for base,why in (('0'*16, 'not on the board'), (repo.rows[0]['record_id'], 'another configuration')):
+        v = verdict(doctored(row, lambda r, base=base: r.update(based_on=base)), rows)
+        assert v.word=='needs audit' and why in str(v), v
+
+def test_costs(rows, row):
+    for k in ('params','macs'):
+        v = verdict(doctored(row, lambda r, k=k: r['cost'].update({k:r['cost'][k]-1})), rows)
+        assert v.word=='needs audit' and f'{k} is' in str(v), v
+
+def test_copies(repo, rows, row):
+    def within(r): r['runs'][1] |= {k:r['runs'][0][k] for k in ('correct','preds','curve')}
+    def from_another(r): r['runs'][1] |= {k:repo.rows[0]['runs'][2][k] for k in ('correct','preds','curve')}
+    for f,why in ((within, 'have the same predictions'), (from_another, f'in {repo.rows[0]["record_id"]}')):
+        v = verdict(doctored(row, f), rows)
+        assert v.word=='invalid' and why in str(v), v
+
+def test_two_records_of_one_pull_request_with_one_vector(repo, row):
+    twin = repo.dogs.entry(code=repo.code, lr=7.5e-3)
+    twin = doctored(twin, lambda r: r['runs'][1].update({k:row['runs'][2][k] for k in ('correct','preds','curve')}))
+    rejected(repo, repo.commit(put(row) | put(twin), repo.base), 'has the predictions of seed')
+
+
+# The five faults of the old board
+
+def test_historical_faults(repo, rows, row):
+    def wrong_mean(r):
+        r['runs'][0]['correct'] += 40
+        r['runs'][0]['curve'][-1]['correct'] += 40
+    def three_are_five(r): r['runs'] = sorted((o | dict(seed=s, init_sha256=f'{s:x}') for o,s in zip(r['runs'][:3]+r['runs'][:2], official_seeds(r['config_id']))), key=lambda o: o['seed'])
+    def source(r): r['track']['source'] = 'full'
+    def comma(r): r['runs'][0]['correct'] = '2750,5'
+    def first_edition(r):
+        r['data']['n_val'] = 500
+        for o in r['runs']:
+            preds = [0]*390+[1]*110
+            o.update(preds=encode_preds(preds, [0]*500, 10), correct=390)
+            o['curve'] = [c | dict(correct=390) for c in o['curve']]
+    for f,why in ((wrong_mean, 'its predictions'), (three_are_five, 'have the same predictions'), (comma, 'is not a good int'), (first_edition, '3929 validation images')):
+        v = verdict(doctored(row, f), rows)
+        assert v.word=='invalid' and why in str(v), v
+    rec = doctored(row, source)
+    rec = doctored(rec, lambda r: r.update(runs=sorted((o | dict(seed=s) for o,s in zip(r['runs'], official_seeds(config_id(Track(**r['track']), from_dict(r['recipe']))))), key=lambda o: o['seed'])), own=True)
+    v = verdict(rec, rows)
+    assert v.word=='invalid' and 'edition imagewoof2, not imagewoof2-320' in str(v), v
+
+@pytest.mark.parametrize('old,new', [('0.69', '0.79'), (',5,0.', ',3,0.'), ('128,320', '128,full'), ('0.69', '"0,69"'), (',3929,', ',500,')], ids=['mean','n','source','comma','k of 500'])
+def test_historical_faults_in_the_table(repo, row, old, new):
+    table = repo.git('show', 'main:leaderboard.csv').decode()
+    assert old in table
+    rejected(repo, repo.commit(put(row) | {'leaderboard.csv':table.replace(old, new, 1).encode()}, repo.base), 'not what the records give')
+
+
+# Two at once
+
+def test_parallel_submissions(repo, row, tmp_path, cli):
+    "Two rows of one cell merge in either order, and the table is the same"
+    a,b = repo.commit(put(row), repo.base),repo.commit(put(repo.dogs.entry(code=repo.code, lr=6e-3)), repo.base)
+    tables = []
+    for name,(x,y) in dict(ab=(a,b), ba=(b,a)).items():
+        out = tmp_path/name
+        repo.git('update-ref', f'refs/heads/{name}', x)
+        repo.git('update-ref', f'refs/heads/{name}-2', y)
+        subprocess.run(['git', 'clone', '-qb', name, repo.path, out], check=True, env=repo.env)
+        subprocess.run(['git', '-C', out, 'merge', '-q', '--no-edit', f'origin/{name}-2'], check=True, env=repo.env)
+        assert cli(f'board --out {out}')[0]==0
+        tables.append((out/'leaderboard.csv').read_bytes())
+        assert len(load_rows(out)[0])==5 and check_path(out).ok
+    assert tables[0]==tables[1]!=repo.git('show', 'main:leaderboard.csv')
+
+
+# Folders
+
+def test_folders(repo, row, tmp_path):
+    "What a folder may hold that git would not have brought"
+    def fresh(name, table=True):
+        out = tmp_path/name
+        for p,raw in {k:v for o in repo.rows for k,v in put(o).items()}.items():
+            (out/p).parent.mkdir(parents=True, exist_ok=True)
+            (out/p).write_bytes(raw)
+        (out/'leaderboard.csv').write_bytes(repo.git('show', 'main:leaderboard.csv'))
+        return out
+    assert check_path(fresh('good')).ok
+    mine = CELL+'/'+'0'*16+'.json'
+    cases = dict(link=lambda o: (o/mine).symlink_to('/dev/zero'), folder=lambda o: (o/'records'/'evil').symlink_to('/etc'), large=lambda o: (o/mine).write_bytes(b'1'*3_000_000), pipe=lambda o: os.mkfifo(o/mine),
+                 second=lambda o: shutil.copytree(o/'records', o/'copy') and shutil.move(o/'copy', o/'records'/'records'), other=lambda o: (o/'records'/'conftest.py').write_text('x'))
+    for name,f in cases.items():
+        out = fresh(name)
+        f(out)
+        rep = check_path(out)
+        assert rep.word=='invalid' and len(load_rows(out)[0])==3, (name, rep)
+
+
+# Anything at all
+
+extreme = [None, True, False, 0, 1, -1, 2, 500, 3929, 2**31, 2**53, 10**16, -0., 0., .5, 1e-300, 1e308, float('inf'), float('nan'), '', 'x', '0', 'relu', '=1', '\ud800', 'a'*400, 'ä', [], [1], [[]], ['relu'], {}, {'a':1}, [None]*3]
+
+def places(o, at=()):
+    "All paths into a record, the deepest last"
+    yield at
+    for k in (o if isinstance(o, dict) else range(min(len(o), 3)) if isinstance(o, list) else ()): yield from places(o[k], (*at, k))
+
+def mutate(rec, op, where, value, k):
+    *up,last = where
+    for o in up: rec = rec[o]
+    old = rec[last]
+    if op=='drop': del rec[last]
+    elif op=='rename' and isinstance(rec, dict): rec[f'{last}{value}'[:40]] = rec.pop(last)
+    elif op=='count' and type(old) in (int,float): rec[last] = old+(k%7-3)
+    elif op=='scale' and type(old) in (int,float): rec[last] = old*(k%5)
+    elif op=='splice' and isinstance(old, str): rec[last] = old[:k%(len(old)+1)] + str(value) + old[k%(len(old)+1):]
+    elif op=='flip' and isinstance(old, str) and old: rec[last] = old[:k%len(old)] + chr(33+(ord(old[k%len(old)])+k)%90) + old[k%len(old)+1:]
+    elif op=='repeat' and isinstance(old, list): rec[last] = old + old[:k%3+1]
+    elif op=='swap' and isinstance(old, list): rec[last] = old[::-1]
+    elif op=='preds' and isinstance(rec, dict) and isinstance(rec.get('preds'), str): rec['preds'] = flipped(rec['preds'], k)
+    else: rec[last] = value
+
+def flipped(text, k):
+    "One prediction changed"
+    try: v = bytearray(zlib.decompress(base64.b85decode(text)))
+    except (ValueError, zlib.error): return text
+    if v: v[k%len(v)] = (v[k%len(v)]+1+k%9)%10
+    return base64.b85encode(zlib.compress(bytes(v), 9)).decode()
+
+def honest(raw, place):
+    "Counted and hashed again, by other code: does the file agree with itself?"
+    rec = json.loads(raw)
+    text = json.dumps({k:v for k,v in rec.items() if k not in ('record_id','note','claim')}, sort_keys=True, separators=(',',':'))
+    assert hashlib.sha256(b'woofbench/record/1|' + text.encode()).hexdigest()[:16]==rec['record_id']==Path(place).stem
+    assert Path(place)==record_path(rec) and rec['config_id']==config_id(Track(**rec['track']), from_dict(rec['recipe']))
+    for r in rec['runs']:
+        v = zlib.decompress(base64.b85decode(r['preds']))
+        assert len(v)==rec['data']['n_val'] and v.count(0)==r['correct']==r['curve'][-1]['correct'] and max(v)<len(rec['data']['classes'])
+        assert len(r['curve'])==rec['track']['epochs'] or r['diverged']
+        assert all(math.isfinite(o[k]) for o in r['curve'] for k in ('train_s','eval_s'))
+    assert len({r['seed'] for r in rec['runs']})==len(rec['runs'])
+
+ops = st.sampled_from('drop rename count scale splice flip repeat swap preds set set set'.split())
+mutations = st.lists(st.tuples(ops, st.integers(0, 2**20), st.sampled_from(extreme), st.integers(0, 2**20)), min_size=0, max_size=3)
+scars = st.lists(st.tuples(st.sampled_from(('cut','bit','insert','join')), st.integers(0, 2**20), st.integers(0, 255)), max_size=1)
+seen = {}
+
+def scar(raw, op, at, k):
+    at %= len(raw)+1
+    if op=='cut': return raw[:at]
+    if op=='insert': return raw[:at] + bytes([k]) + raw[at:]
+    if op=='join': return raw + raw[at:]
+    return raw[:at] + bytes([raw[at]^(1<<k%8)]) + raw[at+1:] if at<len(raw) else raw
+
+@pytest.fixture(scope='module')
+def material(repo, rows):
+    "Records to start from, a real one among them"
+    digits = json.loads(next((root/'records'/'digits').rglob('*.json')).read_text())
+    recs = [digits, repo.dogs.entry(code=repo.code, lr=5e-3), repo.dogs.entry(seeds=range(2), code=repo.code, lr=4e-3)]
+    return [(o, sorted(filter(None, places(o)), key=str)) for o in recs]
+
+@settings(max_examples=2000, derandomize=True, database=None, deadline=timedelta(seconds=20), suppress_health_check=list(HealthCheck))
+@given(st.integers(0, 2), mutations, st.booleans(), scars)
+def test_fuzz(material, rows, which, muts, mend, wounds):
+    rec,where = material[which]
+    def f(r):
+        for op,i,value,k in muts:
+            try: mutate(r, op, where[i%len(where)], value, k)
+            except (KeyError, IndexError, TypeError, AttributeError, OverflowError): pass # an earlier one took the place away
+    try: new = doctored(rec, f, own=mend)
+    except Exception: new = json.loads(json.dumps(rec)); f(new) # nothing that has an id
+    try: place = record_path(new).as_posix()
+    except Exception: place = record_path(rec).as_posix()
+    raw = json.dumps(new, sort_keys=True, indent=1).encode()+b'\n'
+    for o in wounds: raw = scar(raw, *o)
+    v = verdict(raw, rows, place)
+    seen[v.word] = seen.get(v.word, 0)+1
+    if v.word!='invalid': honest(raw, place)
+
+def test_fuzz_went_deep():
+    "It was no fuzzing of the first line alone"
+    print(seen)
+    assert sum(seen.values())>=2000 and seen['invalid']>500 and seen.get('valid', 0)+seen.get('needs audit', 0)>100, seen
+
+
+# Nothing at all
+
+def test_null_submissions(capsys):
+    "A thousand recipes that change nothing, each beside another one, and a board that grows: how many are called a record, how many odd?"
+    dogs = Dogs(1)
+    recs = [dogs.entry(lr=(1000+i)*1e-5) for i in range(1000)]
+    rows = [Row(o) for o in recs]
+    words = [judge(o, [rows[(i+1)%1000]]).word for i,o in enumerate(recs)]
+    on_board = [judge(o, rows[:i]).word for i,o in enumerate(recs[:300])][1:]
+    rate = {name:{w:got.count(w) for w in WORDS} for name,got in dict(pairs=words, board=on_board).items()}
+    with capsys.disabled(): print(f'\nnull submissions: {rate}')
+    assert words.count('record candidate')<=40 and on_board.count('record candidate')<=12 # 4 %
+    assert all(o.count('needs audit')<=10 and o.count('invalid')==0 for o in (words, on_board))

@@ -1,0 +1,434 @@
+"A row becomes a pull request: against a bare repository and a server that speaks the little of GitHub that it takes"
+import base64, http.server, json, os, re, shutil, socket, subprocess, sys, threading, traceback, types
+from functools import cache
+import ghapi.core
+import pytest
+from conftest import root
+from woofbench.check import changes, check_base, git
+from woofbench.claims import band, claim
+from woofbench.cost import cost
+from woofbench.data import edition_name
+from woofbench.leaderboard import Row
+from woofbench.recipe import config_id, from_dict
+from woofbench.record import make_record, read_record, record_id, source_sha, to_bytes, write_record
+from woofbench.registry import BadInput
+from woofbench.seeds import official_seeds
+from woofbench.submit import submit
+from woofbench.track import Track, datasets
+
+TOKEN = 'ghp_5ecretOfAnn0123456789abcdefghijklmno'
+BASIC = base64.b64encode(f'x-access-token:{TOKEN}'.encode()).decode()
+quiet = lambda line: None
+
+
+# A project, its board, and a row that is not on it yet
+
+def sh(where, *args): return subprocess.run(['git', '-C', str(where), *args], check=True, capture_output=True, text=True).stdout.strip()
+
+def official(old, code):
+    "What a record at hand would look like in an official cell: other seeds and files, a small network"
+    track,recipe = Track('imagewoof', 128, 5, '320'),from_dict(old['recipe']).but(arch='xresnet10_tiny')
+    cid = config_id(track, recipe)
+    runs = [r | dict(seed=s) for r,s in zip(old['runs'], official_seeds(cid))]
+    data = old['data'] | dict(edition=edition_name(datasets['imagewoof'], '320'), known=True, n_train=9025)
+    return make_record(track, recipe, data, runs, code, old['env'], cost(recipe.model, 128), old['created'])
+
+@pytest.fixture(scope='module')
+def made(tmp_path_factory):
+    "A bare repository with a commit of code and one of a row; a better row that is not on it"
+    work = tmp_path_factory.mktemp('made')
+    (work/'woofbench').mkdir()
+    (work/'woofbench/__init__.py').write_bytes(b'1\n')
+    for o in ('init -q -b main', 'config user.name maker', 'config user.email maker@localhost', 'add .', 'commit -q -m code'): sh(work, *o.split())
+    code = dict(version='0.1.0', source_sha256=source_sha({'__init__.py':b'1\n'}), commit=sh(work, 'rev-parse', 'HEAD'), dirty=False)
+    plain,good = (official(read_record(root/f'records/imagewoof/64-s192-e5/{o}.json'), code) for o in ('c072a5aec173b467','5e6baa0e65028a65'))
+    write_record(work, plain)
+    for o in ('add .', 'commit -q -m row'): sh(work, *o.split())
+    bare = tmp_path_factory.mktemp('bare')/'kennel'
+    sh(work, 'clone', '-q', '--bare', str(work), str(bare))
+    return bare, good, plain
+
+
+class GitHub(http.server.BaseHTTPRequestHandler):
+    "Users, forks, pull requests, and git itself behind the token"
+    def log_message(self, *args): pass
+    def do_POST(self): self.answer('POST')
+    def do_GET(self): self.answer('GET')
+
+    def answer(self, verb):
+        path,_,query = self.path.partition('?')
+        body = self.rfile.read(int(self.headers.get('Content-Length') or 0))
+        if not path.startswith('/api/v3'): return self.git(verb, path, query, body)
+        path,hub = path.removeprefix('/api/v3'),self.server
+        hub.calls.append(f'{verb} {path}')
+        status,said = next((o for k,o in hub.fails.items() if re.fullmatch(k, f'{verb} {path}')), (None, None))
+        if status is None: status,said = (401, dict(message='Bad credentials')) if TOKEN not in self.headers.get('Authorization', '') else self.api(verb, path, query, json.loads(body or 'null'))
+        self.send(status, said if isinstance(said, bytes) else json.dumps(said).encode(), 'application/json')
+
+    def api(self, verb, path, query, body):
+        hub,parts = self.server,path.split('/')[1:]
+        if path=='/user': return 200, dict(login='ann', id=7)
+        if path=='/repos/dogs/kennel/forks':
+            shutil.copytree(hub.root/'dogs/kennel', hub.root/'ann/kennel')
+            return 202, dict(full_name='ann/kennel')
+        if path=='/repos/dogs/kennel/pulls' and verb=='GET': return 200, hub.pulls
+        if path=='/repos/dogs/kennel/pulls':
+            hub.pulls.append(body | dict(html_url=f'{hub.url}/dogs/kennel/pull/1', head=dict(ref=body['head'].split(':')[1], label=body['head']), state='open'))
+            return 201, hub.pulls[-1]
+        if len(parts)>2 and (hub.root/parts[1]/parts[2]).exists():
+            if parts[3:]==['branches','main']:
+                hub.wait -= 1
+                return (404, dict(message='Branch not found')) if hub.wait>=0 else (200, dict(name='main'))
+            return 200, dict(full_name='/'.join(parts[1:3]), permissions=dict(push=parts[1]=='ann' or hub.may_push), parent=dict(full_name='dogs/kennel') if parts[1]=='ann' else None)
+        return 404, dict(message='Not Found')
+
+    def git(self, verb, path, query, body):
+        "`git http-backend`; pushing takes the token"
+        user = self.headers.get('Authorization')==f'Basic {BASIC}'
+        if 'receive-pack' in path+query:
+            self.server.pushes.append(self.headers.get('Authorization'))
+            if not user: return self.send(401, b'who are you?', 'text/plain', {'WWW-Authenticate':'Basic realm="kennel"'})
+        env = dict(PATH=os.environ['PATH'], GIT_PROJECT_ROOT=str(self.server.root), GIT_HTTP_EXPORT_ALL='1', PATH_INFO=path, QUERY_STRING=query, REQUEST_METHOD=verb, CONTENT_TYPE=self.headers.get('Content-Type', ''),
+                   CONTENT_LENGTH=str(len(body)), HTTP_CONTENT_ENCODING=self.headers.get('Content-Encoding', ''), GIT_PROTOCOL=self.headers.get('Git-Protocol', ''), SAID=self.headers.get('Authorization') or '') | (dict(REMOTE_USER='ann') if user else {})
+        head,_,res = subprocess.run(['git', 'http-backend'], input=body, capture_output=True, env=env).stdout.partition(b'\r\n\r\n')
+        heads = dict(o.split(': ', 1) for o in head.decode().splitlines())
+        self.send(int(heads.pop('Status', '200').split()[0]), res, heads.pop('Content-Type', 'text/plain'), heads)
+
+    def send(self, status, body, kind, heads=()):
+        self.send_response(status)
+        for k,v in (dict(heads) | {'Content-Type':kind, 'Content-Length':str(len(body))}).items(): self.send_header(k, v)
+        self.end_headers()
+        self.wfile.write(body)
+
+
+@pytest.fixture(scope='module')
+def server():
+    s = http.server.ThreadingHTTPServer(('127.0.0.1', 0), GitHub)
+    s.url = f'http://127.0.0.1:{s.server_port}'
+    threading.Thread(target=s.serve_forever, kwargs=dict(poll_interval=.01), daemon=True).start()
+    yield s
+    s.shutdown()
+    s.server_close()
+
+api = cache(ghapi.core.GhApi)
+
+def _without(monkeypatch, drawn):
+    "Leave out what takes long and is the same each time: reading GitHub's description of itself, and drawing"
+    from matplotlib.figure import Figure
+    monkeypatch.setattr(ghapi.core, 'GhApi', api)
+    if not drawn: monkeypatch.setattr(Figure, 'savefig', lambda self, path, **kw: path.write_bytes(b'drawn'))
+
+@pytest.fixture
+def hub(server, made, tmp_path, monkeypatch, request):
+    "A server with the project `dogs/kennel`, and a machine that knows nobody"
+    for k in [o for o in os.environ if o.startswith('GIT_') or o in ('GITHUB_TOKEN','GH_TOKEN','GITHUB_JWT_TOKEN')]: monkeypatch.delenv(k)
+    (tmp_path/'home').mkdir()
+    for k,v in dict(HOME=tmp_path/'home', GIT_CONFIG_NOSYSTEM=1, XDG_CONFIG_HOME=tmp_path/'home').items(): monkeypatch.setenv(k, str(v))
+    _without(monkeypatch, 'text' in request.node.name)
+    server.root,server.calls,server.pulls,server.pushes,server.fails,server.wait,server.may_push = tmp_path/'server',[],[],[],{},0,False
+    shutil.copytree(made[0], server.root/'dogs/kennel')
+    return server
+
+@pytest.fixture
+def out(made, tmp_path):
+    "A folder with the row in it"
+    write_record(tmp_path/'out', made[1])
+    return tmp_path/'out'
+
+@pytest.fixture
+def send(hub, out, made):
+    "`submit` of the row to the server"
+    return lambda row=None, **kw: submit(row or made[1]['record_id'], **(dict(out=out, repo=f'{hub.url}/dogs/kennel', token=TOKEN, say=quiet) | kw))
+
+def clone_of(hub, to):
+    "A clone that knows the project, without a way to it"
+    sh(hub.root, 'clone', '-q', str(hub.root/'dogs/kennel'), str(to))
+    sh(to, 'remote', 'set-url', 'origin', f'{hub.url}/dogs/kennel.git')
+    return to
+
+def stops(f, match, frames=True):
+    "The one line with which `f` is refused, which has nothing of the token, and neither has anything that hangs on the error"
+    with pytest.raises(BadInput, match=match) as info: f()
+    e,line = info.value,str(info.value)
+    assert len(line.splitlines())==1 and not leaks(line)
+    seen = [o for o in traceback.TracebackException(type(e), e, e.__traceback__, capture_locals=True).stack if str(root/'woofbench') in o.filename]
+    assert not frames or seen and not [o for o in seen if leaks(str(o.locals))], 'also where a traceback shows the variables'
+    while e := e.__cause__ or e.__context__: assert not leaks(f'{e} {vars(e)} {e.args}')
+    return line
+
+def leaks(text): return TOKEN in text or BASIC in text or TOKEN[:20] in text or BASIC[:30] in text
+
+
+# What is sent
+
+def test_fork_branch_and_request(hub, send, made, out, monkeypatch):
+    monkeypatch.setattr('woofbench.submit.time.sleep', lambda s: None)
+    hub.wait,lines,rid = 2,[],made[1]['record_id'] # the fork takes a moment
+    assert send(method='Mish and friends', authors='ann bob-1', say=lines.append)==f'{hub.url}/dogs/kennel/pull/1'
+    pull, = hub.pulls
+    assert pull['head']['label']==f'ann:row/{rid}' and pull['base']=='main'
+    assert pull['title'].startswith('imagewoof, 128 px from 320, 5 epochs: 43.53') and 'Mish and friends' in pull['title']
+    fork = hub.root/'ann/kennel'
+    (status,mode,sha,path), = changes(fork, 'main', f'row/{rid}')
+    assert (status,mode,path)==('A', '100644', f'records/imagewoof/128-s320-e5/{rid}.json')
+    sent = json.loads(git(fork, 'cat-file', 'blob', sha))
+    assert sent==made[1] | dict(claim=dict(method='Mish and friends', authors='ann bob-1')) and record_id(sent)==rid
+    rep = check_base('main', f'row/{rid}', fork)
+    assert rep.word=='record candidate' and not rep.other, str(rep)
+    assert rep.items[0][1].reasons[0] in pull['body'] and 'record candidate' in '\n'.join(lines)
+    assert sh(fork, 'log', '-1', '--format=%an %ae %cn', f'row/{rid}')=='ann 7+ann@users.noreply.github.com ann'
+    assert sh(hub.root/'dogs/kennel', 'branch', '--format=%(refname:short)')=='main'
+    assert hub.calls.count('POST /repos/dogs/kennel/forks')==1 and hub.calls.count('GET /repos/ann/kennel/branches/main')==3
+    assert read_record(next((out/'records').rglob('*.json')))==made[1], 'the record at home is as it was'
+
+def test_the_text(hub, send, made, out):
+    row,plain = Row(made[1]),Row(made[2])
+    send()
+    body = hub.pulls[0]['body']
+    for r in row.runs: assert f'| {r["seed"]} | {r["correct"]} of 3929 |' in body
+    for o in (f'woofbench reproduce {row.id}', f'{100*row.mean:.2f} ± {100*row.std:.2f} %', f'`{plain.id}`', f'{100*(row.mean-plain.mean):+.2f} points', f'p_beat {claim(row.acc, plain.acc, band("imagewoof", 5))["p_beat"]:.2f}', 'the only configuration', row.record['env']['device'], 'torch'): assert o in body, o
+    folder = out/f'.woofbench/submit/{row.id}'
+    assert (folder/'text.md').read_text(encoding='utf-8')==body and (folder/f'{row.id}.json').read_bytes()==to_bytes(row.record)
+    for o in ('seeds.png','beside.png'): assert (folder/o).read_bytes().startswith(b'\x89PNG')
+
+def test_the_second_time_finds_the_first(hub, send):
+    first,lines = send(),[]
+    pushes = len(hub.pushes)
+    assert send(method='another name', say=lines.append)==first and len(hub.pulls)==1 and len(hub.pushes)==pushes
+    assert 'open pull request' in lines[-1]
+
+def test_where_one_may_write_there_is_no_fork(hub, send, made):
+    hub.may_push = True
+    send(Row(made[1]))
+    assert not (hub.root/'ann').exists() and hub.pulls[0]['head']['label']==f'dogs:row/{made[1]["record_id"]}'
+    assert check_base('main', f'row/{made[1]["record_id"]}', hub.root/'dogs/kennel').ok
+
+def test_a_fork_that_is_there_is_used_and_an_old_branch_replaced(hub, send, made):
+    shutil.copytree(made[0], hub.root/'ann/kennel')
+    branch = f'row/{made[1]["record_id"]}'
+    sh(hub.root/'ann/kennel', 'update-ref', f'refs/heads/{branch}', 'main~1')
+    send()
+    assert 'POST /repos/dogs/kennel/forks' not in hub.calls and len(changes(hub.root/'ann/kennel', 'main', branch))==1
+
+def test_a_local_clone_is_read_and_left_alone(hub, send, tmp_path):
+    here = clone_of(hub, tmp_path/'clone')
+    def state(): return {o.relative_to(here):o.read_bytes() for o in sorted(here.rglob('*')) if o.is_file()}
+    before,gets = state(),len(hub.pushes)
+    send(clone=here, dry=True)
+    assert state()==before and not hub.calls and len(hub.pushes)==gets
+    sh(here, 'remote', 'set-url', 'origin', f'{hub.url}/cats/kennel')
+    stops(lambda: send(clone=here), 'is no clone of')
+
+
+def test_the_repository_of_a_hook_is_left_alone(hub, send, tmp_path, monkeypatch):
+    here = clone_of(hub, tmp_path/'clone')
+    before = {o:o.read_bytes() for o in here.rglob('*') if o.is_file()}
+    for k,v in dict(GIT_DIR=here/'.git', GIT_INDEX_FILE=here/'.git/index', GIT_WORK_TREE=here).items(): monkeypatch.setenv(k, str(v))
+    assert send(dry=True)==''
+    assert before=={o:o.read_bytes() for o in here.rglob('*') if o.is_file()}
+
+def test_a_shallow_clone_cannot_say_what_is_in_the_history(hub, send, tmp_path):
+    sh(tmp_path, 'clone', '-q', '--depth', '1', f'{hub.url}/dogs/kennel', 'clone')
+    stops(lambda: send(clone=tmp_path/'clone'), 'fetch --unshallow')
+
+
+# What is not
+
+def test_a_dry_run_sends_nothing(hub, send, out):
+    lines = []
+    assert send(dry=True, say=lines.append)=='' and not hub.calls and not hub.pushes
+    assert 'woofbench reproduce' in '\n'.join(lines) and list(out.rglob('text.md'))
+
+def broken(rec): return rec | dict(runs=[rec['runs'][0] | dict(correct=1), *rec['runs'][1:]])
+
+def copied(rec, of):
+    "The predictions of another row under a name of one's own"
+    runs = [r | dict(seed=s, init_sha256=f'{s:064x}') for r,s in zip(of['runs'], (o['seed'] for o in rec['runs']))]
+    rec = rec | dict(runs=sorted(runs, key=lambda o: o['seed']))
+    return rec | dict(record_id=record_id(rec))
+
+@pytest.mark.parametrize('what,match', dict(broken='changed after', copied='has the predictions of', there='on the board already', odd='must have the keys', place='must be|cannot|unknown|number|source').items())
+def test_invalid_rows_stop_here(what, match, hub, send, made, out):
+    bare,good,plain = made
+    rec = dict(broken=broken(good), copied=copied(good, plain), there=plain, odd=good | dict(extra=1), place=good | dict(track=good['track'] | dict(source='../../..')))[what]
+    line = stops(lambda: send(Row(rec)), match)
+    assert not hub.calls and not hub.pushes and not (out/'.woofbench').exists(), line
+
+def test_a_file_that_is_no_record(send, tmp_path):
+    (tmp_path/'x.json').write_text('{"schema": 2}')
+    stops(lambda: send(tmp_path/'x.json'), 'x.json')
+    stops(lambda: send('0123456789abcdef'), 'neither a file nor a record')
+
+hostile = ['[x](https://evil.example)', '<img src=x>', '`rm`', 'fixes #1', 'closes GH-1', 'thanks @bob', 'see https://evil.example', 'two\nlines', '=cmd()', '-x', ' x', 'x'*81, 'a\u202eb', '\x1b[31m', 'a|b', '\\']
+@pytest.mark.parametrize('method', hostile)
+def test_hostile_methods(method, send): stops(lambda: send(method=method), 'a method is')
+
+@pytest.mark.parametrize('authors', ['@ann', 'ann,bob', '-ann', 'a--b', 'x'*40, 'ann <a@b>', 'ånn', ' '.join(f'ann{i}'+'x'*30 for i in range(9))])
+def test_hostile_authors(authors, send): stops(lambda: send(authors=authors), 'login|too many')
+
+def test_a_note_is_only_text(hub, send, made):
+    "What a record may hold and a text may not: it is shown as code, and calls nobody and closes nothing"
+    rec = made[1] | dict(note='thanks @bob, fixes #1, see https://evil.example *now* _and_ ~then~ $x$', claim=dict(method='the *best* _one_', authors=''))
+    rec['env'] = rec['env'] | dict(device='bob@home #2')
+    rec['runs'] = [r | dict(device='bob@home #2') for r in rec['runs']]
+    rec = rec | dict(record_id=record_id(rec))
+    send(Row(rec))
+    body = hub.pulls[0]['body']
+    assert '@' not in body and not re.search(r'#\d', body) and 'fixes ＃1' in body
+    assert not re.search(r'evil|\*now|\*best', re.sub(r'`[^`\n]*`', '', body)), 'free text is in code spans alone'
+
+def test_old_records_have_no_claim(send):
+    old = root/'records/digits/32-s32-e5/12de6e5acfcd9fba.json'
+    stops(lambda: send(old, method='x', dry=True), 'schema 1 has no place')
+    assert send(old, dry=True)==''
+
+
+# When GitHub says no
+
+calls = {'user':'GET /user', 'repository':'GET /repos/dogs/kennel', 'fork':'POST /repos/dogs/kennel/forks', 'list':'GET /repos/dogs/kennel/pulls', 'open':'POST /repos/dogs/kennel/pulls'}
+answers = [('user',401,'wrong, or has expired'), ('repository',404,'does not reach it'), ('fork',403,'public_repo'), ('list',500,'try again later'), ('open',422,'already exists'), ('open',403,'opens it by hand'), ('user',429,'wait a while')]
+@pytest.mark.parametrize('call,status,match', answers)
+def test_errors_are_one_line(call, status, match, hub, send, made):
+    "A server that sends the token back, whole and in its other form, is not believed either"
+    hub.fails[calls[call]] = status, dict(message=f'Sorry {TOKEN} and {BASIC}'*9, errors=[dict(message='A pull request already exists')] if call=='open' else 'odd')
+    if call=='open': hub.fails[calls[call]][1]['message'] = f'Validation {TOKEN}\n'
+    line = stops(send, match)
+    assert str(status) in line and not hub.pulls
+
+@pytest.mark.parametrize('call', calls)
+@pytest.mark.parametrize('said', [b'<html>', b'[1]', b'null', b'{"login": "../../x", "full_name": "../../x", "html_url": 1}'])
+def test_answers_that_are_none(call, said, hub, send):
+    hub.fails[calls[call]] = 200, said
+    if call=='list' or call=='repository' and b'full_name' in said: assert send() and len(hub.pulls)==1
+    else: stops(send, 'does not answer as GitHub|the address of a repository')
+
+def test_a_fork_that_never_gets_ready(hub, send, monkeypatch):
+    monkeypatch.setattr('woofbench.submit.time.sleep', lambda s: None)
+    hub.wait = 99
+    stops(send, 'still not ready')
+    assert not hub.pushes
+
+def test_no_answer(hub, send, tmp_path, monkeypatch):
+    monkeypatch.setattr('time.sleep', lambda s: None)
+    with socket.socket() as o: # a port that nobody listens at
+        o.bind(('127.0.0.1', 0))
+        monkeypatch.setattr(hub, 'url', f'http://127.0.0.1:{o.getsockname()[1]}')
+        stops(lambda: send(clone=clone_of(hub, tmp_path/'clone')), 'no answer')
+        stops(send, 'git fetch')
+
+def hook(repo, text):
+    (repo/'hooks').mkdir(exist_ok=True)
+    (repo/'hooks/pre-receive').write_text(text)
+    (repo/'hooks/pre-receive').chmod(0o755)
+
+def test_a_push_that_is_refused(hub, send, made):
+    shutil.copytree(made[0], hub.root/'ann/kennel')
+    hook(hub.root/'ann/kennel', '#!/bin/sh\necho "no: $SAID"\nexit 1\n')
+    stops(send, 'could not be pushed to ann/kennel: .*pre-receive hook declined')
+    assert hub.pushes and not hub.pulls
+    hook(hub.root/'ann/kennel', '#!/bin/sh\nexit 0\n')
+    assert send()
+
+def test_a_token_that_may_not_push(hub, send, made, tmp_path, monkeypatch):
+    "Nobody is asked for another one: no terminal, no program, no helper that keeps passwords"
+    shutil.copytree(made[0], hub.root/'ann/kennel')
+    asked = tmp_path/'asked'
+    (tmp_path/'home/.gitconfig').write_text(f'[credential]\n\thelper = "!echo >> {asked};"\n[core]\n\taskPass = "echo >> {asked};"\n')
+    monkeypatch.setattr('woofbench.submit._basic', lambda token: base64.b64encode(b'x-access-token:another').decode())
+    stops(send, 'could not be pushed to ann/kennel')
+    assert hub.pushes and not hub.pulls and not asked.exists()
+
+
+# The token
+
+def test_the_token_is_nowhere(hub, send, made, out, tmp_path, monkeypatch, capfd):
+    "Arguments of all processes, git's settings and logs while it works, every file afterwards, all that is printed"
+    real,log,kept = shutil.which('git'),tmp_path/'argv',tmp_path/'kept'
+    (tmp_path/'bin').mkdir()
+    kept.mkdir()
+    (tmp_path/'bin/git').write_text(f'#!/bin/sh\nprintf "%s\\n" "$*" >> {log}\ncase "$*" in *" push "*) cp -r "$2" {kept}/repo; {real} -C "$2" config --list --show-origin --global > {kept}/global 2>&1;; esac\nexec {real} "$@"\n')
+    (tmp_path/'bin/git').chmod(0o755)
+    (tmp_path/'home/.gitconfig').write_text(f'[credential]\n\thelper = store --file {tmp_path}/home/stored\n[http "{hub.url}"]\n\textraheader = X-Mine: 1\n')
+    monkeypatch.setenv('PATH', f'{tmp_path}/bin:{os.environ["PATH"]}')
+    monkeypatch.setenv('GITHUB_TOKEN', TOKEN)
+    for k,v in dict(GIT_CONFIG_COUNT='1', GIT_CONFIG_KEY_0='user.name', GIT_CONFIG_VALUE_0='x', GIT_TRACE=tmp_path/'trace', GIT_TRACE_CURL=tmp_path/'curl', GIT_TRACE_REDACT='0').items(): monkeypatch.setenv(k, str(v))
+    assert send(token=None, say=print) and len(hub.pulls)==1
+    assert hub.pushes[-1]==f'Basic {BASIC}', 'it has come to where it belongs'
+    text = log.read_text()
+    assert ' push ' in text and ' fetch ' in text and 'row/' in text
+    files = [o for o in tmp_path.rglob('*') if o.is_file()]
+    assert any(o.name=='config' and kept in o.parents for o in files) and (tmp_path/'curl').stat().st_size
+    assert not [o for o in files if leaks(o.read_bytes().decode(errors='replace'))]
+    said = capfd.readouterr()
+    assert said.out and not leaks(said.out + said.err) and not leaks(hub.pulls[0]['body'] + hub.pulls[0]['title'])
+    assert 'GIT_CONFIG_VALUE_2' not in os.environ
+
+def test_where_a_token_comes_from(hub, send, monkeypatch):
+    from woofbench.submit import token_of
+    assert token_of() is None
+    monkeypatch.setenv('GH_TOKEN', TOKEN)
+    assert token_of()==TOKEN and repr(token_of())=="'***'"
+    monkeypatch.delenv('GH_TOKEN')
+    class NoSecret(Exception): pass
+    def get(k):
+        if k!='GH_TOKEN': raise NoSecret(k)
+        return TOKEN
+    monkeypatch.setitem(sys.modules, 'google.colab', types.SimpleNamespace(userdata=types.SimpleNamespace(get=get)))
+    monkeypatch.setitem(sys.modules, 'google', types.ModuleType('google'))
+    assert token_of()==TOKEN
+    stops(lambda: send(token=TOKEN+'\nX-Evil: 1'), 'characters that no token has')
+
+@pytest.mark.parametrize('address', [f'https://{TOKEN}@github.com/a/b', 'http://github.com/a/b', 'git@github.com:a/b', 'https://github.com/a', 'https://github.com/a/../b', '', 'file:///a/b', f'https://ann:{TOKEN}@github.com/a/b'])
+def test_addresses(address, send): stops(lambda: send(repo=address), 'the address of a repository', frames=False)
+
+def test_without_ghapi(send, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'ghapi.core', None)
+    stops(send, 'pip install ghapi')
+
+
+# By hand
+
+def test_without_a_token_the_steps_work(hub, send, made, tmp_path, monkeypatch):
+    "The commands that are printed, typed into a shell, give a branch that passes the check"
+    shutil.copytree(made[0], hub.root/'ann/kennel')
+    lines,rid = [],made[1]['record_id']
+    link = send(token=None, say=lines.append)
+    text = '\n'.join(lines)
+    assert link==f'{hub.url}/dogs/kennel/upload/main/records/imagewoof/128-s320-e5' and link in text and not hub.calls
+    assert f'{hub.url}/dogs/kennel/compare/main...YOU:row/{rid}?expand=1' in text and 'woofbench reproduce' in text
+    start = text.index('  git clone')
+    steps = [o.strip() for o in text[start:text.index('  and open')].splitlines()]
+    assert steps[-1]==f'git push -u origin row/{rid}'
+    (tmp_path/'shell').mkdir()
+    who = dict(GIT_AUTHOR_NAME='ann', GIT_AUTHOR_EMAIL='ann@localhost', GIT_COMMITTER_NAME='ann', GIT_COMMITTER_EMAIL='ann@localhost')
+    subprocess.run(['sh', '-e', '-c', '\n'.join(steps[:-1]).replace('YOU', 'ann')], cwd=tmp_path/'shell', check=True, capture_output=True, env=os.environ | who)
+    assert check_base('origin/main', f'row/{rid}', tmp_path/'shell/kennel').word=='record candidate'
+
+def test_short_records_fit_into_a_link():
+    from urllib.parse import parse_qs, urlsplit
+    from woofbench.request import LONGEST, link_of, repo_of
+    old = read_record(root/'records/digits/32-s32-e5/12de6e5acfcd9fba.json')
+    raw = to_bytes(old | dict(runs=old['runs'][:3]))
+    link = link_of(repo_of('https://github.com/dogs/kennel'), 'records/x/y/z.json', raw)
+    q = parse_qs(urlsplit(link).query, strict_parsing=True)
+    assert len(link)<=LONGEST and q['filename']==['records/x/y/z.json'] and q['value'][0].encode()==raw
+
+def test_the_projects_own_address():
+    from woofbench.request import repo_of
+    line = re.search(r'^Repository = "(.+)"', (root/'pyproject.toml').read_text(encoding='utf-8'), re.M)[1]
+    assert repo_of().url==line and repo_of().api=='https://api.github.com'
+
+
+# From a shell
+
+def test_the_command(hub, cli, out, made, monkeypatch):
+    rid = made[1]['record_id']
+    line = f'submit {rid} --out {out} --repo {hub.url}/dogs/kennel --method Mish --authors "ann bob"'
+    rc,text,err = cli(f'{line} --dry-run')
+    assert rc==0 and not err and 'nothing is sent' in text and not hub.calls
+    monkeypatch.setenv('GH_TOKEN', TOKEN)
+    rc,text,err = cli(line)
+    assert rc==0 and not err and f'opened {hub.url}/dogs/kennel/pull/1' in text and len(hub.pulls)==1
+
+def test_the_commands_mistakes(hub, out, made, refused):
+    for o in ('submit', 'submit nothing', f'submit {made[1]["record_id"]} --out {out} --method "@x"', f'submit {made[1]["record_id"]} --out {out} --repo here', f'submit x --token {TOKEN}'): refused(o)
