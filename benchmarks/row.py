@@ -9,6 +9,7 @@ Every way has a process of its own, which trains one seed when it is its turn an
 printed as a row is that many seeds. `cold` begins with the start of the process; `warm` is the seeds after the first, each with validation after every epoch; `train` is training alone.
 """
 import argparse, csv, json, os, subprocess, sys, time
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -29,15 +30,18 @@ def child(a):
     p = plan(a.dataset, a.size, a.epochs, data=a.data, recipe=a.recipe, **fields(a))
     verified = time.perf_counter()-START-imports
     t = time.perf_counter()
+    kept = None
     if a.way=='fast':
         from woofbench.fast import load_images
+        from woofbench.reuse import Kept
         load_images(p.manifest, p.track, device)
+        kept = Kept()
     def say(o): print(json.dumps(o), file=out, flush=True)
     from woofbench.train import device_name
     say(dict(imports=imports, verify=verified, images=time.perf_counter()-t, cuda=device.type=='cuda', device=device_name(device), torch=torch.__version__, n=len(p.manifest.train), bs=p.recipe.bs, n_val=len(p.manifest.val), recipe=str(p.recipe), track=str(p.track)))
     for line in sys.stdin:
         what,seed = line.split()
-        say(dict(train=train, loader=loader, profile=profile)[what](p, a.way, int(seed), device))
+        say(dict(train=partial(train, kept=kept), loader=loader, profile=profile)[what](p, a.way, int(seed), device))
 
 
 def fields(a):

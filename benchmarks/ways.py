@@ -133,12 +133,12 @@ def timm_seed(p, seed, device, tick=lambda: False):
 
 # What can be asked of a way
 
-def train(p, way, seed, device):
-    "Seconds and accuracy of one seed"
+def train(p, way, seed, device, kept=None):
+    "Seconds and accuracy of one seed; `kept` is what the fast engine keeps from seed to seed"
     t = time.perf_counter()
     if way in ('fastai','fast'):
         from woofbench.train import fit
-        run = fit(p.track, p.recipe, p.manifest, seed, device=device, engine=way)
+        run = fit(p.track, p.recipe, p.manifest, seed, device=device, engine=way, kept=kept)
         curve,correct = run.curve,run.correct
     else: curve,correct = timm_seed(p, seed, device) if way=='timm' else fastai_seed(p, way, seed, device)
     return dict(seed=seed, seconds=time.perf_counter()-t, curve=[{k:o[k] for k in ('train_s','eval_s')} for o in curve], acc=100*correct/len(p.manifest.val), mem_mb=memory(device))
