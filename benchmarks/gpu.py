@@ -108,6 +108,7 @@ def main():
     from woofbench.train import device_name
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     start = time.time()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143)) # so that what was started ends too
     print(f'{device_name(device)}, torch {torch.__version__}, {os.cpu_count()} cores; {"toy, " if a.toy else ""}{a.minutes:g} minutes', flush=True)
     left = go(a, lambda line: print(line, flush=True))
     print(f'{time.time()-start:.0f} s; {f"{left} pieces are left" if left else "everything is done"}; to commit: {a.out/"commit"}')

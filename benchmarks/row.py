@@ -30,17 +30,18 @@ def child(a):
     p = plan(a.dataset, a.size, a.epochs, data=a.data, recipe=a.recipe, **fields(a))
     verified = time.perf_counter()-START-imports
     t = time.perf_counter()
+    kept = None
     if a.way=='fast':
         from woofbench.fast import load_images
+        from woofbench.reuse import Kept
         load_images(p.manifest, p.track, device)
+        kept = Kept()
     def say(o): print(json.dumps(o), file=out, flush=True)
     from woofbench.train import device_name
     say(dict(imports=imports, verify=verified, images=time.perf_counter()-t, cuda=device.type=='cuda', device=device_name(device), torch=torch.__version__, n=len(p.manifest.train), bs=p.recipe.bs, n_val=len(p.manifest.val), recipe=str(p.recipe), track=str(p.track)))
-    from woofbench.reuse import Kept
-    with Kept() as kept:
-        for line in sys.stdin:
-            what,seed = line.split()
-            say(dict(train=partial(train, kept=kept), loader=loader, profile=profile)[what](p, a.way, int(seed), device))
+    for line in sys.stdin:
+        what,seed = line.split()
+        say(dict(train=partial(train, kept=kept), loader=loader, profile=profile)[what](p, a.way, int(seed), device))
 
 
 def fields(a):
