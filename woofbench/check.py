@@ -163,8 +163,8 @@ def check_bytes(
     return v, rec
 
 def _board(path):
-    "The folder of the board that a record's file belongs to"
-    return next((o.parent for o in path.absolute().parents if o.name=='records'), path.absolute().parent)
+    "The folder of the board that a file or a folder of records belongs to"
+    return next((o.parent for o in (path.absolute(), *path.absolute().parents) if o.name=='records'), path.absolute().parent)
 
 def _local_doubt(root):
     try: base = commit_of(root, 'HEAD')
@@ -172,20 +172,21 @@ def _local_doubt(root):
     return lambda code: code_doubt(root, base, code)
 
 def check_path(
-    path:str|Path, # A record's file, or the folder of a board
+    path:str|Path, # A record's file, a folder of records, or the folder of a board
 ) -> Report:
     "Check a file, or all records of a board and its leaderboard.csv; raises `BadInput` where there is nothing to check"
     path = Path(path)
     if not path.exists(): raise BadInput(f'no such file or folder: {path}')
-    root,files = (_board(path),[path]) if path.is_file() else (path,sorted((path/'records').rglob('*')))
-    files = [o for o in files if (o.is_symlink() or not o.is_dir()) and o!=root/ASK]
+    whole = (path/'records').is_dir() # else it is a file, or a part of the records
+    root,files = (path,(path/'records').rglob('*')) if whole else (_board(path),[path] if path.is_file() else path.rglob('*'))
+    files = [o for o in sorted(files) if (o.is_symlink() or not o.is_dir()) and o!=root/ASK]
     if not files: raise BadInput(f'there are no records in {path}')
     rows,doubt,items = load_rows(root)[0],_local_doubt(root),[]
     for o in files:
         name = o.absolute().relative_to(root.absolute()).as_posix()
         items.append((name, _check_file(o, name, rows, doubt)))
     table = root/'leaderboard.csv'
-    if path.is_dir() and not (table.is_file() and table.read_bytes()==to_csv(rows, of_board(root)).encode()): items.append((table.name, _invalid('it is not what the records give; `woofbench board` rebuilds it')))
+    if whole and not (table.is_file() and table.read_bytes()==to_csv(rows, of_board(root)).encode()): items.append((table.name, _invalid('it is not what the records give; `woofbench board` rebuilds it')))
     return Report(tuple(items))
 
 def _check_file(path, name, rows, doubt):

@@ -54,7 +54,7 @@ class Row:
         why = [] if self.data['known'] else [self.data['edition']]
         if self.record['code']['dirty']: why.append('changed code')
         if self.kind=='chosen' or self.kind=='explore' and self.track.official: why.append(dict(chosen='chosen seeds', explore='seeds for exploration')[self.kind])
-        if self.n<5: why.append(f'{self.n} of 5 seeds')
+        if self.n<5 or self.n>5 and self.kind=='official': why.append(f'{self.n} of 5 seeds') # how many is not to be chosen either
         if bad := sum(r['diverged'] for r in self.runs): why.append(f'{bad} diverged')
         if why: return 'unranked: ' + ', '.join(why)
         return 'ranked' if self.track.official else 'practice'

@@ -203,11 +203,11 @@ def run(
     "Train seeds, write the record and the line of leaderboard.csv, return the row; raises `BadInput`"
     from woofbench.fast import check_engine
     changes = {k:v for k,v in changes.items() if v is not None}
-    if official: whole('seeds of an official row', seeds, 5, SEEDS)
+    if official and seeds!=5: raise BadInput('an official row has five seeds, no more and no fewer; leave seeds out')
     seeds = _seeds(seeds)
     check_engine(engine)
     p = plan(dataset, size, epochs, source, noise, recipe, data, **changes)
-    if official: seeds = official_seeds(config_id(p.track, p.recipe), len(seeds))
+    if official: seeds = official_seeds(config_id(p.track, p.recipe))
     return train_row(p, seeds, Path(out), again, note, say, workers=workers, device=device, engine=engine, seeds_at_once=seeds_at_once, compile=compile, cache=cache)
 
 # %% ../nbs/12_runner.ipynb #learner-def
