@@ -178,7 +178,7 @@ def check_path(
     path = Path(path)
     if not path.exists(): raise BadInput(f'no such file or folder: {path}')
     whole = (path/'records').is_dir() # else it is a file, or a part of the records
-    root,files = (path,(path/'records').rglob('*')) if whole else (_board(path),[path] if path.is_file() else path.rglob('*'))
+    root,files = (path,(path/'records').rglob('*')) if whole else (_board(path),[path] if path.is_file() else path.rglob('*.json'))
     files = [o for o in sorted(files) if (o.is_symlink() or not o.is_dir()) and o!=root/ASK]
     if not files: raise BadInput(f'there are no records in {path}')
     rows,doubt,items = load_rows(root)[0],_local_doubt(root),[]

@@ -36,7 +36,7 @@ def tolerance(
 def _settings(rec):
     env,code = rec['env'],rec['code']
     names = 'device','threads','workers','cuda','platform','python'
-    return dict(engine=rec['engine'], source=code['source_sha256']) | {k:env[k] for k in names} | env['versions']
+    return dict(engine=rec['engine'], compile=env.get('compile', False), source=code['source_sha256']) | {k:env[k] for k in names} | env['versions']
 
 def differences(
     a:dict, # A record, or a dict with its env, code and engine

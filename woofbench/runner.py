@@ -155,6 +155,7 @@ def train_row(
     **how # workers, device, engine, seeds_at_once and compile, as for `run`
 ) -> Row:
     "Train the seeds of a plan and publish the row: `run`, for a plan that is there already; raises `BadInput`"
+    from woofbench.precision import lacks_bf16
     from woofbench.several import machine
     _check_words(p.manifest, note)
     _writable(out)
@@ -167,6 +168,7 @@ def train_row(
     say(f'{p.track}: {p.recipe}  ({p.cost["params"]/1e6:.2f} M parameters, {p.cost["macs"]/1e9:.3f} GMACs, {p.manifest.edition})')
     if foreign: say(f'note: {", ".join(foreign)} is not in this package; the row will be unranked')
     if not p.manifest.known: say(f'note: {p.manifest.edition}; the row will be unranked')
+    if p.recipe.precision=='bf16' and lacks_bf16(how['device']): say('note: this processor has no bf16 instructions: precision=fp32 takes a fraction of the time, and is another configuration')
     if (old := _finished(out, cid, same, seeds)) and not again:
         say('this very row is there already; --again trains it again')
         return Row(old, out/record_path(old))
