@@ -310,7 +310,7 @@ def test_rows_as_ids_prefixes_paths_and_rows(tmp_path, refused, cli):
     assert 'records start with' in refused(f'compare {twice} {ids[0]} --out {tmp_path}')
     assert 'no record' in refused(['compare', '', ids[0], '--out', str(tmp_path)])
     assert 'with itself' in refused(f'compare {ids[0]} {path} --out {tmp_path}')
-    assert 'No such file' in refused(f'compare nowhere.json {path}')
+    assert 'no such file' in refused(f'compare nowhere.json {path}')
     path.write_text(path.read_text().replace('"correct": 80', '"correct": 90'))
     assert 'changed after it was written' in refused(f'compare {ids[0]} {ids[1]} --out {tmp_path}')
     rc,out,_ = cli(f'compare {ids[1]} {ids[2]} --out {tmp_path}')

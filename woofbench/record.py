@@ -188,6 +188,7 @@ def write_record(root:str|Path, rec:dict) -> Path:
 
 def read_file(path:Path) -> bytes:
     "What is in a regular file that is not too large; raises `BadInput`"
+    if not path.is_symlink() and not path.exists(): raise BadInput('there is no such file')
     if path.is_symlink() or not path.is_file(): raise BadInput('it is no regular file')
     if (n := path.stat().st_size)>MOST: raise BadInput(f'{n} bytes are more than {MOST}')
     return path.read_bytes()
