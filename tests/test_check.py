@@ -155,10 +155,12 @@ def test_no_common_history(repo, row):
         with pytest.raises(BadInput, match='no commit in common'): check_base('main', head, repo.path)
 
 def test_shallow_clone(repo, row, tmp_path):
-    repo.git('update-ref', 'refs/heads/shallow', repo.commit(put(row), repo.base))
+    repo.git('update-ref', 'refs/heads/pull', repo.commit(put(row), repo.base)) # not called shallow: git has a file of that name
     repo.git('update-ref', 'refs/heads/moved', repo.commit({'a':b'b'}, repo.base))
-    for b in ('moved','shallow'): subprocess.run(['git', 'clone' if b=='moved' else '-C', *(['-q', '--depth', '1', '-b', b, f'file://{repo.path}', tmp_path/'s'] if b=='moved' else [tmp_path/'s', 'fetch', '-q', '--depth', '1', 'origin', 'shallow:shallow'])], check=True, env=repo.env)
-    with pytest.raises(BadInput, match='does not go back to it'): check_base('moved', 'shallow', tmp_path/'s')
+    def git(*args): subprocess.run(['git', '-C', tmp_path, *args], check=True, env=repo.env)
+    git('init', '-q')
+    git('fetch', '-q', '--depth', '1', f'file://{repo.path}', 'moved:moved', 'pull:pull')
+    with pytest.raises(BadInput, match='does not go back to it'): check_base('moved', 'pull', tmp_path)
 
 @pytest.mark.parametrize('ref', ['--output=x', '-x', 'no-such-branch', 'main:setup.py', '', '$(id)', 'a b', 'HEAD^{tree}', 'refs/heads/\n'])
 def test_odd_refs(repo, ref):
