@@ -14,6 +14,7 @@ from .track import whole
 from .recipe import digest, from_dict
 from .xresnet import parts_of, slot_of
 from .seeds import challenge_seeds, official_seeds
+from .record import SEEDS
 from .provenance import code_facts, context_id, env_facts, outside
 from .claims import P_BEAT, band, claim
 from .repeats import Repeat, differences, first_epoch, repeat
@@ -129,7 +130,7 @@ def reproduce(
 ) -> Repeat:
     "Run a row again; raises `BadInput`"
     row = original(name, out)
-    todo,nonce = _seeds_for(row, whole('k', k, 1, 1000), seeds)
+    todo,nonce = _seeds_for(row, whole('k', k, 1, SEEDS), seeds)
     p = prepare(row, data, trust_code)
     how = settings(row, p, device, workers, engine, say)
     if quick: return _quick(row, p, say=say, **how)
@@ -181,7 +182,7 @@ def challenge(
 ) -> Challenge:
     "Run a row with fresh seeds, and say whether its claim holds; raises `BadInput`"
     row = original(name, out)
-    todo = challenge_seeds(row.id, nonce, whole('k', k, 1, 1000))
+    todo = challenge_seeds(row.id, nonce, whole('k', k, 1, SEEDS))
     p = prepare(row, data, trust_code)
     how = settings(row, p, device, workers, engine, say)
     new = train_row(p, todo, Path(out), **how, again=True, say=say, based_on=row.id, nonce=nonce)

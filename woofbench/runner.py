@@ -157,6 +157,7 @@ def train_row(
     "Train the seeds of a plan and publish the row: `run`, for a plan that is there already; raises `BadInput`"
     from woofbench.precision import lacks_bf16
     from woofbench.several import machine
+    if len(seeds)*p.track.epochs>5000: raise BadInput(f'{len(seeds)} seeds of {p.track.epochs} epochs are more than one record holds; at most 5000 epochs in all')
     _check_words(p.manifest, note)
     _writable(out)
     how |= zip(('device','workers','engine'), machine(p.track, **how))
