@@ -302,7 +302,7 @@ def test_by_image_agrees_with_the_means_of_real_rows():
     close(v.images['diff'], v.a.mean-v.b.mean)
 
 def test_rows_as_ids_prefixes_paths_and_rows(tmp_path, refused, cli):
-    from woofbench.versus import find_row
+    from woofbench.leaderboard import find_row
     ids = [make(tmp_path, [80, 81, 82+i], lr=1e-3*(i+1)) for i in range(20)]
     path = next((tmp_path/'records').rglob(f'{ids[0]}.json'))
     assert {find_row(o, tmp_path).id for o in (ids[0], ids[0][:12], path, str(path), find_row(ids[0], tmp_path))}=={ids[0]}

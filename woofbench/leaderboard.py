@@ -4,18 +4,18 @@
 
 # %% auto #0
 __all__ = ['COLUMNS', 'HEAD', 'good', 'rates', 'Row', 'percent', 'md_table', 'load_rows', 'to_csv', 'foreign_lines', 'update_csv',
-           'to_md']
+           'find_row', 'to_md']
 
 # %% ../nbs/11_leaderboard.ipynb #imports
 import csv, io
 from itertools import groupby
 from pathlib import Path
 from statistics import median
-from .registry import BadInput
+from .registry import BadInput, near
 from .track import Track
 from .data import write_atomic
 from .recipe import describe, from_dict
-from .record import read_records, record_path, seeds_kind
+from .record import read_record, read_records, record_path, seeds_kind
 from .stats import summary
 from .claims import band, tie_groups
 from .repeats import repeat_status
@@ -157,6 +157,20 @@ def update_csv(
     except UnicodeDecodeError as e: raise BadInput(f'{path} is not UTF-8 text; left as it is') from e
     except OSError as e: raise BadInput(f'cannot write {path}: {e.strerror}') from e
     return path
+
+# %% ../nbs/11_leaderboard.ipynb #find-def
+def find_row(
+    name:str|Row|Path, # Id of a record, the beginning of one, the path of a record's file, or a row
+    root:str|Path='.', # Folder of the board
+) -> Row:
+    "The row that `name` stands for; raises `BadInput`"
+    if isinstance(name, Row): return name
+    if str(name).endswith('.json'): return Row(read_record(name), Path(name))
+    rows,bad = load_rows(root)
+    hits = [o for o in rows if name and o.id.startswith(str(name))]
+    if not hits: raise BadInput(next((o for o in bad if name and f'{name}' in o), '') or f'no record {str(name)!r} below {root}; {near(str(name), [o.id for o in rows])}')
+    if len(hits)>1: raise BadInput(f'{len(hits)} records start with {name}: {", ".join(o.id for o in hits[:5])}')
+    return hits[0]
 
 # %% ../nbs/11_leaderboard.ipynb #board-def
 HEAD = ('tied','recipe','n','accuracy, %','params','MACs','s/epoch','train img/s','infer img/s','device','date','status','id')

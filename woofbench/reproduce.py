@@ -18,10 +18,9 @@ from .record import SEEDS
 from .provenance import code_facts, context_id, env_facts, outside
 from .claims import P_BEAT, band, claim
 from .repeats import Repeat, differences, first_epoch, repeat
-from .leaderboard import Row, good, load_rows
+from .leaderboard import Row, find_row, good, load_rows
 from .rules import RULES, incumbent
 from .runner import Plan, plan, train_row
-from .versus import find_row
 
 # %% ../nbs/13b_reproduce.ipynb #original-def
 def original(

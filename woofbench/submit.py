@@ -9,10 +9,10 @@ __all__ = ['Secret', 'token_of', 'push_env', 'redact', 'Hub', 'push', 'publish',
 import base64, os, re, sys, tempfile, time
 from pathlib import Path
 from .registry import BadInput
-from .leaderboard import Row
+from .leaderboard import Row, find_row
 from .record import to_bytes
 from .check import git
-from .request import BASE, LOGIN, Repo, Request, by_hand, claimed, commit, find_record, link_of, prepare, repo_of, side_by_side, write_files
+from .request import BASE, LOGIN, Repo, Request, by_hand, claimed, commit, link_of, prepare, repo_of, side_by_side, write_files
 
 # %% ../nbs/12c_submit.ipynb #token-def
 class Secret(str):
@@ -163,7 +163,7 @@ def submit(
     "Check a row, and open its pull request or say how to; raises `BadInput`"
     token = Secret(token or '')
     repo,token = repo_of(repo),token_of(token)
-    rec = claimed(find_record(row, out), method, authors)
+    rec = claimed(find_row(row, out).record, method, authors)
     say(f'checking {rec["record_id"]} beside the board of {clone or repo.url}')
     with tempfile.TemporaryDirectory(prefix='woofbench-') as tmp:
         req = prepare(rec, repo, tmp, clone)
