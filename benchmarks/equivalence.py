@@ -8,7 +8,7 @@ import argparse, csv
 from pathlib import Path
 import torch
 from woofbench.runner import plan
-from woofbench.fast import engines
+from woofbench.recipe import engines
 from woofbench.reuse import Kept
 from woofbench.stats import equivalent
 from woofbench.train import device_name, fit

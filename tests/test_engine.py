@@ -14,10 +14,10 @@ from fastai.callback.schedule import ParamScheduler, SchedCos
 from fastai.callback.tracker import SaveModelCallback
 from fastai.callback.training import GradientClip
 from woofbench import fast as fast_module
-from woofbench.fast import FastData, engines, load_images, valid_bs
+from woofbench.fast import FastData, load_images, valid_bs
 from woofbench.graph import Graph
 from woofbench.options import Ema
-from woofbench.recipe import recipes
+from woofbench.recipe import engines, recipes
 from woofbench.reuse import Kept
 from woofbench.runner import learner
 from woofbench.several import train_seeds

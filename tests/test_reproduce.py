@@ -150,7 +150,7 @@ def test_claim_stands_or_falls_with_the_challenge(done):
     def other(shift, **kw):
         from woofbench.recipe import from_dict
         rec,o = preds_of(row.record, shift),from_dict(row.record['recipe']).but(**kw)
-        return Row(make_record(row.track, o, rec['data'], rec['runs'], rec['code'], rec['env'], rec['cost'], rec['created']))
+        return Row(make_record(row.track, o, rec['data'], rec['runs'], rec['code'] | dict(dirty=False), rec['env'], rec['cost'], rec['created']))
     low,high = other(-40, lr=1e-3),other(1, lr=3e-3)
     assert judge_challenge(row, new, [row, new]).word=='holds'
     res = judge_challenge(row, new, [row, new, low])

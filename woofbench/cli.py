@@ -12,11 +12,6 @@ from functools import partial
 from importlib.resources import files
 from fastcore.docments import docments
 from .registry import BadInput, near
-from .parts import slots
-from .track import datasets
-from .xresnet import XResNetSpec, archs, change
-from .recipe import Recipe, of_model, parse, precisions, recipes
-from .optim import opts, scheds
 from .flags import Parser, add_flag, add_run_flags, help_text, number, run_args
 from .review import add_review_commands
 
@@ -24,7 +19,7 @@ from .review import add_review_commands
 def cmd_run(args) -> int:
     "Train seeds, write the record and the board's line, print both"
     from woofbench.runner import run
-    row = run(again=args.again, official=args.official, cache=args.cache, **run_args(args))
+    row = run(again=args.again, official=args.official, **run_args(args))
     print(f'\n{row.seeds()}\n\n{row!r}\nrecord: {row.path}\nboard:  {row.path.parents[3]/"leaderboard.csv"}')
     return 0
 
@@ -51,7 +46,13 @@ def cmd_board(args) -> int:
     if bad: raise BadInput(f'{len(bad)} broken: {bad[0]}')
     return 0
 
-_kinds = slots | {o.kind:o for o in (archs, recipes, opts, scheds, datasets)}
+def _kinds():
+    from woofbench.optim import opts, scheds
+    from woofbench.parts import slots
+    from woofbench.recipe import recipes
+    from woofbench.track import datasets
+    from woofbench.xresnet import archs
+    return slots | {o.kind:o for o in (archs, recipes, opts, scheds, datasets)}
 
 def _about(part):
     text = getattr(part, 'about', None) or inspect.getdoc(part) or ''
@@ -79,21 +80,22 @@ def _card(reg, name):
 
 def cmd_parts(args) -> int:
     "List all parts with a line each; or one kind; or the card of one part"
-    if args.name is None: print('\n\n'.join(_listing(o, False) for o in _kinds.values()))
-    elif args.name in _kinds: print(_listing(_kinds[args.name], True))
+    kinds = _kinds()
+    if args.name is None: print('\n\n'.join(_listing(o, False) for o in kinds.values()))
+    elif args.name in kinds: print(_listing(kinds[args.name], True))
     else:
-        hits = [o for o in _kinds.values() if args.name.partition(':')[0] in o.providers or args.name in o.names()]
+        hits = [o for o in kinds.values() if args.name.partition(':')[0] in o.providers or args.name in o.names()]
         hits = [o for o in hits if args.name in o.names(args.name.partition(':')[0])]
-        if not hits: raise BadInput(f'unknown part {args.name!r}; {near(args.name, [n for o in _kinds.values() for n in o.names()])}')
+        if not hits: raise BadInput(f'unknown part {args.name!r}; {near(args.name, [n for o in kinds.values() for n in o.names()])}')
         print('\n\n'.join(_card(o, o.canon(args.name)) for o in hits))
     return 0
 
 # %% ../nbs/16_cli.ipynb #cost-def
-_model_flags = 'arch', *of_model
-
 def add_cost_flags(p:Parser) -> None:
     "Flags for the fields of a model, and for `cost_table`"
     from woofbench.cost import speeds
+    from woofbench.recipe import Recipe, of_model
+    from woofbench.xresnet import XResNetSpec
     doc,params = docments(speeds),inspect.signature(speeds).parameters
     g = p.add_argument_group('how it is measured')
     for k in ('size','bs','rounds','precision','device'): g.add_argument('--'+k, metavar=k.upper(), default=params[k].default, help=help_text(doc[k] or '', params[k].default))
@@ -105,7 +107,9 @@ def add_cost_flags(p:Parser) -> None:
 def cmd_cost(args) -> int:
     "Parameters, MACs, activation memory and speed of a network, beside its baseline and trick by trick"
     from woofbench.cost import apart, cost_table
+    from woofbench.recipe import of_model, parse, precisions
     from woofbench.track import whole
+    from woofbench.xresnet import XResNetSpec, change
     changes = {k:parse(k, v) for k,v in vars(args).items() if k in of_model}
     spec = change(XResNetSpec(), args.arch, **changes)
     num = {k:whole(k, number(str(getattr(args, k))), lo, hi) for k,lo,hi in (('size',16,1024), ('bs',2,4096), ('rounds',1,1000))}
@@ -116,10 +120,12 @@ def cmd_cost(args) -> int:
 
 # %% ../nbs/16_cli.ipynb #ablate-def
 def add_ablate_flags(p:Parser) -> None:
-    "What `woofbench ablate` takes besides the flags of a run"
+    "What `woofbench ablate` takes"
+    from woofbench.ablate import ablate
     p.add_argument('recipe', nargs='?', metavar='BASE', help="The base: a preset; the dataset's usual one if none. Flags change it")
     p.add_argument('--one-at-a-time', nargs='+', action='extend', required=True, metavar='FIELD=VALUE', help='One neighbour each; FIELD=VALUE+FIELD=VALUE makes two changes in one neighbour')
     p.add_argument('--plot', metavar='FILE', help='Where the forest plot goes [ablation.png in --out]')
+    add_run_flags(p, ablate)
 
 def cmd_ablate(args) -> int:
     "Train a base and its neighbours, one change each; print the differences and draw them"
@@ -133,25 +139,26 @@ def cmd_ablate(args) -> int:
     return 0
 
 # %% ../nbs/16_cli.ipynb #main-def
-def _add(subs, name, do):
-    p = subs.add_parser(name, help=do.__doc__, description=do.__doc__)
+def _add(subs, name, do, fill):
+    p = subs.add_parser(name, help=do.__doc__, description=do.__doc__, fill=fill)
     p.set_defaults(do=do)
-    return p
+
+def _run_flags(p):
+    from woofbench.runner import run
+    add_run_flags(p, run)
+def _parts_flags(p): p.add_argument('name', nargs='?', help='A kind (act, attn, arch, ...) or the name of a part')
 
 def make_parser() -> Parser:
     "The parser of all commands"
-    from woofbench.runner import run
-    from woofbench.ablate import ablate
     p = Parser('woofbench', description='Imagenette and Imagewoof experiments: five seeds, one row, with its evidence.')
     subs = p.add_subparsers(dest='command', required=True, parser_class=Parser)
-    add_run_flags(_add(subs, 'run', cmd_run), run)
-    a = _add(subs, 'ablate', cmd_ablate)
-    add_ablate_flags(a)
-    add_run_flags(a, ablate)
-    add_board_flags(_add(subs, 'board', cmd_board))
-    add_review_commands(partial(_add, subs))
-    add_cost_flags(_add(subs, 'cost', cmd_cost))
-    _add(subs, 'parts', cmd_parts).add_argument('name', nargs='?', help='A kind (act, attn, arch, ...) or the name of a part')
+    add = partial(_add, subs)
+    add('run', cmd_run, _run_flags)
+    add('ablate', cmd_ablate, add_ablate_flags)
+    add('board', cmd_board, add_board_flags)
+    add_review_commands(add)
+    add('cost', cmd_cost, add_cost_flags)
+    add('parts', cmd_parts, _parts_flags)
     return p
 
 def main(argv:list[str]|None=None) -> int:

@@ -86,36 +86,38 @@ class ToFloat:
         x = x.float().div_(self.div)
         return x if self.mean is None else x.sub_(self.mean).div_(self.std)
 
-    def one(self, size:int):
-        "The same as a function of an array (size, size, 3)"
+    def arrays(self, size:int):
+        "The same as f(x, out), from an array (n, size, size, 3) into another"
         div,rows = np.float32(self.div),None if self.mean is None else [np.tile(o.numpy(), size) for o in (self.mean, self.std)]
-        def f(x):
-            y = x.reshape(size, -1)/div
+        def f(x, out):
+            y = out.reshape(len(out), size, -1)
+            np.divide(x.reshape(y.shape), div, out=y)
             if rows:
                 y -= rows[0]
                 y /= rows[1]
-            return y.reshape(x.shape)
         return f
 
 # %% ../nbs/05c_crops.ipynb #cpu-def
-def _in_threads(f, n, workers):
-    "Call `f(i)` for every `i` below `n`; `workers` threads, or as many as PyTorch uses, share them"
-    workers = max(1, min(workers or torch.get_num_threads(), n//8))
+def _in_threads(f, n, workers, least=1):
+    "Call `f(i)` for every `i` below `n`; `workers` threads, or as many as PyTorch uses, share them, each of them at least `least`"
+    workers = max(1, min(workers or torch.get_num_threads(), n//least))
     def part(k):
         for i in range(k, n, workers): f(i)
     if workers==1: return part(0)
     with ThreadPoolExecutor(workers) as ex: list(ex.map(part, range(workers)))
 
-def _by_pillow(pixels, plan, size, out, workers, to_float):
-    "One crop at a time, by Pillow"
+def _by_pillow(pixels, plan, size, out, workers, to_float, block=8):
+    "By Pillow; floats are made of `block` crops at once"
     rows,buf,res = plan.tolist(),pixels.numpy().data,out.numpy()
-    finish = to_float.one(size) if to_float else lambda x: x
-    def one(i):
-        at,s1,s2,n1,n2,_,_,how = rows[i]
+    put = to_float.arrays(size) if to_float else lambda x, out: np.copyto(out, x)
+    def one(at, s1, s2, n1, n2, t1, t2, how):
         row,h,w = (s1,n1,n2) if how%2 else (s2,n2,n1)
         im = Image.frombuffer('RGB', (w,h), buf[at:at+(h-1)*row+3*w], 'raw', 'RGB', row, 1).resize((size,size), Image.BILINEAR)
-        res[i] = finish(np.asarray(im.transpose(Image.FLIP_LEFT_RIGHT) if how>1 else im))
-    _in_threads(one, len(rows), workers)
+        return (im.transpose(Image.FLIP_LEFT_RIGHT) if how>1 else im).tobytes()
+    def some(i):
+        part = slice(i*block, (i+1)*block)
+        put(np.frombuffer(b''.join(one(*o) for o in rows[part]), np.uint8).reshape(-1, size, size, 3), res[part])
+    _in_threads(some, -(-len(rows)//block), workers)
 
 # %% ../nbs/05c_crops.ipynb #gather-def
 def _chunks(plan, size, budget=1<<23):
@@ -207,5 +209,5 @@ def squish(
     a = (big-size)//2
     out = np.empty((len(store), size, size, 3), np.uint8)
     def one(i): out[i] = np.asarray(Image.fromarray(store[i].numpy()).resize((big,big), Image.BILINEAR))[a:a+size,a:a+size]
-    _in_threads(one, len(store), workers)
+    _in_threads(one, len(store), workers, 8)
     return torch.from_numpy(out)

@@ -9,13 +9,19 @@ __all__ = ['Parser', 'help_text', 'add_flag', 'add_run_flags', 'number', 'fields
 import argparse, ast, inspect
 from fastcore.docments import docments
 from .registry import BadInput, near
-from .recipe import Recipe, of_model, own, parse
 
 # %% ../nbs/15b_flags.ipynb #parser-def
 class Parser(argparse.ArgumentParser):
-    "An `ArgumentParser` that raises `BadInput`, abbreviates nothing and suggests near flags"
-    def __init__(self, *args, **kw): super().__init__(*args, allow_abbrev=False, **kw)
+    "An `ArgumentParser` that raises `BadInput`, abbreviates nothing and suggests near flags; `fill(parser)` adds arguments once it is to parse"
+    def __init__(self, *args, fill=None, **kw):
+        super().__init__(*args, allow_abbrev=False, **kw)
+        self.fill = fill
     def error(self, message): raise BadInput(message)
+
+    def parse_known_args(self, args=None, namespace=None):
+        fill,self.fill = self.fill,None
+        if fill: fill(self)
+        return super().parse_known_args(args, namespace)
 
     def parse_strict(self, words:list[str]) -> argparse.Namespace:
         "Parse all of `words`; `_` and `-` are the same in flags"
@@ -54,6 +60,7 @@ def add_flag(
 
 def add_run_flags(p:Parser, f) -> None:
     "Flags for the parameters of `f` (`run` or `ablate`) and for every field of a recipe"
+    from woofbench.recipe import Recipe, of_model, own
     doc,params,r = docments(f),inspect.signature(f).parameters,Recipe()
     track,how = p.add_argument_group('what is measured'),p.add_argument_group('how it is run')
     for g,names in ((track, 'dataset size epochs source noise data' + ' recipe'*('changes' not in params)), (how, 'seeds out engine seeds_at_once workers device note')):
@@ -82,6 +89,7 @@ def fields_of(
     args # From a parser with `add_run_flags`
 ) -> dict: # For `run`
     "The recipe's fields in `args`, flags and `--set` alike"
+    from woofbench.recipe import of_model, own, parse
     res = {k:v if isinstance(v, bool) else parse(k, v) for k,v in vars(args).items() if (k in own or k in of_model or k=='arch') and v is not None}
     for o in args.set:
         k,eq,v = o.partition('=')
@@ -94,4 +102,4 @@ def run_args(
 ) -> dict:
     "What `run` and `ablate` both take"
     num = {k:number(v) if isinstance(v:=getattr(args,k), str) else v for k in ('size','epochs','noise','seeds','seeds_at_once','workers')}
-    return {k:getattr(args, k) for k in 'dataset source data recipe out engine compile device note'.split()} | num | fields_of(args)
+    return {k:getattr(args, k) for k in 'dataset source data recipe out engine compile device cache note'.split()} | num | fields_of(args)

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['add_compare_flags', 'cmd_compare', 'add_check_flags', 'cmd_check', 'add_submit_flags', 'cmd_submit',
-           'add_reproduce_flags', 'cmd_reproduce', 'cmd_challenge', 'add_review_commands']
+           'add_reproduce_flags', 'add_challenge_flags', 'cmd_reproduce', 'cmd_challenge', 'add_review_commands']
 
 # %% ../nbs/15c_review.ipynb #imports
 import inspect, json
@@ -57,8 +57,8 @@ def cmd_submit(args) -> int:
     return 0
 
 # %% ../nbs/15c_review.ipynb #reproduce-def
-def add_reproduce_flags(p:Parser, f) -> None:
-    "Flags of `woofbench reproduce` and `woofbench challenge`, for the parameters of `f`"
+def _add_repeat_flags(p, f):
+    "Flags for the parameters of `f`"
     doc,params = docments(f),inspect.signature(f).parameters
     p.add_argument('name', metavar='ID', help=doc['name'])
     for k in ('nonce','k','seeds','data','out','device','workers','engine'):
@@ -68,6 +68,16 @@ def add_reproduce_flags(p:Parser, f) -> None:
         p.add_argument('--'+k, metavar=k.upper(), **how)
     for k in ('quick','trust_code'):
         if k in params: p.add_argument('--'+k.replace('_','-'), action='store_true', help=doc[k])
+
+def add_reproduce_flags(p:Parser) -> None:
+    "Flags of `woofbench reproduce`"
+    from woofbench.reproduce import reproduce
+    _add_repeat_flags(p, reproduce)
+
+def add_challenge_flags(p:Parser) -> None:
+    "Flags of `woofbench challenge`"
+    from woofbench.reproduce import challenge
+    _add_repeat_flags(p, challenge)
 
 def _repeat_args(args):
     text = {k:v for k,v in vars(args).items() if k not in ('command','do')}
@@ -93,12 +103,11 @@ def cmd_challenge(args) -> int:
 
 # %% ../nbs/15c_review.ipynb #all-def
 def add_review_commands(
-    add # f(name, command) -> the command's parser
+    add # f(name, command, f(parser) that adds its flags)
 ) -> None:
-    "Parsers of the commands above"
-    from woofbench.reproduce import challenge, reproduce
-    add_compare_flags(add('compare', cmd_compare))
-    add_check_flags(add('check', cmd_check))
-    add_submit_flags(add('submit', cmd_submit))
-    add_reproduce_flags(add('reproduce', cmd_reproduce), reproduce)
-    add_reproduce_flags(add('challenge', cmd_challenge), challenge)
+    "The commands above"
+    add('compare', cmd_compare, add_compare_flags)
+    add('check', cmd_check, add_check_flags)
+    add('submit', cmd_submit, add_submit_flags)
+    add('reproduce', cmd_reproduce, add_reproduce_flags)
+    add('challenge', cmd_challenge, add_challenge_flags)

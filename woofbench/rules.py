@@ -15,9 +15,8 @@ from .registry import BadInput
 from .track import Track, datasets
 from .data import edition_name
 from .cost import cost
-from .recipe import from_dict
+from .recipe import engines, from_dict
 from .xresnet import TimmSpec
-from .fast import engines
 from .claims import P_BEAT, band, claim
 from .leaderboard import Row
 from .forensics import copied, oddities, vectors

@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 from .registry import BadInput
 from .recipe import from_dict
+from .changes import label_of
 from .record import decode_preds
 from .stats import compare, equivalent, pooled_std, smallest_effect
 from .claims import BANDS_VERSION, P_BEAT, band, claim, seeds_needed, seeds_to_beat
 from .paired import by_image
 from .leaderboard import Row, find_row, percent
-from .ablate import label_of
 
 # %% ../nbs/13a_versus.ipynb #alike-def
 def _check_cell(a, b):
