@@ -360,7 +360,10 @@ def compiled(cc):
     import triton
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
-    from woofbench import blur_kernel as B, norm_kernel as N
+    from woofbench import blur_kernel as B, crop_kernel as C, norm_kernel as N, ranger_kernel as R
+    def compile(kernel, kind, consts):
+        res = triton.compile(ASTSource(kernel, kind, {(kernel.arg_names.index(k),):v for k,v in consts.items()}), target=GPUTarget('cuda', cc, 32))
+        assert len(res.asm['cubin'])>0
     tile,whole = dict(BM=32, BC=64),'M C R P n N H W HO WO'.split()
     jobs = [(N._stats, tile), (N._merge, dict(BP=256, BC=8)), (N._add_up, dict(BP=256, BC=8)), *((o, dict(BP=16, BC=64)) for o in (B._blur, B._blur_back))]
     for res,act in ((False,'mish'), (True,'mish'), (True,'relu')):
@@ -368,13 +371,15 @@ def compiled(cc):
     maps = 'x res out dz dres dx'.split()
     for kernel,consts in jobs:
         kind = {k:'constexpr' if k in consts else '*bf16' if k in maps else 'i32' if k in whole else '*i64' if k=='batches' else 'fp32' if k in ('eps','mom','slope') else '*fp32' for k in kernel.arg_names}
-        res = triton.compile(ASTSource(kernel, kind, {(kernel.arg_names.index(k),):v for k,v in consts.items()}), target=GPUTarget('cuda', cc, 32))
-        assert len(res.asm['cubin'])>0
+        compile(kernel, kind, consts)
+    compile(C._crop_resize, dict(pixels='*u8', plan='*i64', first='*i32', weight='*i32', out='*u8', size='i32', taps='i32', BLOCK='constexpr'), dict(BLOCK=512))
+    for half,low,softplus in ((o,l,s) for o in ('*fp32','*bf16') for l in (False,True) for s in (False,True)):
+        kind = dict.fromkeys('p m v slow rows'.split(), '*fp32') | dict(g=half, low='*bf16' if low else '*fp32', count='*i64', last='i32', n='i32', beta='fp32') | dict.fromkeys(('SOFTPLUS','LOW','BLOCK'), 'constexpr')
+        compile(R._ranger, {k:kind[k] for k in R._ranger.arg_names}, dict(SOFTPLUS=softplus, LOW=low, BLOCK=1024))
 
 @needs_triton
-@pytest.mark.slow
 @pytest.mark.skipif(sys.platform!='linux', reason='Triton brings its assembler on Linux only')
-@pytest.mark.parametrize('cc', (80, 90))
+@pytest.mark.parametrize('cc', (pytest.param(80, marks=pytest.mark.slow), 90))
 def test_kernels_compile_for_gpus(cc, tmp_path):
     code = f'import os\nos.environ.pop("TRITON_INTERPRET", None)\nfrom test_fused import compiled\ncompiled({cc})'
     p = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, env=os.environ | dict(TRITON_CACHE_DIR=str(tmp_path), PYTHONPATH=os.pathsep.join([str(Path(__file__).parent), *sys.path])))
