@@ -157,6 +157,7 @@ class Graph(Callback):
 
     def _record(self):
         l = self.learn
+        l.pred = l.loss = l.loss_grad = None # after steps that were not recorded they hold on to a backward pass of another stream
         r = Recording(l.xb[0].clone(), l.yb[0].clone(), l.loss_func)
         with self.lock, undone(l.model, l.opt, r.x.device): r.replay = record(lambda: whole_step(l.model, l.opt, self.low, r), r.x.device)
         return r

@@ -138,8 +138,8 @@ class Flat:
     @torch.no_grad()
     def gather(self, grads:list) -> None:
         "Copy gradients, of any float type and memory order, to `g`"
-        to,frm = zip(*(memory(a, b) or (a,b) for a,b in zip(self.views('g'), grads)))
-        torch._foreach_copy_(to, frm)
+        pairs = [memory(a, b) or (a,b) for a,b in zip(self.views('g'), grads)]
+        for kind in dict.fromkeys(b.dtype for _,b in pairs): torch._foreach_copy_(*zip(*(o for o in pairs if o[1].dtype==kind))) # of mixed types it would copy one by one
 
     def set_rows(self, new:torch.Tensor) -> bool: # Is the table where it was?
         "Put the numbers of the steps to come into the table, and rows that change nothing behind them"

@@ -96,7 +96,7 @@ def _at_once(one, seeds, kepts, device, stop):
                     if stop.is_set(): break
                     done.put(one(seed, kept))
         except BaseException as e: done.put(e) # raised below, where somebody listens
-    streams = [torch.cuda.Stream(device) if device.type=='cuda' else None for _ in kepts]
+    streams = [torch.cuda.Stream(device, priority=-2) if device.type=='cuda' else None for _ in kepts] # never one that a recording gets
     for o in streams:
         if o: o.wait_stream(torch.cuda.current_stream(device))
     threads = [Thread(target=lane, args=o) for o in zip(kepts, streams)]
