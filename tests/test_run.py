@@ -236,6 +236,7 @@ mistakes = '''--datset digits|did you mean --dataset
 --seeds 0|seeds
 --seeds 1,1|seeds
 --seeds 1.5|seeds
+--seeds 50 --epochs 101|at most 5000 epochs
 --seeds None|seeds
 --seeds x|seed
 --workers -1|workers

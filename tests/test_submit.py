@@ -257,7 +257,7 @@ def test_invalid_rows_stop_here(what, match, hub, send, made, out):
 def test_a_file_that_is_no_record(send, tmp_path):
     (tmp_path/'x.json').write_text('{"schema": 2}')
     stops(lambda: send(tmp_path/'x.json'), 'x.json')
-    stops(lambda: send('0123456789abcdef'), 'no record')
+    stops(lambda: send('0123456789abcdef'), "no record '0123456789abcdef' below")
 
 hostile = ['[x](https://evil.example)', '<img src=x>', '`rm`', 'fixes #1', 'closes GH-1', 'thanks @bob', 'see https://evil.example', 'two\nlines', '=cmd()', '-x', ' x', 'x'*81, 'a\u202eb', '\x1b[31m', 'a|b', '\\']
 @pytest.mark.parametrize('method', hostile)

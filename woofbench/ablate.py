@@ -14,7 +14,7 @@ from .track import datasets
 from .recipe import Recipe, from_dict
 from .changes import base_of, label_of, neighbours
 from .stats import dunnett, pooled_std, smallest_effect
-from .leaderboard import Row, find_row, md_table, percent
+from .leaderboard import Row, find_rows, md_table, percent
 from .runner import learner, plan, run, takes_fields
 
 # %% ../nbs/13_ablate.ipynb #alike-def
@@ -181,6 +181,6 @@ def load(
     level:float=.95, # Probability that all intervals hold
 ) -> Ablation:
     "The ablation that records on the board make; raises `BadInput` where they cannot be compared"
-    base,*others = (find_row(o, root) for o in [base, *others])
+    base,*others = find_rows([base, *others], root)
     ref = from_dict(base.record['recipe'])
     return Ablation(base, tuple((label_of(ref, from_dict(r.record['recipe'])), r) for r in others), level)

@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['COLUMNS', 'HEAD', 'good', 'rates', 'Row', 'percent', 'md_table', 'load_rows', 'to_csv', 'foreign_lines', 'update_csv',
-           'find_row', 'to_md']
+           'find_row', 'find_rows', 'to_md']
 
 # %% ../nbs/11_leaderboard.ipynb #imports
 import csv, io
+from functools import cache, partial
 from itertools import groupby
 from pathlib import Path
 from statistics import median
@@ -164,9 +165,20 @@ def find_row(
     root:str|Path='.', # Folder of the board
 ) -> Row:
     "The row that `name` stands for; raises `BadInput`"
+    return find_rows([name], root)[0]
+
+def find_rows(
+    names:list, # As for `find_row`
+    root:str|Path='.', # Folder of the board
+) -> list[Row]:
+    "The rows that `names` stand for; the board is read at most once; raises `BadInput`"
+    board = cache(partial(load_rows, root))
+    return [_find(o, board, root) for o in names]
+
+def _find(name, board, root):
     if isinstance(name, Row): return name
     if str(name).endswith('.json'): return Row(read_record(name), Path(name))
-    rows,bad = load_rows(root)
+    rows,bad = board()
     hits = [o for o in rows if name and o.id.startswith(str(name))]
     if not hits: raise BadInput(next((o for o in bad if name and f'{name}' in o), '') or f'no record {str(name)!r} below {root}; {near(str(name), [o.id for o in rows])}')
     if len(hits)>1: raise BadInput(f'{len(hits)} records start with {name}: {", ".join(o.id for o in hits[:5])}')

@@ -19,7 +19,7 @@ from .cost import cost
 from .options import side_at
 from .seeds import official_seeds
 from .strict import check_shape, safe_text
-from .record import DATA, SEEDS, check_run, make_record, read_records, record_path, seed_dict, write_record
+from .record import DATA, EPOCHS, SEEDS, check_run, make_record, read_records, record_path, seed_dict, write_record
 from .provenance import code_facts, context_id, env_facts, outside
 from .leaderboard import Row, update_csv
 from .history import of_board
@@ -157,7 +157,7 @@ def train_row(
     "Train the seeds of a plan and publish the row: `run`, for a plan that is there already; raises `BadInput`"
     from woofbench.precision import lacks_bf16
     from woofbench.several import machine
-    if len(seeds)*p.track.epochs>5000: raise BadInput(f'{len(seeds)} seeds of {p.track.epochs} epochs are more than one record holds; at most 5000 epochs in all')
+    if len(seeds)*p.track.epochs>EPOCHS: raise BadInput(f'{len(seeds)} seeds of {p.track.epochs} epochs are more than one record holds; at most {EPOCHS} epochs in all')
     _check_words(p.manifest, note)
     _writable(out)
     how |= zip(('device','workers','engine'), machine(p.track, **how))

@@ -17,7 +17,7 @@ from .record import decode_preds
 from .stats import compare, equivalent, pooled_std, smallest_effect
 from .claims import BANDS_VERSION, P_BEAT, band, claim, seeds_needed, seeds_to_beat
 from .paired import by_image
-from .leaderboard import Row, find_row, percent
+from .leaderboard import Row, find_rows, percent
 
 # %% ../nbs/13a_versus.ipynb #alike-def
 def _check_cell(a, b):
@@ -153,4 +153,4 @@ def versus(
     margin:float=1., # Largest difference that does not matter, points
 ) -> Comparison:
     "The verdict on two rows of one cell; raises `BadInput`"
-    return Comparison(find_row(a, out), find_row(b, out), margin)
+    return Comparison(*find_rows([a, b], out), margin)
