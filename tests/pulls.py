@@ -6,7 +6,8 @@ from conftest import root
 from woofbench.claims import BANDS
 from woofbench.recipe import config_id, from_dict, recipes
 from woofbench.record import encode_preds, make_record, record_id, record_path, source_sha, to_bytes
-from woofbench.rules import _count
+from woofbench.doubts import counted
+from woofbench.rulings import Ruling, ruling_text
 from woofbench.seeds import official_seeds
 from woofbench.track import make_track
 
@@ -37,7 +38,7 @@ class Dogs:
             return dict(seed=s, correct=k, diverged=False, curve=curve, preds=encode_preds(preds, [0]*N, 10), init_sha256=f'{s:016x}', peak_mem_mb=1, device='abacus')
         code = code or dict(version='0.1.0', source_sha256='0'*16, commit=None, dirty=None)
         runs = [seed(s) for s in seeds or official_seeds(config_id(track, recipe))]
-        return make_record(track, recipe, edition, runs, code, machine, _count(recipe.model, 128, 10), created)
+        return make_record(track, recipe, edition, runs, code, machine, counted(recipe.model, 128, 10), created)
 
 
 def doctored(rec, f, own=False):
@@ -49,6 +50,11 @@ def doctored(rec, f, own=False):
 
 
 def put(rec): return {record_path(rec).as_posix():to_bytes(rec)}
+
+
+def rule(rec, state, why='because'):
+    "The file of a ruling"
+    return {f'rulings/{rec["record_id"]}.json':ruling_text(Ruling(rec['record_id'], state, why, '2026-11-27')).encode()}
 
 
 class Repo:
@@ -90,7 +96,7 @@ class Repo:
 
 
 def board(path):
-    "A repository with this package, three rows and a table; and the code of its first commit, as records have it"
+    "A repository with this package, three rows, the first of which somebody has looked at, and a table; and the code of its first commit, as records have it"
     from woofbench.leaderboard import Row, to_csv
     repo = Repo(path)
     source = {o.relative_to(root).as_posix():o.read_bytes() for o in (root/'woofbench').rglob('*.py')}
@@ -98,7 +104,7 @@ def board(path):
     code = dict(version='0.1.0', source_sha256=source_sha({k.removeprefix('woofbench/'):v for k,v in source.items()}), commit=first, dirty=False)
     dogs = Dogs()
     repo.rows = [dogs.entry(code=code, lr=lr) for lr in (1e-2, 9e-3, 8e-3)]
-    files = {k:v for o in repo.rows for k,v in put(o).items()}
+    files = {k:v for o in repo.rows for k,v in put(o).items()} | rule(min(repo.rows, key=lambda o: o['record_id']), 'audited', 'somebody has seen these images')
     repo.base = repo.commit(files | {'leaderboard.csv':to_csv([Row(o) for o in repo.rows]).encode()}, first, ref='refs/heads/main')
     repo.code,repo.dogs = code,dogs
     return repo

@@ -1,9 +1,9 @@
 "Rows run again: the four answers, what is refused, and that nothing of the original is handed back"
-import json, shutil
+import csv, json, shutil
 from dataclasses import replace
 import pytest
 import torch
-from conftest import tiny_dataset
+from conftest import real_data, root, tiny_dataset
 from woofbench.leaderboard import Row, load_rows, to_md
 from woofbench.record import decode_preds, encode_preds, make_record, record_id, to_bytes, write_record
 from woofbench.registry import BadInput
@@ -63,7 +63,7 @@ def test_same_machine_same_seeds_are_identical(done):
     assert res.word=='identical' and res.facts['same']==dict.fromkeys(range(5), True) and res.facts['alike']
     new = res.row
     assert new.based_on==row.id!=new.id and new.record['config_id']==row.record['config_id'] and new.path.is_file()
-    assert len(load_rows(out)[0])==2 and repeat_status(row, load_rows(out)[0])=='reproduced by 1'
+    assert len(load_rows(out)[0])==2 and repeat_status(row, load_rows(out)[0])=='replayed by 1'
     assert sum('seed ' in o for o in said)==5 and not any('going on' in o or 'there already' in o for o in said)
 
 def test_doctored_row_is_inconsistent(done, tmp_path, replay, cli):
@@ -74,6 +74,15 @@ def test_doctored_row_is_inconsistent(done, tmp_path, replay, cli):
     assert rc==1 and 'inconsistent' in out and not err
     assert repeat(Row(bad), done[2].row).word=='inconsistent'
     assert repeat(row, Row(bad)).word=='inconsistent', 'nor does a row hold that is so much above what is found'
+
+@pytest.mark.skipif(not real_data, reason='takes Imagewoof in $WOOFBENCH_DATA, and two minutes')
+def test_the_committed_row_of_real_dogs(tmp_path):
+    "Two of its five official seeds, trained again; and a copy that claims 94 images more in every seed"
+    shutil.copytree(root/'records'/'imagewoof'/'32-s192-e5', tmp_path/'records'/'imagewoof'/'32-s192-e5')
+    res = reproduce('ed608b5b', k=2, data=real_data, out=tmp_path, say=hush)
+    assert res.word in ('identical','consistent'), res
+    doctored = Row(preds_of(original('ed608b5b', tmp_path).record, 94))
+    assert repeat(doctored, res.row).word=='inconsistent'
 
 def test_one_run_without_a_band_cannot_tell(done, tmp_path, cli):
     "Really trained, in a folder of its own, by another number of threads than the record's: so that it is not identical"
@@ -143,7 +152,10 @@ def test_challenge(done, board, cli):
     assert rc==0 and 'the claim holds' in out and 'consistent' in out, out+err
     new = next(o for o in load_rows(board)[0] if o.kind=='challenge')
     assert new.based_on==done[1].id and [r['seed'] for r in new.runs]==sorted(challenge_seeds(done[1].id, '331328e', 4))
-    assert repeat_status(done[1], load_rows(board)[0])=='reproduced by 2' and 'reproduced by 2' in to_md(board)
+    said = f'reproduced by 1, replayed by 1, fresh seeds {100*new.mean:.2f} % (n=4)'
+    assert repeat_status(done[1], load_rows(board)[0])==said and said in to_md(board)
+    line = next(o for o in csv.DictReader((board/'leaderboard.csv').open()) if o['id']==done[1].id)
+    assert (line['fresh_n'],line['fresh_mean'],line['status'])==('4',f'{new.mean:.5f}','practice')
 
 def test_claim_stands_or_falls_with_the_challenge(done):
     row,new = done[1],done[2].row
@@ -174,7 +186,7 @@ def test_refusals(done, board, tmp_path, refused, replay):
     assert 'no record' in refused(f'reproduce 0123456789 --out {board}')
     assert 'is a replication of' in refused(f'reproduce {new.id} --out {board}')
     assert 'whole number' in refused(f'reproduce {row.id} --out {board} --k 0')
-    assert '--nonce' in refused(f'challenge {row.id} --out {board}')
+    assert 'no clone whose history has' in refused(f'challenge {row.id} --out {board}')
     assert 'no engine' in refused(f'reproduce {row.id} --out {board} --engine steam')
     assert 'device' in refused(f'reproduce {row.id} --out {board} --device foo')
     tiny_dataset(tmp_path/'other', '0123456789')

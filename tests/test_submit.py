@@ -4,7 +4,8 @@ from functools import cache
 import ghapi.core
 import pytest
 from conftest import root
-from woofbench.check import changes, check_base, git
+from woofbench.check import check_base
+from woofbench.commits import changes, git
 from woofbench.claims import band, claim
 from woofbench.cost import cost
 from woofbench.data import edition_name
@@ -268,19 +269,21 @@ def test_hostile_authors(authors, send): stops(lambda: send(authors=authors), 'l
 
 def test_a_note_is_only_text(hub, send, made):
     "What a record may hold and a text may not: it is shown as code, and calls nobody and closes nothing"
-    rec = made[1] | dict(note='thanks @bob, fixes #1, see https://evil.example *now* _and_ ~then~ $x$', claim=dict(method='the *best* _one_', authors=''))
-    rec['env'] = rec['env'] | dict(device='bob@home #2')
-    rec['runs'] = [r | dict(device='bob@home #2') for r in rec['runs']]
-    rec = rec | dict(record_id=record_id(rec))
-    send(Row(rec))
+    def row(device='abacus', method=''):
+        rec = made[1] | dict(note='thanks @bob, fixes #1, see https://evil.example *now* _and_ ~then~ $x$', claim=dict(method=method, authors=''))
+        rec |= dict(env=rec['env'] | dict(device=device), runs=[r | dict(device=device) for r in rec['runs']])
+        return Row(rec | dict(record_id=record_id(rec)))
+    for device in ('bob@home', 'box #2', 'www.evil.example', 'https://evil.example', 'a*b*'): stops(lambda device=device: send(row(device)), 'device is not plain text')
+    stops(lambda: send(row(method='the *best* _one_')), 'a method is')
+    send(row())
     body = hub.pulls[0]['body']
     assert '@' not in body and not re.search(r'#\d', body) and 'fixes ＃1' in body
-    assert not re.search(r'evil|\*now|\*best', re.sub(r'`[^`\n]*`', '', body)), 'free text is in code spans alone'
+    assert not re.search(r'evil|\*now', re.sub(r'`[^`\n]*`', '', body)), 'free text is in code spans alone'
 
 def test_old_records_have_no_claim(send):
     old = root/'records/digits/32-s32-e5/12de6e5acfcd9fba.json'
     stops(lambda: send(old, method='x', dry=True), 'schema 1 has no place')
-    assert send(old, dry=True)==''
+    stops(lambda: send(old, dry=True), 'of schema 1, and a new record is of schema 2')
 
 
 # When GitHub says no

@@ -11,7 +11,9 @@ from functools import partial
 from pathlib import Path
 from .recipe import Recipe, digest
 from .record import source_sha
-from .xresnet import parts_of, slot_of
+from .strict import plainly
+from .effect import parts_of
+from .xresnet import slot_of
 
 # %% ../nbs/09b_provenance.ipynb #context-def
 _packages = 'torch torchvision fastai fastcore timm numpy pillow'.split()
@@ -44,7 +46,7 @@ def env_facts(
     "Device, libraries and settings that may change a result"
     import torch
     from woofbench.train import device_name
-    return dict(device=device_name(device), workers=workers, compile=compile, seeds_at_once=seeds_at_once, threads=torch.get_num_threads(), cores=os.cpu_count(), cuda=torch.version.cuda if torch.device(device).type=='cuda' else None,
+    return dict(device=plainly(device_name(device)), workers=workers, compile=compile, seeds_at_once=seeds_at_once, threads=torch.get_num_threads(), cores=os.cpu_count(), cuda=torch.version.cuda if torch.device(device).type=='cuda' else None,
                 platform=f'{platform.system()} {platform.machine()}', python=platform.python_version(), versions={o:importlib.metadata.version(o) for o in _packages})
 
 def outside(

@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['IMAGES', 'SCHEMA', 'DATA', 'SHAPES', 'SEEDS', 'EPOCHS', 'encode_preds', 'decode_preds', 'record_id', 'make_record',
-           'source_sha', 'seed_dict', 'seeds_kind', 'check_run', 'check_runs', 'check_record', 'record_path',
-           'to_bytes', 'from_bytes', 'write_record', 'read_file', 'read_record', 'read_records']
+           'source_sha', 'seed_dict', 'seeds_kind', 'check_run', 'check_runs', 'check_claim', 'check_current',
+           'check_record', 'record_path', 'to_bytes', 'from_bytes', 'write_record', 'read_file', 'read_record',
+           'read_records']
 
 # %% ../nbs/09_record.ipynb #imports
 import base64, hashlib, json, re, zlib
@@ -17,7 +18,7 @@ from .track import Track, make_track
 from .data import Manifest, write_atomic
 from .recipe import Recipe, canonical, config_id, digest, from_dict, to_dict
 from .seeds import check_seeds, kind_of
-from .strict import MOST, check_shape, parse_json
+from .strict import LOGIN, MOST, Plain, check_shape, parse_json, plain_text, plainly
 
 # %% ../nbs/09_record.ipynb #preds-def
 def encode_preds(
@@ -45,6 +46,7 @@ def _inflate(text, n_val):
         res = z.decompress(base64.b85decode(text), n_val+1)
     except (ValueError, zlib.error) as e: raise BadInput(f'predictions cannot be decoded: {e}') from e
     if len(res)!=n_val or not z.eof: raise BadInput(f'predictions are for {len(res)}{"+" if not z.eof else ""} images, not {n_val}')
+    if z.unused_data: raise BadInput(f'{len(z.unused_data)} bytes follow the predictions')
     return res
 
 # %% ../nbs/09_record.ipynb #make-def
@@ -93,15 +95,15 @@ def seed_dict(
 ) -> dict:
     "One seed's evidence, ready for JSON"
     labels = [m.classes.index(m.label(o)) for o in m.val]
-    return asdict(run) | dict(curve=list(run.curve), preds=encode_preds(run.preds, labels, len(m.classes)))
+    return asdict(run) | dict(device=plainly(run.device), curve=list(run.curve), preds=encode_preds(run.preds, labels, len(m.classes)))
 
 # %% ../nbs/09_record.ipynb #shape-def
-_run = dict(seed=int, correct=int, diverged=bool, preds=str, init_sha256=str, peak_mem_mb=int, device=str,
+_run = dict(seed=int, correct=int, diverged=bool, preds=str, init_sha256=str, peak_mem_mb=int, device=Plain,
             curve=[dict(train_loss=(float,None), valid_loss=(float,None), correct=int, train_s=float, eval_s=float)])
-DATA = dict(edition=str, known=bool, manifest_sha256=str, n_train=int, n_val=int, twins=int, classes=[str])
-_env = dict(device=str, workers=int, threads=int, cores=int, cuda=(str,None), platform=str, python=str, versions={str:str}, context=str)
+DATA = dict(edition=Plain, known=bool, manifest_sha256=str, n_train=int, n_val=int, twins=int, classes=[str])
+_env = dict(device=Plain, workers=int, threads=int, cores=int, cuda=(Plain,None), platform=Plain, python=Plain, versions={str:Plain}, context=Plain)
 _first = dict(schema=int, record_id=str, config_id=str, created=str, engine=str, note=str, runs=[_run], cost=dict(params=int, macs=int), recipe=dict, data=DATA, env=_env,
-    track=dict(dataset=str, size=int, epochs=int, source=str, noise=int), code=dict(version=str, source_sha256=str, commit=(str,None), dirty=(bool,None)))
+    track=dict(dataset=str, size=int, epochs=int, source=str, noise=int), code=dict(version=Plain, source_sha256=str, commit=(str,None), dirty=(bool,None)))
 SHAPES = {1:_first, 2:_first | dict(rules=int, seeds=dict(kind=str, nonce=(str,None)), based_on=(str,None), attempts=int, claim=dict(method=str, authors=str),
     env=_env | dict(compile=bool, seeds_at_once=int))}
 
@@ -143,6 +145,19 @@ def _check_names(d):
         if isinstance(o, (dict,list)) or isinstance(o, str) and not re.fullmatch(r'[A-Za-z0-9_][A-Za-z0-9_.:-]{0,79}', o):
             raise BadInput(f'its recipe has what is no name: {ascii(o)[:60]}')
 
+def check_claim(claim:dict) -> None:
+    "Is what people say of a record a name and logins? Raises `BadInput`"
+    method,authors = claim['method'],claim['authors'].split(' ') if claim['authors'] else []
+    if method and not plain_text(method, 80): raise BadInput('a method is a name of at most 80 characters: ASCII letters, digits, spaces and ._()/,+- after a letter or a digit, and no web address')
+    if bad := [o for o in authors if not re.fullmatch(LOGIN, o)]: raise BadInput(f'{ascii(bad[0])[:60]} is no GitHub login: logins have letters, digits and single hyphens, no @, and one space between them')
+    if len(claim['authors'])>300: raise BadInput(f'{len(authors)} authors are too many: they have 300 characters')
+
+def check_current(rec:dict) -> None:
+    "Is a record that `check_record` has passed in today's form, with every field written out? Older forms are read, and no longer handed in; raises `BadInput`"
+    if rec['schema']!=SCHEMA: raise BadInput(f'it is of schema {rec["schema"]}, and a new record is of schema {SCHEMA}')
+    full = to_dict(from_dict(rec['recipe']))
+    if gone := [*(full.keys()-rec['recipe'].keys()), *(full['model'].keys()-rec['recipe']['model'].keys())]: raise BadInput(f'its recipe does not say {", ".join(sorted(gone))}')
+
 def check_record(rec:dict) -> None:
     "Recompute ids and counts; raises `BadInput` with the first thing that does not agree"
     schema = rec.get('schema') if isinstance(rec, dict) else None
@@ -154,6 +169,7 @@ def check_record(rec:dict) -> None:
         recipe,rid = from_dict(rec['recipe']),record_id(rec)
         _same_recipe(recipe, rec['recipe'])
     except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as e: raise BadInput(f'its recipe cannot be read: {ascii(str(e))[:200]}') from e
+    if 'claim' in rec: check_claim(rec['claim'])
     track = make_track(**rec['track'])
     if rid!=rec['record_id']: raise BadInput(f'its content has the id {rid}: it was changed after it was written')
     if (cid := config_id(track, recipe))!=rec['config_id']: raise BadInput(f'config_id should be {cid}')

@@ -12,14 +12,17 @@ from pathlib import Path
 from .registry import BadInput
 from .track import whole
 from .recipe import digest, from_dict
-from .xresnet import parts_of, slot_of
+from .effect import parts_of
+from .xresnet import slot_of
 from .seeds import challenge_seeds, official_seeds
 from .record import SEEDS
 from .provenance import code_facts, context_id, env_facts, outside
 from .claims import P_BEAT, band, claim
 from .repeats import Repeat, differences, first_epoch, repeat
-from .leaderboard import Row, find_row, good, load_rows
-from .rules import RULES, incumbent
+from .commits import commit_of, landed
+from .standing import good, incumbent, standing
+from .leaderboard import Row, find_row, load_rows
+from .rules import RULES
 from .runner import Plan, plan, train_row
 
 # %% ../nbs/13b_reproduce.ipynb #original-def
@@ -149,7 +152,7 @@ def _to_beat(row, rows):
     "The best row of the cell and of the same rank without `row` and what repeats its configuration"
     rest = [o for o in rows if o.id!=row.id and o.record['config_id']!=row.record['config_id']]
     if row.track.official: return incumbent(row.track, rest)
-    return max((o for o in rest if o.track==row.track and o.status in good), key=lambda o: o.mean, default=None)
+    return max((o for o in rest if o.track==row.track and standing(o, rows) in good), key=lambda o: o.mean, default=None)
 
 def judge_challenge(
     row:Row, # Challenged
@@ -167,9 +170,16 @@ def judge_challenge(
     word = 'holds' if c['p_beat']>=P_BEAT else 'does not hold'
     return Challenge(word, f'{text}, p_beat {c["p_beat"]:.2f}; {P_BEAT} is asked for', res)
 
+def _landed(row, out):
+    "The commit from which the seeds of a challenge follow"
+    try: res = landed(out, commit_of(out, 'HEAD'), row.id)
+    except BadInput: res = None
+    if res is None: raise BadInput(f'{Path(out).absolute()} is no clone whose history has {row.id}: the commit that brought a row to the main branch gives the seeds of its challenge; --nonce gives another word')
+    return res
+
 def challenge(
     name:str|Path|Row, # Id of a record, the beginning of one, or the path of its file
-    nonce:str, # What nobody knew when it was made, such as the commit of the pull request that brought it
+    nonce:str|None=None, # What nobody knew when it was made; the commit that brought it to the main branch if None, which takes a clone
     k:int=5, # Seeds to train
     data:str|Path|None=None, # Folder of the dataset; `$WOOFBENCH_DATA` if None, else a download
     out:str|Path='.', # Folder of the board, where the challenge is written
@@ -181,6 +191,7 @@ def challenge(
 ) -> Challenge:
     "Run a row with fresh seeds, and say whether its claim holds; raises `BadInput`"
     row = original(name, out)
+    nonce = nonce or _landed(row, out)
     todo = challenge_seeds(row.id, nonce, whole('k', k, 1, SEEDS))
     p = prepare(row, data, trust_code)
     how = settings(row, p, device, workers, engine, say)

@@ -34,12 +34,12 @@ def add_check_flags(p:Parser) -> None:
     p.add_argument('--as', dest='form', choices=('text','json','md'), default='text', help='For people, machines or a page [text]')
 
 def cmd_check(args) -> int:
-    "Check rows as data: the program that reads them is this one, and nothing of theirs is run"
+    "Check rows as data, and run nothing of theirs: they are in order (0), invalid (1), or need an audit (3)"
     from woofbench.check import check_base, check_path
     if args.path and args.base: raise BadInput('give a path or --base, not both')
     rep = check_base(args.base, args.head) if args.base else check_path(args.path or '.')
     print(json.dumps(rep.to_dict(), indent=1) if args.form=='json' else rep.to_md() if args.form=='md' else rep)
-    return 0 if rep.ok else 1
+    return {'invalid':1, 'needs audit':3}.get(rep.word, 0)
 
 # %% ../nbs/15c_review.ipynb #submit-def
 def add_submit_flags(p:Parser) -> None:

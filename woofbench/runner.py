@@ -16,6 +16,7 @@ from .track import Track, datasets, make_track, whole
 from .data import Manifest, find, noisy_labels, verify, write_atomic
 from .recipe import Recipe, canonical, config_id, digest, own, of_model, recipes
 from .cost import cost
+from .effect import idle
 from .options import side_at
 from .seeds import official_seeds
 from .strict import check_shape, safe_text
@@ -40,6 +41,10 @@ def _check_sides(recipe, size):
     if recipe.progressive<1 and first==size: raise BadInput(f'progressive={recipe.progressive} makes no image smaller: sides are multiples of 32, and this is {size} px')
     for o in {size, first}: cost(recipe.model, o)
 
+def _check_effect(model):
+    "Raise `BadInput` where a field does nothing: one network is to have one hash, and the seeds that follow from it"
+    if odd := idle(model): raise BadInput(f'{", ".join(odd)} makes no difference to this network: leave it out')
+
 def plan(
     dataset:str='digits', # imagewoof, imagenette, imagewang or digits
     size:int|None=None, # Side of the images, px; the dataset's usual one if None
@@ -55,6 +60,7 @@ def plan(
     if not isinstance(recipe, Recipe): recipe = recipes(recipe or datasets[track.dataset].recipe)()
     recipe = recipe.but(**changes)
     _check_sides(recipe, track.size)
+    _check_effect(recipe.model)
     from tqdm.auto import tqdm
     m = verify(find(track, data), track.dataset, partial(tqdm, delay=2, leave=False))
     if source is not None and m.source!=track.source: raise BadInput(f'the images in {m.root} have source {m.source}, not {track.source}')

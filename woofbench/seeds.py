@@ -29,7 +29,7 @@ def official_seeds(
 
 def challenge_seeds(
     record_id:str, # Of the record that is challenged
-    nonce:str, # What nobody knew when it was made, e.g. the commit of the pull request that brought it
+    nonce:str, # What nobody knew when it was made: the commit that brought it to the main branch (`commits.landed`)
     n:int=5, # How many
 ) -> list[int]: # Below 2**31
     "Fresh seeds for a record that exists already; raises `BadInput`"

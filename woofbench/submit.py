@@ -11,8 +11,9 @@ from pathlib import Path
 from .registry import BadInput
 from .leaderboard import Row, find_row
 from .record import to_bytes
-from .check import git
-from .request import BASE, LOGIN, Repo, Request, by_hand, claimed, commit, link_of, prepare, repo_of, side_by_side, write_files
+from .strict import LOGIN
+from .commits import git
+from .request import BASE, Repo, Request, by_hand, claimed, commit, link_of, prepare, repo_of, side_by_side, write_files
 
 # %% ../nbs/12c_submit.ipynb #token-def
 class Secret(str):

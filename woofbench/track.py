@@ -6,7 +6,7 @@
 __all__ = ['datasets', 'SIZES', 'EPOCHS', 'Dataset', 'Track', 'official_source', 'whole', 'make_track']
 
 # %% ../nbs/04_track.ipynb #imports
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from .registry import Registry, BadInput
 
 # %% ../nbs/04_track.ipynb #dataset-class
@@ -26,6 +26,7 @@ class Dataset:
     noise:tuple=(0,)        # Label noise levels that ship with it, %
     size:int=128            # Size if none is asked for, px
     recipe:str='official'   # Recipe if none is asked for
+    images:dict=field(default_factory=dict) # Source, with -nNOISE after it if there is noise -> `Manifest.sha256` of images that a maintainer has seen
 
 # %% ../nbs/04_track.ipynb #dataset-table
 _noise = (0, 1, 5, 25, 50)
@@ -35,7 +36,8 @@ def _urls(name): return {'160':f'{name}_160', '320':f'{name}_320', 'full':name}
 
 for o in (
     Dataset('imagewoof', 'ten breeds of dogs', 9025, 3929, 10, _woof_val, _urls('IMAGEWOOF'),
-            'ff726a4f811c6a93befabe49752e5ed9f5607043195a028d8d6a14d3d4741b31', _noise),
+            'ff726a4f811c6a93befabe49752e5ed9f5607043195a028d8d6a14d3d4741b31', _noise,
+            images={'192':'9a3253fe794b060717b7126faad28ae14962266eec16106d4bf00f669c84f843'}),
     Dataset('imagenette', 'ten easy classes', 9469, 3925, 10, '425ce8b5611b092e3ed52b2f37942b748b26818b98708202d07b3d6de00c3fbc', _urls('IMAGENETTE'),
             '1d3b7e4e6d4af6b70a59b3a3dbeb85b33a623ea7039c536dbade63e771d028b1', _noise),
     Dataset('imagewang', 'Imagenette and a few of the dogs, validated on dogs', 14669, 3929, 20, _woof_val, _urls('IMAGEWANG')),
@@ -63,7 +65,7 @@ class Track:
     @property
     def official(self) -> bool:
         "One of the board's own cells? All others are for practice"
-        return self.size in SIZES and self.epochs in EPOCHS and self.source in datasets[self.dataset].sources
+        return self.size in SIZES and self.epochs in EPOCHS and bool(datasets[self.dataset].sources) and self.source==official_source(self.dataset, self.size)
 
     def __str__(self):
         return f'{self.dataset}, {self.size} px from {self.source}, {self.epochs} epochs' + (f', {self.noise} % noise' if self.noise else '')

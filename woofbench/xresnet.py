@@ -4,8 +4,7 @@
 
 # %% auto #0
 __all__ = ['slot_of', 'per_stage', 'optional', 'archs', 'XResNetSpec', 'conv_layers', 'attentions', 'conv_path', 'id_path',
-           'ResBlock', 'conv3', 'stages', 'init_weights', 'XResNet', 'arch', 'TimmSpec', 'build', 'change', 'parts_of',
-           'arch_of']
+           'ResBlock', 'conv3', 'stages', 'init_weights', 'XResNet', 'arch', 'TimmSpec', 'build', 'change', 'arch_of']
 
 # %% ../nbs/02_xresnet.ipynb #imports
 from dataclasses import dataclass, replace, fields
@@ -212,6 +211,15 @@ def _sizes(k, v):
     if not isinstance(v, (tuple,list)) or not 1<=len(v)<=32: raise BadInput(f'{k} must be 1 to 32 numbers with commas between them, not {str(v)[:40]}')
     return tuple(_positive(k, o) for o in v)
 
+def _one_form(spec):
+    "Of all specs of one network that differ in words alone, the shortest; so that it has one hash, and one set of official seeds"
+    def first(v): return v[0] if isinstance(v, tuple) else v
+    def same(k, v): return (v[1:2] or v) + v[1:] if k in ('pool','down') else v # the first stage halves nothing
+    given = {k:same(k, v) for k in per_stage if isinstance(v := getattr(spec, k), tuple)}
+    spec = replace(spec, **{k:v[0] if len(set(v))==1 else v for k,v in given.items()})
+    if spec.stem_act==first(spec.act): spec = replace(spec, stem_act=None)
+    return replace(spec, width_per_group=XResNetSpec.width_per_group) if spec.groups==1 else spec
+
 def change(
     spec:XResNetSpec|TimmSpec,
     arch:str|None=None, # Name of a shape, or `timm:NAME`
@@ -231,15 +239,7 @@ def change(
     n = len(kw.get('depths', spec.depths))
     if len(kw.get('widths', spec.widths))!=n: raise BadInput(f'depths and widths must have one number per stage: {n} and {len(kw.get("widths", spec.widths))}')
     kw = {k:(v if k in _tuples else _part(k, v, n, known)) for k,v in kw.items()}
-    return replace(spec, **kw)
-
-def parts_of(
-    spec:XResNetSpec|TimmSpec
-) -> set: # Pairs of a field and a name
-    "The parts that `spec` names"
-    if isinstance(spec, TimmSpec): return set()
-    given = {k:getattr(spec, k) for k in slot_of}
-    return {(k, o) for k,v in given.items() for o in (v if isinstance(v, tuple) else (v,)) if o is not None}
+    return _one_form(replace(spec, **kw))
 
 def arch_of(
     spec:XResNetSpec|TimmSpec
