@@ -9,7 +9,7 @@ KERNELS = $(shell grep -l '"\#| triton' nbs/*.ipynb)
 # The working tree, uncommitted and untracked files too, as one git tree
 TREE = $$(export GIT_INDEX_FILE="$$(mktemp -u)"; git add -A && git write-tree; ok=$$?; rm -f "$$GIT_INDEX_FILE"; exit $$ok)
 
-.PHONY: help setup demo test nbs outputs lint readme docs board check clean-env
+.PHONY: help setup demo test nbs outputs lint readme docs board check lock clean-env
 
 help: ## what you can do
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -53,6 +53,11 @@ check: $(STAMP) ## all generated files are in step, the records hold, and ruff i
 	after=$(TREE) && \
 	{ git diff --no-ext-diff --stat --exit-code $$before $$after || \
 	{ echo "Generated files were out of step. They are up to date now: look at the files above, then run make check again."; exit 1; }; }
+
+lock: $(STAMP) ## pin what the workflows install, with hashes, in .github/requirements.txt
+	@$(BIN)/python -m pip install -q --disable-pip-version-check uv
+	@{ echo '# What the workflows install, to the byte; `make lock` makes it anew'; echo 'setuptools>=77' | $(BIN)/uv pip compile setup.py - --extra dev --python-version 3.12 --python-platform x86_64-unknown-linux-gnu \
+	  --only-binary :all: --generate-hashes --no-header --no-annotate --no-emit-index-url -q; } > .github/requirements.txt.new && mv .github/requirements.txt.new .github/requirements.txt
 
 clean-env: ## remove .venv
 	rm -rf .venv

@@ -1,10 +1,11 @@
 "The workflows as text, and their scripts at work on pull requests that mean harm"
-import re, shutil, stat, subprocess, sys
+import base64, re, shutil, stat, subprocess, sys, tarfile
+from configparser import ConfigParser
 from pathlib import Path
 import pytest
 import yaml
 from conftest import root
-from pulls import board, put
+from pulls import board, put, rule
 from woofbench.record import record_path
 
 actions,scripts = root/'.github'/'workflows',root/'.github'/'scripts'
@@ -23,25 +24,48 @@ def test_nothing_of_a_pull_request_gets_into_a_command(name):
     assert not [s for s in steps(flows[name]) if '${{' in s.get('run', '')]
     assert 'pull_request_target' not in texts[name] and 'workflow_run' not in texts[name] and 'allow-unsafe' not in texts[name] and 'secrets.' not in texts[name]
     said = set(re.findall(r'\$\{\{\s*(.*?)\s*\}\}', texts[name]))
-    assert said <= {'matrix.python', 'github.event.pull_request.number', 'github.event.pull_request.base.sha'} # numbers and hashes, which nobody can write
+    assert said <= {'matrix.python', 'github.event.pull_request.number', 'github.event.pull_request.base.sha'} | ({'github.sha', 'github.token'} if name=='board.yml' else set()) # numbers and hashes, which nobody can write
 
 @pytest.mark.parametrize('name', texts)
 def test_permissions(name):
     flow = flows[name]
     assert flow['permissions']==dict(contents='read')
     more = {k:j['permissions'] for k,j in flow['jobs'].items() if 'permissions' in j}
-    assert more==(dict(rebuild=dict(contents='write')) if name=='board.yml' else {})
+    assert more==(dict(push=dict(contents='write')) if name=='board.yml' else {})
 
 def test_only_a_push_to_main_may_write():
     assert triggers(flows['board.yml'])==dict(push=dict(branches=['main']))
     assert set(triggers(flows['check.yml']))=={'pull_request'}
-    assert all('github.token' not in o and 'GITHUB_TOKEN' not in o for o in texts.values())
+    assert all('github.token' not in o or k=='board.yml' for k,o in texts.items()) and not [k for k,o in texts.items() if 'GITHUB_TOKEN' in o]
+
+def test_the_job_with_the_token_runs_git_and_tar_alone():
+    build,push = (flows['board.yml']['jobs'][k]['steps'] for k in ('rebuild','push'))
+    assert 'token' not in str(build)
+    assert [s.get('run') or s['uses'].split('@')[0] for s in push]==['actions/checkout','actions/download-artifact','.github/scripts/push-board.sh']
+    assert [k for s in push for k,v in s.get('env', {}).items() if 'token' in v]==['TOKEN']
+    words = re.findall(r'^\s*(?:if |then |export |)(\w[\w-]*)', (scripts/'push-board.sh').read_text(encoding='utf-8'), re.M)
+    assert not {'python','pip','woofbench','make','node'} & set(words)
+
+def test_everything_that_is_used_is_pinned():
+    for name,flow in flows.items():
+        for s in steps(flow):
+            if 'uses' in s: assert re.fullmatch(r'actions/[\w-]+@[0-9a-f]{40}', s['uses']), (name, s)
+    lock = (root/'.github'/'requirements.txt').read_text(encoding='utf-8')
+    blocks = re.split(r'\n(?=\S)', re.sub(r'(?m)^#.*\n', '', lock).strip())
+    for o in blocks: assert re.fullmatch(r'[A-Za-z0-9._-]+==[\w.+!-]+(?: ; [^\n]+)?(?: \\\n    --hash=sha256:[0-9a-f]{64})+', o), o[:200]
+    have = {re.split('[=[]', o)[0].lower().replace('_', '-') for o in blocks}
+    cfg = ConfigParser(delimiters=['=']); cfg.read(root/'settings.ini')
+    wanted = {re.split(r'[<>=!~ ;[]', o)[0].lower() for k in ('requirements','submit_requirements','dev_requirements') for o in cfg['DEFAULT'][k].split()} | {'setuptools'}
+    assert wanted<=have, f'{wanted-have}: make lock'
+    for name in ('check.yml','board.yml'):
+        pips = [s['run'] for s in steps(flows[name]) if 'pip' in s.get('run', '')]
+        assert len(pips)==2 and '--require-hashes' in pips[0] and '--no-deps --no-build-isolation' in pips[1]
 
 def test_the_base_is_checked_out_and_leaves_no_credentials():
     first = steps(flows['check.yml'])[0]
     assert first['with']==dict(ref='${{ github.event.pull_request.base.sha }}') | {'fetch-depth':0, 'persist-credentials':False}
-    for name in ('check.yml','ci.yml'):
-        assert [s['with']['persist-credentials'] for s in steps(flows[name]) if s.get('uses', '').startswith('actions/checkout')]==[False]
+    for flow in flows.values():
+        assert {s['with']['persist-credentials'] for s in steps(flow) if s.get('uses', '').startswith('actions/checkout')}=={False}
 
 def test_rows_alone_do_not_start_the_tests():
     for o in triggers(flows['ci.yml']).values(): assert o['paths-ignore']==['records/**']
@@ -138,11 +162,18 @@ def land(origin, bare, work, files):
         (work/p).write_bytes(raw)
     for args in (('add', '-A'), ('commit', '-qm', 'row'), ('push', '-q', 'origin', 'main')): subprocess.run(['git', '-C', work, *args], check=True, env=origin.env)
 
-def rebuild(origin, work, tmp_path, branch='main'):
+def rebuild(origin, work, tmp_path, packed=None):
     fake = tmp_path/'python' # the pages are made by another test
     fake.write_text('#!/bin/sh\nmkdir -p docs && echo "$@" >> docs/made && cp docs/made README.md\n')
     fake.chmod(0o755)
-    return subprocess.run([scripts/'rebuild-board.sh'], cwd=work, env=origin.env | dict(BRANCH=branch, WOOFBENCH=str(bin_/'woofbench'), PYTHON=str(fake)), capture_output=True, text=True, timeout=200)
+    packed = tmp_path/'board.tar' if packed is None else packed
+    return subprocess.run([scripts/'rebuild-board.sh'], cwd=work, env=origin.env | dict(PACKED=str(packed), WOOFBENCH=str(bin_/'woofbench'), PYTHON=str(fake)), capture_output=True, text=True, timeout=200)
+
+def push(origin, work, tmp_path, branch='main', packed=None):
+    env = {k:v for k,v in origin.env.items() if not k.startswith('PYTHON')} | dict(BRANCH=branch, PACKED=str(packed or tmp_path/'board.tar'), TOKEN='t0ken')
+    return subprocess.run([scripts/'push-board.sh'], cwd=work, env=env, capture_output=True, text=True, timeout=200)
+
+def head(bare): return subprocess.run(['git', '-C', bare, 'rev-parse', 'main'], capture_output=True, check=True).stdout
 
 def test_rebuild(origin, merged, tmp_path):
     bare,work = merged
@@ -150,15 +181,52 @@ def test_rebuild(origin, merged, tmp_path):
     land(origin, bare, work, put(row))
     p = rebuild(origin, work, tmp_path)
     assert p.returncode==0 and commands(p.stdout)==[], p
+    fresh = tmp_path/'fresh' # another machine, which has the archive and nothing else
+    subprocess.run(['git', 'clone', '-q', bare, fresh], check=True, env=origin.env)
+    p = push(origin, fresh, tmp_path)
+    assert p.returncode==0, p
     def show(what): return subprocess.run(['git', '-C', bare, *what], capture_output=True, text=True, check=True, env=origin.env).stdout
     assert row['record_id'] in show(['show', 'main:leaderboard.csv']) and show(['show', 'main:docs/made'])=='-m woofbench.site readme\n-m woofbench.site docs\n'
     assert show(['diff', '--name-only', 'main~', 'main']).split()==['README.md','docs/made','leaderboard.csv']
+    kept = ''.join(o.read_text(errors='replace') for o in (fresh/'.git').rglob('*') if o.is_file())
+    assert 't0ken' not in kept and base64.b64encode(b'x-access-token:t0ken').decode() not in kept, 'the token is kept nowhere'
+    assert push(origin, fresh, tmp_path).stdout=='The board is in step\n'
 
 def test_a_bad_row_stops_the_board(origin, merged, tmp_path):
     bare,work = merged
     row = origin.dogs.entry(code=origin.code, lr=6e-3)
     land(origin, bare, work, {k:v.replace(b'"correct": 2', b'"correct": 3', 1) for k,v in put(row).items()})
-    before = subprocess.run(['git', '-C', bare, 'rev-parse', 'main'], capture_output=True).stdout
-    assert rebuild(origin, work, tmp_path).returncode!=0
-    assert subprocess.run(['git', '-C', bare, 'rev-parse', 'main'], capture_output=True).stdout==before
-    assert rebuild(origin, work, tmp_path, branch='main; id').returncode==2
+    assert rebuild(origin, work, tmp_path).returncode in (1, 2) and not (tmp_path/'board.tar').exists()
+    assert rebuild(origin, work, tmp_path, packed='').returncode==2
+
+def test_a_row_that_needs_an_audit_stops_the_board_until_there_is_a_ruling(origin, merged, tmp_path):
+    bare,work = merged
+    row = origin.dogs.entry(acc=.95, code=origin.code, lr=6e-3)
+    land(origin, bare, work, put(row))
+    p = rebuild(origin, work, tmp_path)
+    assert p.returncode==3 and 'plausible' in p.stdout and not (tmp_path/'board.tar').exists(), p
+    subprocess.run(['git', '-C', work, 'checkout', '-q', '.'], check=True, env=origin.env)
+    land(origin, bare, work, rule(row, 'audited'))
+    assert rebuild(origin, work, tmp_path).returncode==0
+
+def archive(path, *entries):
+    with tarfile.open(path, 'w') as t:
+        for name,kind in entries:
+            o = tarfile.TarInfo(name)
+            o.type,o.linkname = kind,'/etc/passwd'
+            t.addfile(o)
+    return path
+
+FILE,FOLDER = tarfile.REGTYPE,tarfile.DIRTYPE
+good = (('leaderboard.csv', FILE), ('README.md', FILE), ('docs', FOLDER))
+
+@pytest.mark.parametrize('entry', [('docs/x', tarfile.SYMTYPE), ('docs/x', tarfile.LNKTYPE), ('docs/p', tarfile.FIFOTYPE), ('setup.py', FILE), ('docs/../setup.py', FILE), ('/etc/x', FILE), ('docs/.git/hooks/x', FILE), ('docs/a b', FILE), ('.github/workflows/x.yml', FILE)], ids=str)
+def test_an_archive_with_something_else_in_it_is_not_pushed(origin, merged, tmp_path, entry):
+    bare,work = merged
+    before = head(bare)
+    p = push(origin, work, tmp_path, packed=archive(tmp_path/'evil.tar', *good, entry))
+    assert p.returncode==1 and 'archive has' in p.stderr and head(bare)==before, p
+
+def test_odd_branches_are_not_pushed_to(origin, merged, tmp_path):
+    for o in ('main; id', '', '--force', '../x'): assert push(origin, merged[1], tmp_path, branch=o, packed=archive(tmp_path/'o.tar', *good)).returncode==2
+    assert push(origin, merged[1], tmp_path, packed=tmp_path/'none').returncode==2
