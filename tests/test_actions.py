@@ -1,5 +1,5 @@
 "The workflows as text, and their scripts at work on pull requests that mean harm"
-import base64, re, shutil, stat, subprocess, sys, tarfile
+import base64, io, re, shutil, stat, subprocess, sys, tarfile
 from configparser import ConfigParser
 from pathlib import Path
 import pytest
@@ -226,6 +226,24 @@ def test_an_archive_with_something_else_in_it_is_not_pushed(origin, merged, tmp_
     before = head(bare)
     p = push(origin, work, tmp_path, packed=archive(tmp_path/'evil.tar', *good, entry))
     assert p.returncode==1 and 'archive has' in p.stderr and head(bare)==before, p
+
+def test_a_long_archive_is_read_to_its_end(origin, merged, tmp_path):
+    "A filter that leaves at its first hit would let tar fail, and that look like no hit; and git takes no settings from what is unpacked"
+    bare,work = merged
+    before,path = head(bare),tmp_path/'long.tar'
+    canary,text = tmp_path/'canary',b''
+    with tarfile.open(path, 'w') as t:
+        link = tarfile.TarInfo('docs')
+        link.type,link.linkname = tarfile.SYMTYPE,'.git'
+        for name in ('leaderboard.csv','README.md'): t.addfile(tarfile.TarInfo(name))
+        t.addfile(link)
+        text = f'[core]\n\tfsmonitor = "sh -c \'echo $TOKEN > {canary}\'"\n'.encode()
+        conf = tarfile.TarInfo('docs/config')
+        conf.size = len(text)
+        t.addfile(conf, io.BytesIO(text))
+        for i in range(4000): t.addfile(tarfile.TarInfo(f'docs/{"x"*90}{i}.md'))
+    p = push(origin, work, tmp_path, packed=path)
+    assert p.returncode==1 and 'archive has' in p.stderr and head(bare)==before and not canary.exists(), p
 
 def test_odd_branches_are_not_pushed_to(origin, merged, tmp_path):
     for o in ('main; id', '', '--force', '../x'): assert push(origin, merged[1], tmp_path, branch=o, packed=archive(tmp_path/'o.tar', *good)).returncode==2

@@ -2,6 +2,7 @@
 import base64, hashlib, json, math, os, shutil, subprocess, time, zlib
 from datetime import timedelta
 from pathlib import Path
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 from conftest import root
@@ -9,6 +10,7 @@ from pulls import N, Dogs, board, doctored, put, rule
 from woofbench.check import SHOWN, Report, check_base, check_bytes, check_path
 from woofbench.claims import BANDS
 from woofbench.commits import landed
+from woofbench.doubts import ceiling
 from woofbench.leaderboard import Row, load_rows, to_csv
 from woofbench.record import decode_preds, encode_preds, record_path, to_bytes
 from woofbench.registry import BadInput
@@ -146,6 +148,9 @@ def test_base_that_moved(repo, row):
     assert [p for p,_ in check_base(moved, merged, repo.path).items]==list(put(row))
     landed = repo.commit(put(row), moved)
     rep = check_base(landed, side, repo.path)
+    assert rep.word=='no rows' and rep.ok # it has landed, to the byte
+    other = put(row) | {record_path(row).as_posix():to_bytes(row | dict(note='another'))}
+    rep = check_base(landed, repo.commit(other, repo.base), repo.path)
     assert rep.word=='invalid' and 'on the board already' in str(rep)
 
 def test_a_merge_that_changes_a_row(repo, row):
@@ -409,6 +414,79 @@ def test_a_copy_is_no_repetition(repo, rows):
     v = verdict(other, rows)
     assert v.word=='needs audit' and 'has a rank already' in str(v)
     assert standing(Row(other), [*rows, Row(other)])==f'unranked: the configuration of {base["record_id"]}' and standing(rows[0], [*rows, Row(other)])=='ranked'
+
+def patchwork(repo, rec, shift=0):
+    "Five vectors of which every prediction is that of one seed or another, with some errors put right"
+    v,rng = np.array(preds_of(rec)),repo.dogs.rng
+    res = []
+    for _ in range(5):
+        o = v[rng.integers(0, 5, N), np.arange(N)]
+        o[rng.permutation(np.flatnonzero(o))[:shift]] = 0
+        res.append(o.tolist())
+    return res
+
+def test_a_patchwork_of_somebodys_seeds(repo, rows):
+    best = max(repo.rows, key=lambda o: Row(o).mean)
+    for by in (0, 60, 120):
+        v = verdict(with_preds(repo.dogs.entry(code=repo.code, lr=7.8e-3), patchwork(repo, best, by)), rows)
+        assert v.word=='needs audit' and 'in one seed or another' in str(v), (by, v)
+
+def test_repetitions_without_training(repo, rows):
+    "A file with one answer changed in every seed; a challenge patched together; one with changed code"
+    base = repo.rows[0]
+    def other(p):
+        i = next(i for i,o in enumerate(p) if o)
+        return [*p[:i], p[i]%9+1, *p[i+1:]]
+    def again(r): r.update(based_on=base['record_id'], created='2026-11-26T00:00:00Z')
+    v = verdict(doctored(with_preds(base, [other(p) for p in preds_of(base)]), again), rows)
+    assert v.word=='needs audit' and 'of their errors' in str(v), v
+    nonce = 'a'*40
+    def fresh(r): again(r), r.update(seeds=dict(kind='challenge', nonce=nonce), runs=[o | dict(seed=s) for o,s in zip(r['runs'], sorted(challenge_seeds(base['record_id'], nonce)))])
+    v = verdict(doctored(with_preds(base, patchwork(repo, base)), fresh), rows)
+    assert v.word=='needs audit' and 'in one seed or another' in str(v), v
+    def dirty(r): again(r), r['code'].update(dirty=True)
+    v = verdict(doctored(repo.dogs.entry(Row(base).mean, code=repo.code), dirty), rows)
+    assert v.word=='needs audit' and 'changed code' in str(v), v
+
+def test_rows_that_nobody_looked_at_do_not_raise_the_bar(repo, rows):
+    high = [Row(repo.dogs.entry(acc, code=repo.code, lr=lr)) for acc,lr in ((.74, 6e-3), (.79, 6.1e-3))]
+    assert ceiling(high[0].track, [*rows, *high])==ceiling(high[0].track, [])
+    seen = Row(high[1].record, ruling=Ruling(high[1].id, 'audited', 'because', '2026-11-27'))
+    assert ceiling(seen.track, [*rows, seen])>ceiling(seen.track, [])
+
+def test_a_false_row_that_was_taken_out_hurts_nobody(repo, rows):
+    "Neither its world nor what it stole is held against others any more"
+    honest = repo.dogs.entry(code=repo.code, lr=7.9e-3)
+    thief = with_preds(repo.dogs.entry(code=repo.code, lr=8.1e-3), preds_of(honest))
+    false = Dogs(9).entry(code=repo.code, lr=8.2e-3)
+    def board(word): return [*rows, *(Row(o, ruling=word and Ruling(o['record_id'], word, 'because', '2026-11-27')) for o in (thief, false))]
+    assert verdict(honest, board(None)).word=='invalid'
+    v = verdict(honest, board('retracted'))
+    assert v.word in ('valid','record candidate'), v
+
+def test_numbers_that_change_nothing_but_the_hash(repo, rows):
+    plain = from_dict(repo.rows[0]['recipe'])
+    for k in ('gamma_l2','wd','smooth','eps','ema'):
+        with pytest.raises(BadInput, match='at least 1e-08'): plain.but(**{k:1e-300})
+    for o,why in ((.76, 'is written so'), (.75, '')):
+        v = verdict(repo.dogs.entry(code=repo.code, progressive=o), rows)
+        assert (v.word=='invalid' and why in str(v)) if why else v.word!='invalid', v
+
+def test_a_branch_that_goes_on_after_a_squash(repo, row):
+    first = repo.commit(put(row), repo.base)
+    more = repo.commit(put(repo.dogs.entry(code=repo.code, lr=8.3e-3)), first)
+    squashed = repo.commit(put(row), repo.base)
+    squashed = repo.commit({'README.md':b'news'}, squashed)
+    rep = check_base(squashed, repo.commit({}, more), repo.path)
+    assert rep.ok and len(rep.items)==1 or 'on the board' not in str(rep), rep
+
+def test_a_ruling_answers_what_came_before_it(repo, rows):
+    base = rows[0]
+    less = repo.dogs.entry(base.mean-.06, code=repo.code, created='2026-11-26T00:00:00Z')
+    less = Row(doctored(less, lambda r: r.update(based_on=base.id)))
+    for day,word in (('2026-11-27','ranked'), ('2026-11-25','unranked: contradicted')):
+        ruled = Row(base.record, ruling=Ruling(base.id, 'audited', 'because', day))
+        assert standing(ruled, [ruled, less])==word
 
 def test_a_contradiction_is_for_people(repo, rows):
     base = max(repo.rows, key=lambda o: Row(o).mean)

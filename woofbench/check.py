@@ -89,7 +89,8 @@ def _grown(root, rows):
     try: said = git(root, 'log', '--first-parent', '-m', '--reverse', '--relative', '--no-renames', '--diff-filter=A', '--format=%x01', '--name-only', '--', 'records')
     except BadInput: said = b''
     at = {p:i for i,o in enumerate(said.decode(errors='replace').split('\1')) for p in o.split('\n')}
-    return sorted(rows, key=lambda o: (at.get(record_path(o.record).as_posix(), len(at)+1), o.record['created'], o.id))
+    def key(o): p = record_path(o.record).as_posix(); return (at[p], '', p) if p in at else (len(at)+1, o.record['created'], p)
+    return sorted(rows, key=key)
 
 def _before(rows, name):
     "The rows that were there when the one at `name` came; all, if it is none of them"
@@ -153,31 +154,33 @@ def check_base(
     "Check what a pull request brings, from git's store alone; raises `BadInput`"
     base,head = commit_of(repo, base),commit_of(repo, head)
     found,rows,rulings,items,other,table = changes(repo, base, head),rows_at(repo, base),rulings_at(repo, base),[],[],None
-    there = {o.lower() for o in tree(repo, base, 'records')}
+    have = tree(repo, base, 'records')
+    there,all_ = {o.lower() for o in have},list(rows)
     for status,mode,sha,path in sorted(found, key=lambda o: o[3]):
+        if status=='A' and have.get(path)==(mode,sha): continue # merged already, as one commit
         if path=='leaderboard.csv': table = status,mode,sha
         elif path.split('/')[0].lower()!='records': other.append(path)
         elif why := _tree_fault(status, mode, path, there): items.append((path, _invalid(why)))
         elif len(items)==MANY: items.append((path, _invalid(f'one pull request brings at most {MANY} rows; this and those after it were not read')))
         elif len(items)>MANY: continue
-        else: items.append((path, _check_blob(repo, base, sha, path, rows, rulings)))
+        else: items.append((path, _check_blob(repo, base, sha, path, rows, rulings, all_)))
         there.add(path.lower())
-    if table: items += _check_table(repo, table, rows, reported() if ASK.as_posix() in there else [])
+    if table: items += _check_table(repo, table, (rows, all_), reported() if ASK.as_posix() in there else [])
     if items and other: items.append((other[0], _invalid(f'a pull request with rows brings nothing but rows: hand in the {len(other)} other files by themselves')))
     return Report(tuple(items), tuple(other))
 
-def _check_blob(repo, base, sha, path, rows, rulings):
+def _check_blob(repo, base, sha, path, rows, rulings, all_):
     "Verdict of one added record, which joins the board for those after it unless somebody has to look at it first"
     try:
         v,rec = check_bytes(blob(repo, sha), path, rows, lambda rec: git_doubts(repo, base, rec), rulings)
         if rec and v.word!='invalid': check_current(rec)
     except BadInput as e: return _invalid(str(e))
-    if v.word not in ('invalid','needs audit'): rows.append(Row(rec, ruling=rulings.get(rec['record_id'])))
+    for o in ((rows, all_) if v.word not in ('invalid','needs audit') else (all_,) if v.word!='invalid' else ()): o.append(Row(rec, ruling=rulings.get(rec['record_id'])))
     return v
 
-def _check_table(repo, table, rows, more):
+def _check_table(repo, table, boards, more):
     status,mode,sha = table
     try:
-        if status!='D' and mode=='100644' and blob(repo, sha)==to_csv(rows, more).encode(): return []
+        if status!='D' and mode=='100644' and blob(repo, sha) in [to_csv(o, more).encode() for o in boards]: return []
     except BadInput: pass # larger than a record may be
     return [('leaderboard.csv', _invalid('it is not what the records give; leave it out, it is made again on the main branch'))]

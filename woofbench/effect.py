@@ -10,7 +10,7 @@ from dataclasses import fields, replace
 from functools import lru_cache
 import torch
 from .registry import BadInput
-from .xresnet import XResNetSpec, TimmSpec, arch_of, archs, build, slot_of
+from .xresnet import XResNetSpec, TimmSpec, arch_of, archs, build, per_stage, slot_of
 
 # %% ../nbs/03b_effect.ipynb #parts-def
 def parts_of(
@@ -48,6 +48,7 @@ def _others(spec, k):
     if (name := arch_of(spec))!='custom' and archs(name).get(k)==v: return [] # shapes that have a name are few
     if k=='stem_szs': return [(*plain[:len(v)-1], v[-1])]
     res = [] if isinstance(v, tuple) and plain in v else [plain]
+    if k=='width_per_group' and spec.groups>1<v: res.append(v-1) # the least of those that come to the same
     if isinstance(v, tuple): res += [v[:i] + (v[i+1 if i+1<len(v) else i-1],) + v[i+1:] for i in range(len(v))]
     return res
 
@@ -57,6 +58,7 @@ def idle(
 ) -> tuple: # Of their names
     "The fields of a spec that make no difference to the network; raises `BadInput` where it cannot be built"
     if isinstance(spec, TimmSpec): return ()
+    if len(spec.depths)>8 and any(isinstance(getattr(spec, k), tuple) for k in per_stage): raise BadInput(f'parts per stage are for networks of at most 8 stages, and this has {len(spec.depths)}')
     def same(k, v):
         try: return _network(replace(spec, **{k:v}))==_network(spec)
         except (BadInput,RuntimeError,ValueError,AssertionError,TypeError): return False # what cannot be built is another network

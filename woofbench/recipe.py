@@ -53,6 +53,7 @@ class Recipe:
 # %% ../nbs/07_recipe.ipynb #check-def
 limits = dict(lr=(0,10), mom=(0,1), sqr_mom=(0,1), eps=(0,1), wd=(0,1), bs=(2,4096), pct_start=(0,1), smooth=(0,1), mixup=(0,10), erase=(0,1), min_scale=(0,1), flip=(0,1),
               beta=(0,1e6), gamma_l2=(0,1), cutmix=(0,10), progressive=(.25,1), ema=(0,1))
+_least = 1e-8
 _above,_below = {'lr','eps','min_scale'},{'mom','sqr_mom','smooth','ema'} # these must not be their lower or upper limit
 own = {f.name:f for f in fields(Recipe) if f.name!='model'}
 of_model = {f.name:f for f in fields(XResNetSpec)}
@@ -65,6 +66,7 @@ def _number(k, v, kind):
         raise BadInput(f'{k} must be a {"whole " if kind is int else ""}number, not {v!r}')
     if not lo<=v<=hi or (k in _above and v==lo) or (k in _below and v==hi):
         raise BadInput(f'{k} must be {"above" if k in _above else "at least"} {lo} and {"below" if k in _below else "at most"} {hi}, not {v}')
+    if 0<v<_least: raise BadInput(f'{k} is 0, or at least {_least:g}: {v} changes nothing but the hash')
     return v if kind is int else float(f'{v:.4g}')+0. # -0. is 0.
 
 def _check(k, v):

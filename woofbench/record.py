@@ -46,6 +46,7 @@ def _inflate(text, n_val):
         res = z.decompress(base64.b85decode(text), n_val+1)
     except (ValueError, zlib.error) as e: raise BadInput(f'predictions cannot be decoded: {e}') from e
     if len(res)!=n_val or not z.eof: raise BadInput(f'predictions are for {len(res)}{"+" if not z.eof else ""} images, not {n_val}')
+    if len(text)>64+1.1*len(base64.b85encode(zlib.compress(res, 9))): raise BadInput(f'predictions of {len(text)} characters are longer than they have to be')
     if z.unused_data: raise BadInput(f'{len(z.unused_data)} bytes follow the predictions')
     return res
 

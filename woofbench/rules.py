@@ -14,6 +14,7 @@ from .registry import BadInput
 from .track import datasets
 from .effect import idle
 from .data import edition_name
+from .options import start_of
 from .recipe import engines, from_dict
 from .claims import P_BEAT, band, claim
 from .rulings import Ruling
@@ -70,16 +71,18 @@ def _run_faults(rec):
 
 def _effect_faults(row):
     "One network is to have one hash, and the seeds that follow from it"
-    model = from_dict(row.record['recipe']).model
-    try: counted(model, row.track.size, len(row.data['classes']))
+    recipe = from_dict(row.record['recipe'])
+    if (start := start_of(row.track.size, recipe.progressive))!=recipe.progressive: yield f'progressive={recipe.progressive} begins with the images of {start}, and is written so'
+    try: counted(recipe.model, row.track.size, len(row.data['classes']))
     except BadInput: return # a doubt of its own
-    yield from (f'{k} makes no difference to its network: a recipe leaves it out' for k in idle(model))
+    try: yield from (f'{k} makes no difference to its network: a recipe leaves it out' for k in idle(recipe.model))
+    except BadInput as e: yield str(e)
 
 def _copy_faults(row, rows):
     v = vectors(row.record)
     def names(which): return f'seed{"s" if len(set(which))>1 else ""} {", ".join(str(row.runs[o]["seed"]) for o in dict.fromkeys(which))}'
     if within := copied(v): yield f'{names([o for pair in within for o in pair])} have the same predictions'
-    for o in rows:
+    for o in (o for o in rows if o.ruling is None or o.ruling.stands):
         found = copied(v, vectors(o.record)) if o.data['n_val']==row.data['n_val'] else []
         taken = [p for p in found if not same_run(row, o, p)]
         again = [a for a,b in found if (a,b) not in taken and row.runs[a]['curve']==o.runs[b]['curve']]

@@ -17,7 +17,7 @@ from .data import Manifest, find, noisy_labels, verify, write_atomic
 from .recipe import Recipe, canonical, config_id, digest, own, of_model, recipes
 from .cost import cost
 from .effect import idle
-from .options import side_at
+from .options import side_at, start_of
 from .seeds import official_seeds
 from .strict import check_shape, safe_text
 from .record import DATA, EPOCHS, SEEDS, check_run, make_record, read_records, record_path, seed_dict, write_record
@@ -39,6 +39,7 @@ def _check_sides(recipe, size):
     "Raise `BadInput` where the network cannot take images of the size, or of the one that training begins with"
     first = side_at(0, size, recipe.progressive)
     if recipe.progressive<1 and first==size: raise BadInput(f'progressive={recipe.progressive} makes no image smaller: sides are multiples of 32, and this is {size} px')
+    if (start := start_of(size, recipe.progressive))!=recipe.progressive: raise BadInput(f'progressive={recipe.progressive} begins with {first} px: write progressive={start}')
     for o in {size, first}: cost(recipe.model, o)
 
 def _check_effect(model):

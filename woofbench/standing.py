@@ -24,8 +24,10 @@ def standing(
     rows:list, # The board
 ) -> str:
     "`row.status`, or what the other rows make of it"
-    if row.status not in good or row.ruling: return row.status
-    if any(o.word=='inconsistent' for o in repeats(row, rows)): return 'unranked: contradicted'
+    if row.status not in good: return row.status
+    answered = row.ruling.date if row.ruling else '' # what came before a ruling was there to be seen
+    if any(o.word=='inconsistent' and o.row.record['created'][:10]>answered for o in repeats(row, rows)): return 'unranked: contradicted'
+    if row.ruling: return row.status
     alike = [o for o in rows if o.status=='ranked' and o.record['config_id']==row.record['config_id'] and one_cell(o, row)]
     first = min(alike, key=lambda o: (o.record['created'], o.id), default=row) if row.status=='ranked' else row
     return row.status if first.id==row.id else f'unranked: the configuration of {first.id}'

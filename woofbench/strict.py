@@ -66,11 +66,13 @@ def plain_text(
     most:int=300, # Characters
 ) -> bool:
     "Is `s` nothing but text wherever it is shown? ASCII letters, digits and `._()/,+-`, an @ by itself; nothing that GitHub makes a link of"
-    return 0<len(s)<=most and s[0].isalnum() and s.strip()==s and not _odd.search(s)
+    return 0<len(s)<=most and s.isascii() and s[0].isalnum() and s.strip()==s and not _odd.search(s)
 
 def plainly(s:str) -> str:
     "`s` without what `plain_text` refuses; `unknown` if nothing is left"
-    return _odd.sub('', s).lstrip(' ._()/,+@-')[:300].strip() or 'unknown'
+    s = s.encode('ascii', 'ignore').decode()
+    while _odd.search(s): s = _odd.sub('', s)
+    return s.lstrip(' ._()/,+@-')[:300].strip() or 'unknown'
 
 LOGIN = r'[A-Za-z0-9](?:[A-Za-z0-9]|-(?=[A-Za-z0-9])){0,38}(?:_[A-Za-z0-9]+)?' # GitHub's rule
 
