@@ -133,10 +133,14 @@ def rulings_at(repo:str|Path, commit:str) -> dict:
     found = [parse_ruling(raw, p) for p,raw in _jsons(repo, commit, RULINGS.as_posix()).items()]
     return {o.id:o for o in found}
 
-def rows_at(repo:str|Path, commit:str) -> list:
+def rows_at(
+    repo:str|Path,
+    commit:str,
+    rulings:dict|None=None, # Those of the commit, if they were read already
+) -> list:
     "The board of a commit, from git's store"
-    files,rulings = _jsons(repo, commit, 'records'),rulings_at(repo, commit)
-    recs = [from_bytes(raw, p) for p,raw in files.items()]
+    rulings = rulings_at(repo, commit) if rulings is None else rulings
+    recs = [from_bytes(raw, p) for p,raw in _jsons(repo, commit, 'records').items()]
     return [Row(o, ruling=rulings.get(o['record_id'])) for o in recs]
 
 def _tree_fault(status, mode, path, there):
@@ -153,9 +157,9 @@ def check_base(
 ) -> Report:
     "Check what a pull request brings, from git's store alone; raises `BadInput`"
     base,head = commit_of(repo, base),commit_of(repo, head)
-    found,rows,rulings,items,other,table = changes(repo, base, head),rows_at(repo, base),rulings_at(repo, base),[],[],None
-    have = tree(repo, base, 'records')
-    there,all_ = {o.lower() for o in have},list(rows)
+    found,rulings,have,items,other,table = changes(repo, base, head),rulings_at(repo, base),tree(repo, base, 'records'),[],[],None
+    rows,there = rows_at(repo, base, rulings),{o.lower() for o in have}
+    waiting = [] # rows that somebody has to look at first; they vouch for nobody
     for status,mode,sha,path in sorted(found, key=lambda o: o[3]):
         if status=='A' and have.get(path)==(mode,sha): continue # merged already, as one commit
         if path=='leaderboard.csv': table = status,mode,sha
@@ -163,20 +167,22 @@ def check_base(
         elif why := _tree_fault(status, mode, path, there): items.append((path, _invalid(why)))
         elif len(items)==MANY: items.append((path, _invalid(f'one pull request brings at most {MANY} rows; this and those after it were not read')))
         elif len(items)>MANY: continue
-        else: items.append((path, _check_blob(repo, base, sha, path, rows, rulings, all_)))
+        else:
+            v,row = _check_blob(repo, base, sha, path, rows, rulings)
+            items.append((path, v))
+            if row: (waiting if v.word=='needs audit' else rows).append(row)
         there.add(path.lower())
-    if table: items += _check_table(repo, table, (rows, all_), reported() if ASK.as_posix() in there else [])
+    if table: items += _check_table(repo, table, (rows, rows+waiting), reported() if ASK.as_posix() in there else [])
     if items and other: items.append((other[0], _invalid(f'a pull request with rows brings nothing but rows: hand in the {len(other)} other files by themselves')))
     return Report(tuple(items), tuple(other))
 
-def _check_blob(repo, base, sha, path, rows, rulings, all_):
-    "Verdict of one added record, which joins the board for those after it unless somebody has to look at it first"
+def _check_blob(repo, base, sha, path, rows, rulings):
+    "Verdict on one added record, and its row unless it is invalid"
     try:
         v,rec = check_bytes(blob(repo, sha), path, rows, lambda rec: git_doubts(repo, base, rec), rulings)
         if rec and v.word!='invalid': check_current(rec)
-    except BadInput as e: return _invalid(str(e))
-    for o in ((rows, all_) if v.word not in ('invalid','needs audit') else (all_,) if v.word!='invalid' else ()): o.append(Row(rec, ruling=rulings.get(rec['record_id'])))
-    return v
+    except BadInput as e: return _invalid(str(e)), None
+    return v, None if v.word=='invalid' else Row(rec, ruling=rulings.get(rec['record_id']))
 
 def _check_table(repo, table, boards, more):
     status,mode,sha = table
