@@ -12,6 +12,7 @@ from pathlib import Path
 from .registry import BadInput
 from .record import check_current, from_bytes, read_file, record_path
 from .commits import blob, blobs, changes, commit_of, git, git_doubts, tree
+from .repeats import Board
 from .leaderboard import Row, load_rows, md_table, to_csv
 from .history import ASK, of_board, reported
 from .rulings import RULINGS, parse_ruling, read_rulings
@@ -92,10 +93,14 @@ def _grown(root, rows):
     def key(o): p = record_path(o.record).as_posix(); return (at[p], '', p) if p in at else (len(at)+1, o.record['created'], p)
     return sorted(rows, key=key)
 
-def _before(rows, name):
-    "The rows that were there when the one at `name` came; all, if it is none of them"
-    at = next((i for i,o in enumerate(rows) if record_path(o.record).as_posix()==name), len(rows))
-    return rows[:at]
+def _as_it_grew(root, rows, files, rulings):
+    "(name, verdict) of each file, beside the rows that were there when it came; beside all, if it is none of them"
+    names,board,doubt,said = {o.absolute().relative_to(root.absolute()).as_posix():o for o in files},Board(),_local_doubt(root),{}
+    for row in _grown(root, rows):
+        name = record_path(row.record).as_posix()
+        if name in names: said[name] = _check_file(names[name], name, board, doubt, rulings)
+        board.append(row)
+    return [(k, said.get(k) or _check_file(o, k, board, doubt, rulings)) for k,o in names.items()]
 
 def check_path(
     path:str|Path, # A record's file, a folder of records, or the folder of a board
@@ -107,11 +112,8 @@ def check_path(
     root,files = (path,(path/'records').rglob('*')) if whole else (_board(path),[path] if path.is_file() else path.rglob('*.json'))
     files = [o for o in sorted(files) if (o.is_symlink() or not o.is_dir()) and o!=root/ASK]
     if not files: raise BadInput(f'there are no records in {path}')
-    rows,(rulings,bad),doubt = load_rows(root)[0],read_rulings(root),_local_doubt(root)
-    grown,items = _grown(root, rows),[(RULINGS.as_posix(), _invalid(o)) for o in bad if whole]
-    for o in files:
-        name = o.absolute().relative_to(root.absolute()).as_posix()
-        items.append((name, _check_file(o, name, _before(grown, name), doubt, rulings)))
+    rows,(rulings,bad) = load_rows(root)[0],read_rulings(root)
+    items = [(RULINGS.as_posix(), _invalid(o)) for o in bad if whole] + _as_it_grew(root, rows, files, rulings)
     table = root/'leaderboard.csv'
     if whole and not (table.is_file() and table.read_bytes()==to_csv(rows, of_board(root)).encode()): items.append((table.name, _invalid('it is not what the records give; `woofbench board` rebuilds it')))
     return Report(tuple(items))
@@ -137,11 +139,11 @@ def rows_at(
     repo:str|Path,
     commit:str,
     rulings:dict|None=None, # Those of the commit, if they were read already
-) -> list:
+) -> Board:
     "The board of a commit, from git's store"
     rulings = rulings_at(repo, commit) if rulings is None else rulings
     recs = [from_bytes(raw, p) for p,raw in _jsons(repo, commit, 'records').items()]
-    return [Row(o, ruling=rulings.get(o['record_id'])) for o in recs]
+    return Board(Row(o, ruling=rulings.get(o['record_id'])) for o in recs)
 
 def _tree_fault(status, mode, path, there):
     "What is wrong with a change below records/, before anybody looks into it"
@@ -172,7 +174,7 @@ def check_base(
             items.append((path, v))
             if row: (waiting if v.word=='needs audit' else rows).append(row)
         there.add(path.lower())
-    if table: items += _check_table(repo, table, (rows, rows+waiting), reported() if ASK.as_posix() in there else [])
+    if table: items += _check_table(repo, table, (rows, [*rows, *waiting]), reported() if ASK.as_posix() in there else [])
     if items and other: items.append((other[0], _invalid(f'a pull request with rows brings nothing but rows: hand in the {len(other)} other files by themselves')))
     return Report(tuple(items), tuple(other))
 

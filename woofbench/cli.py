@@ -37,7 +37,7 @@ def cmd_board(args) -> int:
     if not Path(args.out).is_dir(): raise BadInput(f'no such folder: {args.out}')
     rows,bad = load_rows(args.out)
     path,more = Path(args.out)/'leaderboard.csv',of_board(args.out)
-    print(to_md(args.out))
+    print(to_md(args.out, (rows, bad)))
     if more: print(f'\nleaderboard.csv has {len(more)} reported rows too; nobody ran them here')
     if args.check:
         same = path.is_file() and path.read_bytes()==to_csv(rows, more).encode()

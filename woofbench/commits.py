@@ -6,7 +6,7 @@
 __all__ = ['git', 'commit_of', 'blob', 'blobs', 'tree', 'changes', 'code_doubt', 'landed', 'git_doubts']
 
 # %% ../nbs/09c_commits.ipynb #imports
-import os, re, subprocess
+import io, os, re, subprocess
 from functools import lru_cache
 from pathlib import Path
 from .registry import BadInput
@@ -51,12 +51,10 @@ def blob(
 
 def blobs(repo:str|Path, shas:list) -> list:
     "The contents of many files of the base, in one go"
-    out,res = git(repo, 'cat-file', '--batch', data='\n'.join(shas).encode()),[]
+    out,res = io.BytesIO(git(repo, 'cat-file', '--batch', data='\n'.join(shas).encode())),[]
     for _ in shas:
-        head,_,out = out.partition(b'\n')
-        n = int(head.split()[2])
-        res.append(out[:n])
-        out = out[n+1:]
+        res.append(out.read(int(out.readline().split()[2])))
+        out.read(1)
     return res
 
 def tree(
@@ -92,9 +90,12 @@ def code_doubt(
     "Why the code that made a record is not the code of its commit"
     if code['commit'] is None: return 'made with an installed package: which source that is cannot be looked up here'
     if not re.fullmatch('[0-9a-f]{40}', code['commit']): return 'its commit is no commit'
-    try: git(repo, 'merge-base', '--is-ancestor', code['commit'], base)
+    try: _in_history(str(Path(repo).absolute()), base, code['commit'])
     except BadInput: return f'its commit {code["commit"][:12]} is not in the history of the base branch'
-    if code['source_sha256']!=_source_at(str(repo), code['commit']): return f'its source code is not that of its commit {code["commit"][:12]}'
+    if code['source_sha256']!=_source_at(str(Path(repo).absolute()), code['commit']): return f'its source code is not that of its commit {code["commit"][:12]}'
+
+@lru_cache(256)
+def _in_history(repo, base, commit): git(repo, 'merge-base', '--is-ancestor', commit, base) # which raises where it is not
 
 @lru_cache(256)
 def _source_at(repo, commit):
@@ -108,9 +109,18 @@ def landed(
     id:str, # Of a record
 ) -> str|None:
     "The commit that brought a record to the branch of `base`; None if it is not there"
-    path = next((p for p in tree(repo, base, 'records') if p.endswith(f'/{id}.json')), None)
-    said = path and git(repo, 'log', '--first-parent', '-m', '--no-renames', '--diff-filter=A', '--format=%H', base, '--', f':(literal){path}').decode().split()
-    return said[-1] if said else None
+    return _brought(str(Path(repo).absolute()), base).get(f'{id}.json')
+
+@lru_cache(8)
+def _brought(repo, base):
+    "The commits that brought the records to a branch, by the name of the file"
+    there,res = {p.rpartition('/')[2]:p for p in reversed(tree(repo, base, 'records'))},{} # of two with one name the first
+    said = git(repo, 'log', '--first-parent', '-m', '--reverse', '--no-renames', '--diff-filter=A', '--format=%x01%H', '--name-only', '-z', base, '--', 'records')
+    for o in said.split(b'\1')[1:]:
+        sha,*paths = o.replace(b'\n', b'\0').split(b'\0')
+        for p in map(os.fsdecode, paths):
+            if there.get(name := p.rpartition('/')[2])==p: res.setdefault(name, sha.decode())
+    return res
 
 def git_doubts(
     repo:str|Path,

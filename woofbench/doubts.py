@@ -11,13 +11,11 @@ from scipy import stats as scistats
 from .registry import BadInput
 from .track import Track, datasets
 from .cost import cost
-from .recipe import from_dict
 from .xresnet import TimmSpec
-from .claims import band
-from .repeats import fresh, repeat
-from .standing import good, one_cell, standing
+from .repeats import Board, by_base, by_id, fresh
+from .standing import by_config, good, one_cell, ranked, standing
 from .leaderboard import Row
-from .forensics import LOT, MENDED, OWN, between, copied, enough, oddities, vectors
+from .forensics import LOT, MENDED, OWN, Patterns, between, copied, enough, oddities, vectors
 from .history import reported
 
 # %% ../nbs/11e_doubts.ipynb #accuracy-def
@@ -28,8 +26,11 @@ def ceiling(
     rows:list, # Rows of the board
 ) -> float|None: # Accuracy
     "Five points above the best that was reported, or has a rank and was looked at or challenged; or half of its errors if that is less; None where nothing is known"
-    best = [o.mean for o in rows if o.track==t and o.status=='ranked' and (o.ruling or fresh(o, rows)) and standing(o, rows)=='ranked']
-    best += _reported(t.dataset, t.size, t.epochs, t.noise)
+    board = Board.of(rows)
+    bases = board.index(by_base)
+    def seen(o): return o.ruling or o.id in bases and fresh(o, board)
+    top = next((o for o in ranked(t, board) if seen(o) and standing(o, board)=='ranked'), None)
+    best = ([top.mean] if top else []) + _reported(t.dataset, t.size, t.epochs, t.noise)
     return max(best) + min(.05, (1-max(best))/2) if best else None
 
 @lru_cache(256)
@@ -44,13 +45,11 @@ def _accuracy_doubts(row, rows):
 # %% ../nbs/11e_doubts.ipynb #spread-def
 ODD = .002 # of honest rows
 
-def _band(row): return band(row.track.dataset, row.track.epochs, row.track.noise) if row.status=='ranked' else None
-
 def pooled_spread(
     rows:list, # Rows with a rank, each with a `band`
 ) -> tuple: # (ratio, p)
     "The variance from seed to seed over what is usual, all rows together, and how seldom it would be so small"
-    bands,dfs = [_band(o) for o in rows],[o.n-1 for o in rows]
+    bands,dfs = [o.band for o in rows],[o.n-1 for o in rows]
     ratio = sum(d*(o.std/b[0])**2 for o,b,d in zip(rows, bands, dfs))/sum(dfs)
     return ratio, float(scistats.f.cdf(ratio, sum(dfs), min(b[1] for b in bands)))
 
@@ -58,12 +57,14 @@ def _dogs(row): return row.data['known'] and row.track.dataset!='digits' # which
 
 def _logins(row): return set(row.record.get('claim', {}).get('authors', '').split())
 
-def _spread_doubts(row, rows):
+def _by_login(o): return _logins(o) if o.band else ()
+
+def _spread_doubts(row, board):
     if _dogs(row) and row.n>1 and not row.std: yield 'all seeds have the same count'
-    if not (b := _band(row)): return
+    if not (b := row.band): return
     p = scistats.chi2.cdf((row.n-1)*(row.std/b[0])**2, row.n-1)
     if p<ODD: yield f'the seeds differ by {100*row.std:.2f} points, where {100*b[0]:.2f} is usual; five chosen ones would look so'
-    mine = [row, *(o for o in rows if _band(o) and _logins(o) & _logins(row))]
+    mine = [row, *board.where(_by_login, *_logins(row))]
     ratio,p = pooled_spread(mine)
     if len(mine)>1 and p<ODD: yield f'in {len(mine)} rows of its authors the seeds differ by {ratio**.5:.2f} of what is usual; chosen ones would look so'
 
@@ -82,16 +83,16 @@ def _near(row, o, apart):
     pairs = [(apart[i,j], i, j) for i in range(row.n) for j in range(o.n) if 0<apart[i,j]<MENDED]
     return min(pairs, default=None)
 
-def _pattern_doubts(row, rows):
+def _pattern_doubts(row, board):
     v = vectors(row.record)
     yield from oddities(v)
     if not enough(v):
         if _dogs(row): yield 'a seed has so few errors that nobody can see whether a network made them'
         return
     strange,near,patched = [],[],[]
-    for o in rows:
-        if (o.ruling and not o.ruling.stands) or not same_images(row, o) or not enough(w := vectors(o.record)): continue
-        b = between(v, w)
+    for o in board.seen(Patterns).near(v): # nothing is odd beside any other
+        if not same_images(row, o): continue
+        b = between(v, vectors(o.record))
         own = b['own'][(b['apart']>0).all(1)] # of seeds that are no copies
         if len(own) and own.mean()<OWN: patched.append((own.mean(), o.id))
         if b['overlap']<LOT: strange.append((b['overlap'], o.id))
@@ -113,36 +114,45 @@ def counted(model, size, n):
     except Exception as e: raise BadInput(f'{type(e).__name__} where its parts were put together') from e # parts are many, and never met
 
 def _count_doubts(row):
-    try: c = counted(from_dict(row.record['recipe']).model, row.track.size, len(row.data['classes']))
+    try: c = counted(row.spec.model, row.track.size, len(row.data['classes']))
     except BadInput as e: return [f'its costs cannot be counted here: {e}']
     return [f'{k} is {row.record["cost"][k]}, and counted here {v}' for k,v in c.items() if row.record['cost'][k]!=v]
 
-def _image_doubts(row, rows):
+class _Images:
+    "The hashes of the images that rows with a rank have seen, by where they come from"
+    def __init__(self): self.of = {}
+    def add(self, o):
+        t = o.track
+        if o.data['known'] and o.status in good: self.of.setdefault((t.dataset, t.source, t.noise), set()).add(o.data['manifest_sha256'])
+
+def _image_doubts(row, board):
     if not row.data['known']: return
     t,sha = row.track,row.data['manifest_sha256']
-    seen = {o.data['manifest_sha256'] for o in rows if o.data['known'] and (o.track.dataset,o.track.source,o.track.noise)==(t.dataset,t.source,t.noise) and o.status in good}
-    seen |= {v for k,v in datasets[t.dataset].images.items() if k==t.source + (f'-n{t.noise}' if t.noise else '')}
+    seen = board.seen(_Images).of.get((t.dataset, t.source, t.noise), set())
+    seen = seen | {v for k,v in datasets[t.dataset].images.items() if k==t.source + (f'-n{t.noise}' if t.noise else '')}
     if seen and sha not in seen: yield f'its images have another hash than {row.data["edition"]} here'
     if not seen and t.official: yield f'nobody here has seen its images: {row.data["edition"]} with the hash {sha[:16]}'
 
-def _base_doubts(row, rows):
+def _base_doubts(row, board):
     "What a replication or a challenge repeats has to be there, and the same configuration"
-    alike = [o for o in rows if o.record['config_id']==row.record['config_id'] and one_cell(o, row)]
+    alike = [o for o in board.where(by_config, row.record['config_id']) if one_cell(o, row)]
     if row.status=='ranked' and (top := next((o for o in alike if o.status=='ranked'), None)): yield f'its configuration has a rank already, as {top.id}: what trains it again is based on that'
     for o in alike:
         if row.record['env']['device']!=o.record['env']['device'] and any(same_run(row, o, p) for p in copied(vectors(row.record), vectors(o.record))):
             yield f'it has predictions of {o.id} to the last one, and says that they come from another device'
     if row.based_on is None: return
     if row.record['code']['dirty'] or row.kind=='chosen' or any(r['diverged'] for r in row.runs): yield 'it repeats a row with changed code, with seeds somebody chose, or with runs that diverged'
-    base = next((o for o in rows if o.id==row.based_on), None)
+    base = next(iter(board.where(by_id, row.based_on)), None)
     if base is None: yield f'it is based on {row.based_on}, which is not on the board'
     elif base not in alike: yield f'it is based on {base.id}, which is another configuration, or from other images'
-    elif (r := repeat(base, row)).word=='inconsistent': yield f'it contradicts {base.id}, and somebody has to say which of the two holds: {r.why}'
+    elif (r := board.repeat(base, row)).word=='inconsistent': yield f'it contradicts {base.id}, and somebody has to say which of the two holds: {r.why}'
 
 def doubts(
     row:Row,
     rows:list, # The other rows of the board
 ) -> list[str]:
     "What needs an audit, a line each"
-    parts = _accuracy_doubts(row, rows),_spread_doubts(row, rows),_pattern_doubts(row, rows),_count_doubts(row),_image_doubts(row, rows),_base_doubts(row, rows)
+    board = Board.of(rows)
+    parts = (_accuracy_doubts(row, board), _spread_doubts(row, board), _pattern_doubts(row, board), _count_doubts(row),
+             _image_doubts(row, board), _base_doubts(row, board))
     return [o for p in parts for o in p]

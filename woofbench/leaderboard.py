@@ -8,7 +8,7 @@ __all__ = ['COLUMNS', 'HEAD', 'rates', 'Row', 'percent', 'md_table', 'load_rows'
 
 # %% ../nbs/11_leaderboard.ipynb #imports
 import csv, io
-from functools import cache, partial
+from functools import cache, cached_property, partial
 from itertools import groupby
 from pathlib import Path
 from statistics import median
@@ -19,7 +19,7 @@ from .recipe import describe, from_dict
 from .record import read_record, read_records, record_path, seeds_kind
 from .stats import summary
 from .claims import band, tie_groups
-from .repeats import fresh, repeat_status
+from .repeats import Board, fresh, repeat_status
 from .rulings import Ruling, read_rulings
 from .standing import good, standing
 
@@ -45,12 +45,16 @@ class Row:
         self.n,self.mean,self.std,self.lo,self.hi = (s[k] for k in ('n','mean','std','lo','hi'))
         self.kind,self.based_on = seeds_kind(record),record.get('based_on')
 
-    @property
-    def recipe(self) -> str: return describe(from_dict(self.record['recipe']))
+    @cached_property
+    def spec(self): return from_dict(self.record['recipe']) # a `Recipe`
+    @cached_property
+    def recipe(self) -> str: return describe(self.spec)
+    @cached_property
+    def band(self) -> tuple|None: return band(self.track.dataset, self.track.epochs, self.track.noise) if self.status=='ranked' else None
     @property
     def id(self) -> str: return self.record['record_id']
 
-    @property
+    @cached_property
     def status(self) -> str:
         "`ranked`, `practice`, what it repeats, or why it is not ranked: what the row and a ruling on it say by themselves"
         if self.ruling and not self.ruling.stands: return f'unranked: {self.ruling.state}'
@@ -112,10 +116,10 @@ _by_cell = lambda o: (o.track.dataset, o.track.size, o.track.source, o.track.epo
 
 def load_rows(
     root:str|Path='.' # Folder of the board
-) -> tuple[list[Row], list[str]]: # Rows in the order of the CSV, and a line for every broken record
+) -> tuple[Board, list[str]]: # Rows in the order of the CSV, and a line for every broken record
     "All rows of the board below `root`"
     (recs,bad),(rulings,odd) = read_records(root),read_rulings(root)
-    return sorted((Row(o, Path(root)/record_path(o), rulings.get(o['record_id'])) for o in recs), key=_by_cell), bad+odd
+    return Board(sorted((Row(o, Path(root)/record_path(o), rulings.get(o['record_id'])) for o in recs), key=_by_cell)), bad+odd
 
 def _line(row, rows):
     new = fresh(row, rows)
@@ -126,10 +130,10 @@ def to_csv(
     more=(), # Rows that nobody measured here, with a `line` of the columns that are known; they come last
 ) -> str:
     "The text of leaderboard.csv: a pure function of the rows"
-    out = io.StringIO()
+    out,board = io.StringIO(),Board.of(rows)
     w = csv.DictWriter(out, COLUMNS, lineterminator='\n')
     w.writeheader()
-    w.writerows([*(_line(o, rows) for o in sorted(rows, key=_by_cell)), *(o.line() for o in more)])
+    w.writerows([*(_line(o, board) for o in sorted(board, key=_by_cell)), *(o.line() for o in more)])
     return out.getvalue()
 
 COLUMNS = ('dataset size source epochs noise recipe n mean std lo hi fresh_n fresh_mean seeds correct n_val params macs s_per_epoch train_img_s eval_img_s '
@@ -212,10 +216,11 @@ def _cells(r, ties, rows):
             o['s_per_epoch'], o['train_img_s'], o['eval_img_s'], f'{o["device"]}, {o["precision"]}, {o["engine"]}', o['date'], '; '.join(s for s in (o['status'], again) if s), o['id'])
 
 def to_md(
-    root:str|Path='.' # Folder of the board
+    root:str|Path='.', # Folder of the board
+    loaded:tuple|None=None, # From `load_rows`, if they were read already
 ) -> str: # Markdown
     "The board: a table per cell, official cells first"
-    rows,bad = load_rows(root)
+    rows,bad = loaded or load_rows(root)
     states,res = {o.id:standing(o, rows) for o in rows},[]
     for official,title in ((True,'Official cells'), (False,'Practice')):
         part = [o for o in rows if o.track.official==official]

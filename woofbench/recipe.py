@@ -168,7 +168,9 @@ def digest(domain:str, o) -> str:
     "16 hexadecimal digits of the sha256 of `o`, different for every `domain`"
     return hashlib.sha256(f'woofbench/{domain}/1|'.encode() + canonical(o)).hexdigest()[:16]
 
-def _diff(o, ref): return {k:v for k,v in asdict(o).items() if v!=asdict(ref).get(k)}
+def _diff(o, ref):
+    known = asdict(ref)
+    return {k:v for k,v in asdict(o).items() if v!=known.get(k)}
 
 def config_id(
     track:Track,

@@ -7,18 +7,20 @@ __all__ = ['RULES', 'WORDS', 'Verdict', 'faults', 'twins', 'judge']
 
 # %% ../nbs/11f_rules.ipynb #imports
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from datetime import date, datetime, timedelta
-from functools import lru_cache
+import numpy as np
 from .registry import BadInput
 from .track import datasets
 from .effect import idle
 from .data import edition_name
 from .options import start_of
-from .recipe import engines, from_dict
+from .recipe import Recipe, engines
 from .claims import P_BEAT, band, claim
 from .rulings import Ruling
-from .standing import incumbent, one_cell
+from .repeats import Board, Table, by_id
+from .standing import by_config, incumbent, one_cell
+from .xresnet import TimmSpec, XResNetSpec
 from .leaderboard import Row
 from .forensics import copied, vectors
 from .doubts import counted, doubts, same_run
@@ -71,18 +73,20 @@ def _run_faults(rec):
 
 def _effect_faults(row):
     "One network is to have one hash, and the seeds that follow from it"
-    recipe = from_dict(row.record['recipe'])
+    recipe = row.spec
     if (start := start_of(row.track.size, recipe.progressive))!=recipe.progressive: yield f'progressive={recipe.progressive} begins with the images of {start}, and is written so'
     try: counted(recipe.model, row.track.size, len(row.data['classes']))
     except BadInput: return # a doubt of its own
     try: yield from (f'{k} makes no difference to its network: a recipe leaves it out' for k in idle(recipe.model))
     except BadInput as e: yield str(e)
 
-def _copy_faults(row, rows):
+def _by_vector(o): return {hash(v.tobytes()) for v in vectors(o.record)}
+
+def _copy_faults(row, board):
     v = vectors(row.record)
     def names(which): return f'seed{"s" if len(set(which))>1 else ""} {", ".join(str(row.runs[o]["seed"]) for o in dict.fromkeys(which))}'
     if within := copied(v): yield f'{names([o for pair in within for o in pair])} have the same predictions'
-    for o in (o for o in rows if o.ruling is None or o.ruling.stands):
+    for o in (o for o in board.where(_by_vector, *_by_vector(row)) if o.ruling is None or o.ruling.stands):
         found = copied(v, vectors(o.record)) if o.data['n_val']==row.data['n_val'] else []
         taken = [p for p in found if not same_run(row, o, p)]
         again = [a for a,b in found if (a,b) not in taken and row.runs[a]['curve']==o.runs[b]['curve']]
@@ -95,35 +99,48 @@ def faults(
     today:date,
 ) -> list[str]:
     "What makes a record invalid, a line each"
-    rec = row.record
-    return [*_data_faults(row.track, row.data), *_code_faults(rec, today), *_claim_faults(rec), *_run_faults(rec), *_effect_faults(row), *_copy_faults(row, rows)]
+    rec,board = row.record,Board.of(rows)
+    return [*_data_faults(row.track, row.data), *_code_faults(rec, today), *_claim_faults(rec), *_run_faults(rec), *_effect_faults(row), *_copy_faults(row, board)]
 
 # %% ../nbs/11f_rules.ipynb #twins-def
-@lru_cache(4096) # every row is held against every other
-def _flat(row):
-    r = asdict(from_dict(row.record['recipe']))
-    return r | {f'model.{k}':v for k,v in r.pop('model').items()}
+_fields = [o.name for o in fields(Recipe) if o.name!='model'] + list(dict.fromkeys(f'model.{o.name}' for kind in (XResNetSpec,TimmSpec) for o in fields(kind)))
+
+class _Recipes:
+    "The recipes of all rows as numbers, a table for each cell and its images: equal values have equal numbers"
+    def __init__(self): self.of,self.known = {},{}
+    def cell(self, row): return row.track, row.data['manifest_sha256']
+
+    def code(self, row):
+        values = [getattr(row.spec.model, k[6:], None) if k.startswith('model.') else getattr(row.spec, k) for k in _fields]
+        return np.array([0 if v is None else self.known.setdefault(v, len(self.known)+1) for v in values])
+
+    def add(self, row):
+        rows,table = self.of.setdefault(self.cell(row), ([], Table()))
+        rows.append(row)
+        table.add(self.code(row)[None])
 
 def twins(
     row:Row,
     rows:list, # The other rows of the board
 ) -> list[tuple]: # (row, the field in which it differs)
     "Rows of the same cell and images whose recipes differ from this one's in one thing"
-    me,res = _flat(row),[]
-    for o in rows:
-        if not one_cell(o, row) or o.record['config_id']==row.record['config_id']: continue
-        other = _flat(o)
-        diff = sorted(k for k in me.keys()|other.keys() if me.get(k)!=other.get(k))
-        if len(diff)==1: res.append((o, diff[0]))
-    return res
+    all_ = Board.of(rows).seen(_Recipes)
+    if all_.cell(row) not in all_.of: return []
+    others,table = all_.of[all_.cell(row)]
+    differ = table.lines!=all_.code(row)
+    one = np.flatnonzero(differ.sum(1)==1)
+    found = ((others[i], _fields[k]) for i,k in zip(one, differ[one].argmax(1)))
+    return [(o, k) for o,k in found if o.record['config_id']!=row.record['config_id']]
 
-def _notes(row, rows):
+def _notes(row, board):
     n = row.record.get('attempts')
     if n is not None: yield f'configuration {n} of this cell where it was trained' if n>1 else 'the only configuration of this cell where it was trained'
-    found = [f'differs from {o.id} ({100*o.mean:.2f} %) in {k.removeprefix("model.")} alone' for o,k in twins(row, rows)]
-    found += [f'the same configuration as {o.id} ({100*o.mean:.2f} %, {o.n} {o.kind} seeds)' for o in rows if o.record['config_id']==row.record['config_id'] and one_cell(o, row)]
+    near = twins(row, board)
+    same = [o for o in board.where(by_config, row.record['config_id']) if one_cell(o, row)]
+    found = [f'differs from {o.id} ({100*o.mean:.2f} %) in {k.removeprefix("model.")} alone' for o,k in near[:9]]
+    found += [f'the same configuration as {o.id} ({100*o.mean:.2f} %, {o.n} {o.kind} seeds)' for o in same[:9]]
     yield from found[:9]
-    if found[9:]: yield f'and {len(found)-9} more that are as near'
+    if (more := len(near)+len(same)-9)>0: yield f'and {more} more that are as near'
 
 # %% ../nbs/11f_rules.ipynb #judge-def
 def _against(row, top):
@@ -141,7 +158,8 @@ def judge(
     ruling:Ruling|None=None, # What a maintainer has said of it
 ) -> Verdict:
     "What the rules say of a record"
-    row,rows = Row(rec, ruling=ruling),[o for o in rows if o.id!=rec['record_id']]
+    row,rows = Row(rec, ruling=ruling),Board.of(rows)
+    if rows.where(by_id, row.id): rows = Board(o for o in rows if o.id!=row.id)
     if bad := faults(row, rows, today or date.today()): return Verdict('invalid', tuple(bad))
     notes,odd = tuple(_notes(row, rows)),doubts(row, rows)
     if odd and not ruling: return Verdict('needs audit', tuple(odd), notes)

@@ -28,8 +28,9 @@ def _const(s): raise BadInput(f'{s} is no number')
 def _depth(text):
     "Deepest nesting of brackets, strings left out"
     now = most = 0
-    for o in re.sub(r'"(?:[^"\\]|\\.)*"?', '', text, flags=re.S):
-        now += (o in '[{') - (o in ']}')
+    bare = re.sub(r'"(?:[^"\\]|\\.)*"?', '', text, flags=re.S) if '\\' in text else ''.join(text.split('"')[::2])
+    for o in re.findall(r'[][{}]', bare):
+        now += 1 if o in '[{' else -1
         most = max(most, now)
     return most
 
