@@ -51,7 +51,7 @@ def label_of(
     res,arch = [],arch_of(other.model)
     if arch!=arch_of(base.model) and arch!='custom':
         res.append(f'arch={arch}')
-        base = base.but(arch=arch)
+        if not isinstance(other.model, TimmSpec): base = base.but(arch=arch)
     fields = [(of_model, base.model, other.model)]*(not isinstance(other.model, TimmSpec)) + [(own, base, other)]
     return '+'.join(res + [f'{k}={show(getattr(b, k))}' for names,a,b in fields for k in names if getattr(a, k, None)!=getattr(b, k)])
 

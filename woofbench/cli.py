@@ -78,15 +78,32 @@ def _card(reg, name):
     rows = ({'also':', '.join(also)} if also else {}) | rows
     return '\n'.join([f'{name}   {reg.kind}: {reg.contract}', f'  {about}', *(f'  {k:12} {v}' for k,v in rows.items())])
 
+_words = dict(activation='act', attention='attn', self_attention='attn', convolution='conv', normalization='norm', normalisation='norm', optimizer='opt', optimiser='opt',
+              optim='opt', schedule='sched', scheduler='sched', preset='recipe', architecture='arch', model='arch', data='dataset')
+
+def _kind(name, kinds):
+    "The kind of part that `name` means: itself, its plural, a field that takes such parts, or another word for it; None if there is none"
+    from woofbench.xresnet import slot_of
+    said = (name or '').lower().replace('-', '_')
+    known = {k:k for k in kinds} | {k:o.kind for k,o in slot_of.items()} | _words
+    if any(name in o.names() for o in kinds.values()): known = {k:k for k in kinds}
+    return next((known[o] for o in (said, said.removesuffix('s'), said.removesuffix('es')) if o in known), None)
+
+def _near_part(name, kinds):
+    "Parts and kinds that are near to an unknown name"
+    found = [n for o in kinds.values() for n in o.provided(name)]
+    return near(found[0], found) if found else near(name, [*kinds, *(n for o in kinds.values() for n in o.names())])
+
 def cmd_parts(args) -> int:
     "List all parts with a line each; or one kind; or the card of one part"
     kinds = _kinds()
+    kind = _kind(args.name, kinds)
     if args.name is None: print('\n\n'.join(_listing(o, False) for o in kinds.values()))
-    elif args.name in kinds: print(_listing(kinds[args.name], True))
+    elif kind: print(_listing(kinds[kind], True))
     else:
         hits = [o for o in kinds.values() if args.name.partition(':')[0] in o.providers or args.name in o.names()]
         hits = [o for o in hits if args.name in o.names(args.name.partition(':')[0])]
-        if not hits: raise BadInput(f'unknown part {args.name!r}; {near(args.name, [n for o in kinds.values() for n in o.names()])}')
+        if not hits: raise BadInput(f'unknown part {args.name!r}; {_near_part(args.name, kinds)}')
         print('\n\n'.join(_card(o, o.canon(args.name)) for o in hits))
     return 0
 
@@ -108,13 +125,14 @@ def cmd_cost(args) -> int:
     "Parameters, MACs, activation memory and speed of a network, beside its baseline and trick by trick"
     from woofbench.cost import apart, cost_table
     from woofbench.recipe import of_model, parse, precisions
+    from woofbench.several import working
     from woofbench.track import whole
     from woofbench.xresnet import XResNetSpec, change
     changes = {k:parse(k, v) for k,v in vars(args).items() if k in of_model}
     spec = change(XResNetSpec(), args.arch, **changes)
     num = {k:whole(k, number(str(getattr(args, k))), lo, hi) for k,lo,hi in (('size',16,1024), ('bs',2,4096), ('rounds',1,1000))}
     if args.precision not in precisions: raise BadInput(f'unknown precision {args.precision!r}; {near(args.precision, precisions)}')
-    print(cost_table(apart(spec), **num, precision=args.precision, channels_last=args.channels_last, device=args.device).to_string())
+    print(cost_table(apart(spec), **num, precision=args.precision, channels_last=args.channels_last, device=args.device and working(args.device)).to_string())
     print(f'\n{num["size"]} px, batches of {num["bs"]}, {args.precision}; x is images per second over those of the first line, median (quartiles) of {num["rounds"]} rounds in turns')
     return 0
 

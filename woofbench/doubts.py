@@ -116,7 +116,8 @@ def counted(model, size, n):
 def _count_doubts(row):
     try: c = counted(row.spec.model, row.track.size, len(row.data['classes']))
     except BadInput as e: return [f'its costs cannot be counted here: {e}']
-    return [f'{k} is {row.record["cost"][k]}, and counted here {v}' for k,v in c.items() if row.record['cost'][k]!=v]
+    said = row.record['cost']
+    return [f'{k} is {said[k]}, and ' + ('cannot be counted here' if v is None else f'counted here {v}') for k,v in c.items() if said[k]!=v]
 
 class _Images:
     "The hashes of the images that rows with a rank have seen, by where they come from"

@@ -45,7 +45,7 @@ def _network(spec):
 def _others(spec, k):
     "What field `k` could be as well, if it made no difference: as in a plain network, or in a stage what the next one has"
     v,plain = getattr(spec, k),getattr(XResNetSpec, k)
-    if (name := arch_of(spec))!='custom' and archs(name).get(k)==v: return [] # shapes that have a name are few
+    if (name := arch_of(spec, own=True))!='custom' and archs(name).get(k)==v: return [] # shapes that have a name are few
     if k=='stem_szs': return [(*plain[:len(v)-1], v[-1])]
     res = [] if isinstance(v, tuple) and plain in v else [plain]
     if k=='width_per_group' and spec.groups>1<v: res.append(v-1) # the least of those that come to the same

@@ -11,6 +11,8 @@ from fastcore.docments import docments
 from .registry import BadInput, near
 
 # %% ../nbs/15b_flags.ipynb #parser-def
+_other_commands = dict(train='run', fit='run', leaderboard='board', list='parts', part='parts', price='cost', verify='check', repeat='reproduce', diff='compare')
+
 class Parser(argparse.ArgumentParser):
     "An `ArgumentParser` that raises `BadInput`, abbreviates nothing and suggests near flags; `fill(parser)` adds arguments once it is to parse"
     def __init__(self, *args, fill=None, **kw):
@@ -26,12 +28,19 @@ class Parser(argparse.ArgumentParser):
     def parse_strict(self, words:list[str]) -> argparse.Namespace:
         "Parse all of `words`; `_` and `-` are the same in flags"
         words = [o.partition('=')[0].replace('_','-') + ''.join(o.partition('=')[1:]) if o.startswith('--') else o for o in words]
+        self._check_command(words)
         args,rest = self.parse_known_args(words)
         if rest:
             flags = [f for a in self._sub(words)._actions for f in a.option_strings if f.startswith('--')]
             hint = f'; {near(rest[0].split("=")[0], flags)}' if rest[0].startswith('-') else ''
             raise BadInput(f'unknown {"flag" if hint else "argument"} {rest[0]!r}{hint if "did you" in hint else ""}')
         return args
+
+    def _check_command(self, words):
+        "Raise `BadInput`, with near names, where the first word is no command"
+        subs = next((a for a in self._actions if isinstance(a, argparse._SubParsersAction)), None)
+        first = next((o for o in words if not o.startswith('-')), None)
+        if subs and first and first not in subs.choices: raise BadInput(f'unknown command {first!r}; {near(first, subs.choices, other=_other_commands)}')
 
     def _sub(self, words):
         subs = next((a for a in self._actions if isinstance(a, argparse._SubParsersAction)), None)

@@ -16,6 +16,7 @@ from .registry import BadInput, near
 from .track import Track
 from .data import write_atomic
 from .recipe import describe, from_dict
+from .provenance import strangers
 from .record import read_record, read_records, record_path, seeds_kind
 from .stats import summary
 from .claims import band, tie_groups
@@ -61,6 +62,7 @@ class Row:
         if self.based_on: return f'{"challenge" if self.kind=="challenge" else "replication"} of {self.based_on}'
         why = [] if self.data['known'] else [self.data['edition']]
         if self.record['code']['dirty']: why.append('changed code')
+        elif odd := strangers(self.record['recipe']): why.append(f'{", ".join(odd)} not in this package')
         if self.kind=='chosen' or self.kind=='explore' and self.track.official: why.append(dict(chosen='chosen seeds', explore='seeds for exploration')[self.kind])
         if self.n<5 or self.n>5 and self.kind=='official': why.append(f'{self.n} of 5 seeds') # how many is not to be chosen either
         if bad := sum(r['diverged'] for r in self.runs): why.append(f'{bad} diverged')
@@ -212,7 +214,7 @@ def _ties(cell, states):
 
 def _cells(r, ties, rows):
     o,group,again = _line(r, rows),ties.get(r.id),'; '.join(filter(None, (repeat_status(r, rows), r.ruling and r.ruling.stands and r.ruling.state)))
-    return (group and 'abcdefghijklmnopqrstuvwxyz'[min(group, 26)-1] or '', r.recipe, r.n, percent(r.mean, r.std), f'{o["params"]/1e6:.2f} M', f'{o["macs"]/1e9:.3f} G',
+    return (group and 'abcdefghijklmnopqrstuvwxyz'[min(group, 26)-1] or '', r.recipe, r.n, percent(r.mean, r.std), f'{o["params"]/1e6:.2f} M', 'unknown' if o['macs'] is None else f'{o["macs"]/1e9:.3f} G',
             o['s_per_epoch'], o['train_img_s'], o['eval_img_s'], f'{o["device"]}, {o["precision"]}, {o["engine"]}', o['date'], '; '.join(s for s in (o['status'], again) if s), o['id'])
 
 def to_md(

@@ -9,7 +9,7 @@ __all__ = ['limits', 'own', 'of_model', 'precisions', 'engines', 'recipes', 'Rec
 # %% ../nbs/07_recipe.ipynb #imports
 import ast, hashlib, json
 from dataclasses import dataclass, replace, fields, asdict
-from .registry import Registry, BadInput, near
+from .registry import NAME, Registry, BadInput, near
 from .track import Track
 from .xresnet import XResNetSpec, TimmSpec, change, arch_of
 from .optim import opts, scheds, unused
@@ -69,7 +69,7 @@ def _number(k, v, kind):
     if 0<v<_least: raise BadInput(f'{k} is 0, or at least {_least:g}: {v} changes nothing but the hash')
     return v if kind is int else float(f'{v:.4g}')+0. # -0. is 0.
 
-def _check(k, v):
+def _check(k, v, known=True):
     "Value `v` of the recipe's own field `k`, canonical; raises `BadInput`"
     kind = own[k].type
     if k in limits: return _number(k, v, kind)
@@ -79,12 +79,12 @@ def _check(k, v):
     if k=='precision':
         if v not in precisions: raise BadInput(f'unknown precision {v!r}; {near(str(v), precisions)}')
         return v
-    return dict(opt=opts, sched=scheds)[k].canon(v)
+    return dict(opt=opts, sched=scheds)[k].canon(v, known)
 
-def _but(r, kw):
+def _but(r, kw, known=True):
     for k in kw:
         if k not in own and k not in of_model and k!='arch': raise BadInput(f'unknown field {k!r}; {near(k, [*own, *of_model, "arch"])}')
-    mine = {k:_check(k,v) for k,v in kw.items() if k in own}
+    mine = {k:_check(k, v, known) for k,v in kw.items() if k in own}
     model = {k:v for k,v in kw.items() if k not in own}
     new = replace(r, model=change(r.model, **model), **mine)
     idle = {k:getattr(Recipe, k) for k in unused.get(new.opt, ())}
@@ -138,7 +138,7 @@ def describe(
     r:Recipe
 ) -> str: # E.g. `xresnet18 mish simple_sa lr=0.008`
     "A recipe in a few words: the arch, the parts that are not the baseline's, and what is not official"
-    words,m = [arch_of(r.model)],r.model
+    words,m = [arch_of(r.model, own=True)],r.model
     if isinstance(m, XResNetSpec):
         ref = change(XResNetSpec(), words[0]) if words[0]!='custom' else XResNetSpec()
         words += [_show(getattr(m,k)) if k in ('act','sa','block') else f'{k}={_show(getattr(m,k))}' for k in _parts if getattr(m,k)!=getattr(ref,k)]
@@ -153,12 +153,13 @@ def to_dict(r:Recipe) -> dict:
     return asdict(r) | dict(model=dict(kind='timm' if isinstance(r.model, TimmSpec) else 'xresnet', **asdict(r.model)))
 
 def from_dict(d:dict) -> Recipe:
-    "The recipe that `to_dict` wrote, also with parts that are not registered here; raises `BadInput`"
+    "The recipe that `to_dict` wrote, also with parts, optimisers, schedules and timm models that are not known here; raises `BadInput`"
     d = dict(d); m = dict(d.pop('model')); kind = m.pop('kind', None)
     if kind not in ('timm','xresnet'): raise BadInput(f'unknown kind of model {kind!r}')
     tup = {k:tuple(v) if isinstance(v, list) else v for k,v in m.items()}
-    model = change(TimmSpec(''), f'timm:{m["name"]}') if kind=='timm' else change(XResNetSpec(), known=False, **tup)
-    return replace(Recipe(), model=model).but(**d)
+    if kind=='timm' and (not isinstance(m['name'], str) or not NAME.fullmatch(m['name'])): raise BadInput(f'a timm model has a name, not {m["name"]!r}')
+    model = TimmSpec(m['name']) if kind=='timm' else change(XResNetSpec(), known=False, **tup)
+    return _but(replace(Recipe(), model=model), d, known=False)
 
 def canonical(o) -> bytes:
     "JSON with sorted keys and no spaces: equal objects give equal bytes"

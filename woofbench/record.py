@@ -94,7 +94,7 @@ def make_record(
     runs:list[dict], # One per seed, from `seed_dict`
     code:dict, # Version, source hash and commit of this package
     env:dict, # Device, versions
-    cost:dict, # Parameters and MACs
+    cost:dict, # Parameters, and MACs or None
     created:str, # UTC, ISO 8601
     note:str='', # Free text, not hashed
     engine:str='fastai', # Loop and loaders
@@ -135,7 +135,7 @@ _env = dict(device=Plain, workers=int, threads=int, cores=int, cuda=(Plain,None)
 _first = dict(schema=int, record_id=str, config_id=str, created=str, engine=str, note=str, runs=[_run], cost=dict(params=int, macs=int), recipe=dict, data=DATA, env=_env,
     track=dict(dataset=str, size=int, epochs=int, source=str, noise=int), code=dict(version=Plain, source_sha256=str, commit=(str,None), dirty=(bool,None)))
 SHAPES = {1:_first, 2:_first | dict(rules=int, seeds=dict(kind=str, nonce=(str,None)), based_on=(str,None), attempts=int, claim=dict(method=str, authors=str),
-    env=_env | dict(compile=bool, seeds_at_once=int))}
+    cost=dict(params=int, macs=(int,None)), env=_env | dict(compile=bool, seeds_at_once=int))}
 
 def seeds_kind(rec:dict) -> str:
     "explore, official, challenge or chosen"

@@ -12,11 +12,9 @@ from pathlib import Path
 from .registry import BadInput
 from .track import whole
 from .recipe import digest, from_dict
-from .effect import parts_of
-from .xresnet import slot_of
 from .seeds import challenge_seeds, official_seeds
 from .record import SEEDS
-from .provenance import code_facts, context_id, env_facts, outside
+from .provenance import code_facts, context_id, env_facts, missing, outside
 from .claims import P_BEAT, band, claim
 from .repeats import Repeat, differences, first_epoch, repeat
 from .commits import commit_of, landed
@@ -37,15 +35,9 @@ def original(
     if row.based_on: raise BadInput(f'{row.id} is a {row.status}: repeat that one')
     return row
 
-def _missing(recipe):
-    "Parts that nobody has registered here"
-    for k,v in sorted(parts_of(recipe.model)):
-        try: slot_of[k].canon(v)
-        except BadInput: yield f'{k} {v}'
-
 def doubt(rec:dict) -> str: # Nothing if there is none
     "Why the code here may not be the code that made a record, beyond being another version of this package"
-    here,code,foreign = code_facts(),rec['code'],outside(from_dict(rec['recipe']))
+    here,code,foreign = code_facts(),rec['code'],outside(from_dict(rec['recipe']), rec['track']['dataset'])
     env = {k:v for k,v in rec['env'].items() if k!='context'}
     same = context_id(code, env, rec['data']['manifest_sha256'], foreign, rec['engine'])==rec['env']['context']
     if foreign and not same:
@@ -63,7 +55,7 @@ def prepare(
 ) -> Plan:
     "The exact configuration of a row, and its images; raises `BadInput` where they are not to be had"
     recipe = from_dict(row.record['recipe'])
-    if gone := list(_missing(recipe)): raise BadInput(f'{row.id} needs {", ".join(gone)}, which nobody registered here; import the module that does')
+    if gone := missing(row.record['recipe']): raise BadInput(f'{row.id} needs {", ".join(gone)}, which nobody registered here; import the module that does')
     if not trust_code and (why := doubt(row.record)): raise BadInput(f'{row.id}: {why}; --trust-code goes on')
     t,d = row.track,row.data
     p = plan(t.dataset, t.size, t.epochs, t.source, t.noise, recipe, data)

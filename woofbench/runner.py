@@ -33,7 +33,7 @@ class Plan:
     track:Track
     recipe:Recipe
     manifest:Manifest
-    cost:dict # Parameters and MACs
+    cost:dict # Parameters, and MACs or None
 
 def _check_sides(recipe, size):
     "Raise `BadInput` where the network cannot take images of the size, or of the one that training begins with"
@@ -140,6 +140,8 @@ def _publish(rec, out, folder):
     except BadInput as e: raise BadInput(f'the record is written, {path}, but not its line: {e}') from e
     return Row(rec, path)
 
+def _gmacs(cost): return 'unknown' if cost['macs'] is None else f'{cost["macs"]/1e9:.3f}'
+
 def _attempts(out, track, cid):
     "Configurations of the cell that have a record in `out`, this one among them"
     return len({cid} | {o['config_id'] for o in read_records(out)[0] if Track(**o['track'])==track})
@@ -170,10 +172,10 @@ def train_row(
     how |= zip(('device','workers','engine'), machine(p.track, **how))
     _fits(p.cost, how['device'])
     code,env = code_facts(),env_facts(how['device'], how['workers'], how.get('compile', False), how.get('seeds_at_once', 1))
-    foreign = outside(p.recipe)
+    foreign = outside(p.recipe, p.track.dataset)
     if foreign: code['dirty'] = True # no commit has them
     cid,same = config_id(p.track, p.recipe),context_id(code, env, p.manifest.sha256, foreign, how['engine'])
-    say(f'{p.track}: {p.recipe}  ({p.cost["params"]/1e6:.2f} M parameters, {p.cost["macs"]/1e9:.3f} GMACs, {p.manifest.edition})')
+    say(f'{p.track}: {p.recipe}  ({p.cost["params"]/1e6:.2f} M parameters, {_gmacs(p.cost)} GMACs, {p.manifest.edition})')
     if foreign: say(f'note: {", ".join(foreign)} is not in this package; the row will be unranked')
     if not p.manifest.known: say(f'note: {p.manifest.edition}; the row will be unranked')
     if p.recipe.precision=='bf16' and lacks_bf16(how['device']): say('note: this processor has no bf16 instructions: precision=fp32 takes a fraction of the time, and is another configuration')

@@ -11,7 +11,7 @@ from queue import SimpleQueue
 from threading import Event, Lock, Thread
 import torch
 from fastai.torch_core import default_device
-from .registry import BadInput
+from .registry import BadInput, near
 from .data import Manifest
 from .fast import check_engine, load_images
 from .recipe import Recipe
@@ -20,10 +20,24 @@ from .track import Track, whole
 from .train import fit, n_workers
 
 # %% ../nbs/08d_several.ipynb #machine-def
+_devices = ('cpu','cuda','mps','xpu')
+_other_names = dict.fromkeys(('gpu','nvidia','cuda:gpu','geforce'), 'cuda') | dict.fromkeys(('processor','none','host'), 'cpu') | dict.fromkeys(('metal','apple','mac'), 'mps')
+
+def _check_device(device):
+    "Raise `BadInput`, with near names, where `device` is no name of a device"
+    kind,_,number = str(device).partition(':')
+    if isinstance(device, str) and kind not in _devices and not _is_device(device): raise BadInput(f'unknown device {device!r}; {near(kind, _devices, other=_other_names)}')
+    if number and not number.isdigit(): raise BadInput(f'device {str(device)!r} has no number after the colon: write {kind}:0 for the first one')
+
+def _is_device(name):
+    try: return bool(torch.device(name))
+    except RuntimeError: return False
+
 def working(
     device # Torch device; fastai's default if None
 ) -> torch.device:
     "A device that works; raises `BadInput`"
+    _check_device(device)
     try:
         probe = torch.zeros(1, device=device or default_device())
         if probe.item()==0: return torch.device(probe.device.type, probe.device.index)

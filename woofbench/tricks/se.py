@@ -7,6 +7,7 @@ __all__ = ['se', 'se_r4', 'se_r2', 'SEBeforeNorm']
 
 # %% ../../nbs/tricks/se.ipynb #imports
 from torch import nn
+from ..registry import BadInput
 from ..parts import acts, attns, blocks
 from ..xresnet import attentions, conv_layers, id_path
 
@@ -14,6 +15,7 @@ from ..xresnet import attentions, conv_layers, id_path
 @attns.register('se', 'SE')
 def se(nf, act=nn.ReLU):
     "Squeeze and excitation, reduction 16, as fastai builds it; https://arxiv.org/abs/1709.01507"
+    if nf<16: raise BadInput(f'attn se needs 16 channels or more, since it keeps a sixteenth of them, and here it gets {nf}: use widths (times expansion) of 16 or more, or attn se_r4')
     from fastai.layers import SEModule
     return SEModule(nf, 16, act_cls=act)
 
