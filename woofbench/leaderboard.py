@@ -14,6 +14,7 @@ from pathlib import Path
 from statistics import median
 from .registry import BadInput, near
 from .track import Track
+from .val_resize import OFFICIAL
 from .data import write_atomic
 from .recipe import describe, from_dict
 from .record import read_record, read_records, record_path, seeds_kind
@@ -49,6 +50,10 @@ class Row:
     def recipe(self) -> str: return describe(from_dict(self.record['recipe']))
     @property
     def id(self) -> str: return self.record['record_id']
+    @property
+    def val_resize(self) -> str:
+        "How its validation images became squares"
+        return self.record['recipe'].get('val_resize', OFFICIAL)
 
     @property
     def status(self) -> str:
@@ -57,10 +62,11 @@ class Row:
         if self.based_on: return f'{"challenge" if self.kind=="challenge" else "replication"} of {self.based_on}'
         why = [] if self.data['known'] else [self.data['edition']]
         if self.record['code']['dirty']: why.append('changed code')
-        if self.kind=='chosen' or self.kind=='explore' and self.track.official: why.append(dict(chosen='chosen seeds', explore='seeds for exploration')[self.kind])
+        if self.kind=='chosen' or self.kind=='explore' and self.track.official and self.val_resize==OFFICIAL: why.append(dict(chosen='chosen seeds', explore='seeds for exploration')[self.kind])
         if self.n<5 or self.n>5 and self.kind=='official': why.append(f'{self.n} of 5 seeds') # how many is not to be chosen either
         if bad := sum(r['diverged'] for r in self.runs): why.append(f'{bad} diverged')
         if why: return 'unranked: ' + ', '.join(why)
+        if self.val_resize!=OFFICIAL: return f'practice: validation images by {self.val_resize}, not {OFFICIAL}'
         return 'ranked' if self.track.official else 'practice'
 
     def seconds(self, key:str) -> float:
