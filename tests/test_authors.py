@@ -10,6 +10,7 @@ from conftest import root, tiny_dataset
 from woofbench.augs import augs
 from woofbench.data import make_loaders, verify
 from woofbench.fast import load_images
+from woofbench.history import reported
 from woofbench.leaderboard import Row
 from woofbench.parts import blocks, convs
 from woofbench.recipe import Recipe, canonical, config_id, from_dict, later, recipes, to_dict
@@ -361,3 +362,35 @@ def test_presets_have_the_protocol_of_their_time():
 def test_what_a_preset_was_it_is():
     assert {k:config_id(Track(), recipes(k)()) for k in ('official','official_2020_01','digits')}=={
         'official':'c702a52a56568d21', 'official_2020_01':'d71b29df02672f52', 'digits':'cb40588691a69285'}
+
+
+# Reported rows that never were on the page
+
+yasyrev = [o for o in reported('imagewoof') if o.state=='elsewhere']
+
+def test_ayasyrevs_rows_are_reported():
+    "As his README and the thread print them, at 128, 192 and 256 px"
+    got = {(o.size, o.epochs, o.accuracy, o.n) for o in yasyrev}
+    assert got=={(128,5,'73,58%',5), (128,20,'85,22%',5), (128,20,'86.10%',None), (128,80,'87.63%',3), (128,200,'88.30%',3), (192,80,'89.69%',4), (192,200,'90.35%',2), (256,80,'90.63%',2), (256,200,'91.14%',3)}
+    assert all(o.status=='reported: elsewhere' and o.added_by=='ayasyrev' for o in yasyrev)
+
+def test_what_is_doubtful_in_them_is_said():
+    from woofbench.audit import faults
+    from woofbench.history import comparable
+    for o in yasyrev:
+        mine = SimpleNamespace(track=Track('imagewoof', o.size, o.epochs, o.source or '320'), data=dict(known=True, edition=''), n=5, val_resize='shorter32')
+        assert comparable(mine, o)==(False, 'it never was on the page')
+        assert not comparable(mine, replace(o, state='replaced', logged=None))[0], 'few runs, or no spread'
+        if o.size<256 and o.protocol: assert "made from full images, and the cell's are 320" in faults(o)
+        if o.protocol: assert o.known('val_resize')=='shorter+32' and len(o.logged)==o.n
+        else: assert 'no number of runs' in ' '.join(o.notes)
+    pooled = [(o.size, o.epochs) for o in yasyrev if any('two settings' in s for s in o.notes)]
+    assert pooled==[(128,80), (128,200)]
+
+def test_a_row_of_another_validation_is_not_compared_with_todays():
+    "At 256 px his rows come from the cell's own files; the way of validation tells them apart"
+    from woofbench.history import comparable
+    r = next(o for o in reported('imagewoof', 256, 20) if o.accuracy=='88,58%')
+    def mine(how): return SimpleNamespace(track=make_track('imagewoof', 256, 20), data=dict(known=True, edition=''), n=5, val_resize=how)
+    assert comparable(mine('squish'), r)==(False, 'validated on images by shorter+32, not by squish')
+    assert comparable(mine('shorter32'), r)[0]
