@@ -47,7 +47,7 @@ def test_every_number_parses():
     for o in rows:
         v,unit,_ = read_accuracy(o.accuracy)
         assert 0<v<1 and 0<unit<=.01 and float(v)==o.fraction
-    assert {o.accuracy for o in rows if ',' in o.accuracy}=={'78,84%','88,58%'}
+    assert {o.accuracy for o in rows if ',' in o.accuracy}=={'78,84%','88,58%','73,58%','85,22%'}
     assert read_accuracy('78,84%')[0]==read_accuracy('78.84%')[0]
 
 def test_every_logged_run_is_a_count():
@@ -145,7 +145,8 @@ def test_faults_are_pure():
 
 # Comparable only where the protocol allows it
 
-def mine(*args, n=5, known=True): return SimpleNamespace(track=make_track(*args), data=dict(known=known, edition='part of imagewoof2'), n=n)
+def mine(*args, n=5, known=True, val_resize='squish'):
+    return SimpleNamespace(track=make_track(*args), data=dict(known=known, edition='part of imagewoof2'), n=n, val_resize=val_resize)
 
 GOOD = row('imagewoof', 128, 5, accuracy='73.37%', state='replaced')
 
@@ -153,11 +154,14 @@ def test_one_may_be_compared(): assert comparable(mine('imagewoof', 128, 5), GOO
 
 @pytest.mark.parametrize('kw,why', [(dict(dataset='imagenette'),'another dataset'), (dict(size=192),'another size'), (dict(epochs=20),'another epochs'), (dict(noise=5),'another noise'), (dict(edition=1),'first edition'),
     (dict(state='unmerged'),'never was on the page'), (dict(barred='cheated'),'cheated'), (dict(protocol=None),'which images'), (dict(protocol=GOOD.protocol | dict(sources={'128':'full'})),'from full'),
-    (dict(protocol=GOOD.protocol | dict(px={'128':112})),'not trained at'), (dict(logged=None, n=None),'how many runs'), (dict(logged=None, n=4),'4 of 5'), (dict(logged=GOOD.logged[:3]),'3 of 5'), (dict(accuracy='75.00%'),'another mean'),
+    (dict(protocol=GOOD.protocol | dict(px={'128':112})),'not trained at'), (dict(protocol=GOOD.protocol | dict(val_resize='shorter+32')),'by shorter+32, not by squish'), (dict(logged=None, n=None),'how many runs'), (dict(protocol=GOOD.protocol | dict(val_resize=None)),'became squares'), (dict(state='elsewhere'),'never was on the page'), (dict(logged=None, n=4),'4 of 5'), (dict(logged=GOOD.logged[:3]),'3 of 5'), (dict(accuracy='75.00%'),'another mean'),
     (dict(logged=None),'how much its runs differ'), (dict(protocol=GOOD.protocol | dict(last=None)),'last epoch'), (dict(protocol=GOOD.protocol | dict(tta=None)),'test-time')], ids=str)
 def test_obstacles(kw, why):
     ok,said = comparable(mine('imagewoof', 128, 5), replace(GOOD, **kw))
     assert ok is False and why in said
+
+def test_another_validation_on_this_side():
+    assert comparable(mine('imagewoof', 128, 5, val_resize='shorter32'), GOOD)==(False, 'validated on images by squish, not by shorter+32')
 
 def test_obstacles_on_this_side():
     assert comparable(mine('imagewoof', 128, 5, n=4), GOOD)==(False, '4 of 5 runs on this side')
@@ -214,6 +218,7 @@ def test_every_row_is_in_one_table():
     "Headings tell datasets, noise, editions and times apart"
     got = {head:t.count('\n| ')-2 for head,t in sections(reported_md(rows)).items()} # less head and rule
     def head(o):
+        if o.state=='elsewhere': return f'{o.dataset}, printed elsewhere (reported)'
         noise,old = f', {o.noise} % of the labels changed'*bool(o.noise), ', first edition with 500 validation images' if o.edition==1 else ', earlier rows'
         return f'{o.dataset}{noise}{old*(o.state!="page")} (reported)'
     assert got==Counter(map(head, rows))

@@ -60,8 +60,8 @@ class Reported:
     added_by:str|None=None  # Who committed it
     added:str=''            # When
     removed:str|None=None   # When another row took its place
-    state:str='page'        # page (there today), replaced, or unmerged (in a pull request only)
-    commit:str=''           # Of fastai/imagenette, where it appears first
+    state:str='page'        # page (there today), replaced, unmerged (in a pull request only), or elsewhere (printed by its author, never offered)
+    commit:str=''           # Of fastai/imagenette, where it appears first; of the author's repository for elsewhere
     protocol:dict|None=None # What is known of the code behind it
     logged:list|None=None   # Last-epoch accuracies of the runs, as `evidence` prints them
     evidence:str|None=None  # Where they are, at a commit

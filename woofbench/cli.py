@@ -47,12 +47,13 @@ def cmd_board(args) -> int:
     return 0
 
 def _kinds():
+    from woofbench.augs import augs
     from woofbench.optim import opts, scheds
-    from woofbench.parts import slots
+    from woofbench.parts import inits, slots
     from woofbench.recipe import recipes
     from woofbench.track import datasets
     from woofbench.xresnet import archs
-    return slots | {o.kind:o for o in (archs, recipes, opts, scheds, datasets)}
+    return slots | {o.kind:o for o in (inits, archs, recipes, opts, scheds, augs, datasets)}
 
 def _about(part):
     text = getattr(part, 'about', None) or inspect.getdoc(part) or ''

@@ -15,6 +15,8 @@ from pathlib import Path
 from PIL import Image
 from .registry import BadInput
 from .track import Track, datasets
+from .augs import batch_transform
+from .val_resize import OFFICIAL, val_transform
 
 # %% ../nbs/05_data.ipynb #cache-dir
 def cache_dir() -> Path:
@@ -232,6 +234,8 @@ def make_loaders(
     erase:float=0., # Largest share of the image that random erasing may take; 0: none
     workers:int=0, # Loader processes
     device=None, # Torch device; fastai's default if None
+    aug:str='none', # Further changes to batches of training images
+    val_resize:str=OFFICIAL, # How validation images become squares
 ): # fastai `DataLoaders`
     "fastai loaders for `track`; order and augmentation follow the random state at the time of the call"
     import pandas as pd
@@ -242,8 +246,10 @@ def make_loaders(
     from fastai.vision.data import ImageBlock
     if len(m.train)<bs: raise BadInput(f'bs {bs} is larger than the {len(m.train)} training images')
     items = pd.DataFrame(dict(path=[*m.train, *m.val], label=[*noisy_labels(m, track.dataset, track.noise), *map(m.label, m.val)]))
+    crop,square = RandomResizedCrop(track.size, min_scale=min_scale),[]
+    if val_resize!=OFFICIAL: crop.split_idx,square = 0,[val_transform(track.size, val_resize)]
     block = DataBlock(blocks=(ImageBlock, CategoryBlock(vocab=list(m.classes))),
         get_x=ColReader('path', pref=m.root), get_y=ColReader('label'), splitter=IndexSplitter(range(len(m.train), len(items))),
-        item_tfms=[RandomResizedCrop(track.size, min_scale=min_scale), FlipItem(flip)],
-        batch_tfms=[*([Normalize.from_stats(*imagenet_stats)] if normalize else []), *([RandomErasing(p=.3, max_count=3, sh=erase)] if erase else [])])
+        item_tfms=[crop, *square, FlipItem(flip)],
+        batch_tfms=[*([batch_transform(aug)] if aug!='none' else []), *([Normalize.from_stats(*imagenet_stats)] if normalize else []), *([RandomErasing(p=.3, max_count=3, sh=erase)] if erase else [])])
     return block.dataloaders(items, bs=bs, num_workers=workers, device=device)

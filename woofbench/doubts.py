@@ -34,7 +34,7 @@ def ceiling(
     return max(best) + min(.05, (1-max(best))/2) if best else None
 
 @lru_cache(256)
-def _reported(*cell): return [o.fraction for o in reported(*cell) if o.edition==2 and o.state!='unmerged' and not o.barred]
+def _reported(*cell): return [o.fraction for o in reported(*cell) if o.edition==2 and o.state in ('page','replaced') and not o.barred]
 
 def _accuracy_doubts(row, rows):
     top,first = ceiling(row.track, rows),max(r['curve'][0]['correct'] for r in row.runs)/row.data['n_val']

@@ -63,4 +63,4 @@ def idle(
         try: return _network(replace(spec, **{k:v}))==_network(spec)
         except (BadInput,RuntimeError,ValueError,AssertionError,TypeError): return False # what cannot be built is another network
     _network(spec)
-    return tuple(o.name for o in fields(spec) if o.name not in ('depths','widths') and any(v!=getattr(spec, o.name) and same(o.name, v) for v in _others(spec, o.name)))
+    return tuple(o.name for o in fields(spec) if o.name not in ('depths','widths','init') and any(v!=getattr(spec, o.name) and same(o.name, v) for v in _others(spec, o.name)))

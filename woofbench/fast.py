@@ -21,7 +21,8 @@ from .track import Track
 from .recipe import engines
 from .store import Store, load_store
 from .ahead import Ahead, side_stream
-from .crops import ToFloat, crop, crop_boxes, squish
+from .crops import ToFloat, crop, crop_boxes, val_squares
+from .val_resize import OFFICIAL
 from .flat_ranger import flat_ranger
 
 # %% ../nbs/07c_fast.ipynb #engines-def
@@ -54,16 +55,17 @@ def load_images(
     device:torch.device,
     cache:bool=True, # Keep decoded images on disk?
     progress=_bar, # Wraps loops over files
+    val_resize:str=OFFICIAL, # How validation images become squares
 ) -> Images:
     "The images of `track`, decoded; the ones used last are kept in memory"
-    key = (m.sha256, track.size, track.noise, str(device))
+    key = (m.sha256, track.size, track.noise, str(device), val_resize)
     if key not in _last:
         _last.clear()
         train,valid = (load_store(m, o, cache=cache, progress=progress) for o in ('train','val'))
         code = {o:i for i,o in enumerate(m.classes)}
         ys = [torch.tensor([code[o] for o in labels], device=device) for labels in (noisy_labels(m, track.dataset, track.noise), map(m.label, m.val))]
         where = _room(train, device)
-        _last[key] = Images(train.to(device) if where==device.type else train, ys[0], squish(valid, track.size).to(device), ys[1], where, side_stream(device))
+        _last[key] = Images(train.to(device) if where==device.type else train, ys[0], val_squares(valid, track.size, val_resize).to(device), ys[1], where, side_stream(device))
     return _last[key]
 
 def _room(store, device):

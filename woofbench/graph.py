@@ -86,7 +86,8 @@ class Graph(Callback):
         "Why steps cannot be recorded"
         if not isinstance(self.opt, FlatRanger): return f'the optimiser is {type(self.opt).__name__}, not FlatRanger'
         cbs = {type(o).__name__:e for o in self.learn.cbs if not isinstance(o, (Graph, *self.known)) for e in inner if hasattr(type(o), e) or e in vars(o)}
-        more = [f'a schedule of {k}' for o in self.learn.cbs if isinstance(o, ParamScheduler) for k in o.scheds if k not in ('lr','mom')]
+        more = ['dropout draws anew at every step']*any(isinstance(o, nn.Dropout) and o.p>0 for o in self.model.modules())
+        more += [f'a schedule of {k}' for o in self.learn.cbs if isinstance(o, ParamScheduler) for k in o.scheds if k not in ('lr','mom')]
         return ', '.join([f'{k} has {e}' for k,e in cbs.items()] + more)
 
     def before_fit(self):

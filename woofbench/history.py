@@ -25,7 +25,7 @@ _row = dict(id=str, dataset=str, edition=int, size=int, epochs=int, noise=int, m
     protocol=_text, logged=([str],None), evidence=_text, barred=_text, notes=([str],None))
 _protocol = dict(about=str, sources=dict, px=dict, normalize=_text, val_resize=_text, last=(bool,None), tta=(bool,None),
     why=str)
-_words = dict(state=('page','replaced','unmerged'), edition=(1,2), normalize=(None,'none','imagenet'),
+_words = dict(state=('page','replaced','unmerged','elsewhere'), edition=(1,2), normalize=(None,'none','imagenet'),
     val_resize=(None,'squish','crop','shorter+32'))
 _forms = dict(link=r'https://[A-Za-z0-9][\w./%+~-]*', evidence=r'https://[\w./%+~-]+/[0-9a-f]{40}/[\w./%+~-]+',
     added=_day, removed=_day, commit='[0-9a-f]{40}', method=r'[A-Za-z0-9][^\n]*')
@@ -79,6 +79,8 @@ def reported(
     return [o for o in rows if all(getattr(o, k)==v for k,v in want)]
 
 # %% ../nbs/11d_history.ipynb #comparable-def
+_named = {'squish':'squish', 'crop':'crop', 'shorter32':'shorter+32'} # as protocols call them
+
 def _obstacles(row, r):
     "(holds, reason) of everything that stands between a measured and a reported row"
     t,n = row.track,len(r.logged or []) or r.n
@@ -87,11 +89,13 @@ def _obstacles(row, r):
         yield a!=b, f'another {k}: {a}, not {b}'
     yield r.edition!=2, f'the first edition, with {FIRST} validation images'
     yield not row.data['known'], f'this side is no known edition: {row.data["edition"]}'
-    yield r.state=='unmerged', 'it never was on the page'
+    yield r.state in ('unmerged','elsewhere'), 'it never was on the page'
     yield bool(r.barred), r.barred
     yield r.source is None, 'nothing says which images it was made from'
     yield r.source!=t.source, f'made from {r.source} images, not {t.source}'
     yield bool((r.known('px') or {}).get(str(r.size))), 'it was not trained at the size of its cell'
+    yield r.known('val_resize') is None, 'nothing says how its validation images became squares'
+    yield r.known('val_resize')!=_named[row.val_resize], f'validated on images by {r.known("val_resize")}, not by {_named[row.val_resize]}'
     yield n is None, 'nothing says how many runs it is'
     yield n is not None and n<5, f'{n} of 5 runs'
     yield row.n<5, f'{row.n} of 5 runs on this side'
@@ -104,7 +108,7 @@ def comparable(
     row, # A measured `Row`
     r:Reported,
 ) -> tuple[bool,str]: # And why, or why not
-    "May the two be compared? Same edition, cell and source; five runs with a known spread; last epoch, no TTA"
+    "May the two be compared? Same edition, cell, source and validation images; five runs with a known spread; last epoch, no TTA"
     why = next((why for bad,why in _obstacles(row, r) if bad), None)
     return why is None, why or 'same cell, five runs and their spread, last epoch'
 
@@ -123,16 +127,19 @@ def _plain(s):
 
 def _cells(r):
     found = '; '.join([*faults(r), *(r.notes or [])])
-    when = r.added + {'page':'', 'replaced':f' to {r.removed}', 'unmerged':', never on the page'}[r.state]
+    when = r.added + {'page':'', 'replaced':f' to {r.removed}'}.get(r.state, ', never on the page')
     runs = 'not said' if r.runs is None else _plain(r.runs.replace('&pm;', '±'))
     seen = f'[{len(r.logged)} run{"s"*(len(r.logged)>1)}]({r.evidence})' if r.evidence else ''
     return (r.size, r.epochs, _plain(r.accuracy.replace('&pm;', '±')), runs, f'[{_plain(r.method)}]({r.link})',
             'yes' if r.pinned else 'no', r.source or 'unknown', seen, when, _plain(found))
 
 _head = ('size','epochs','accuracy','runs','what','commit named','images','shown','when','findings')
-_intro = """Rows of [the public board](https://github.com/fastai/imagenette), as its page prints them. Nobody has
+_intro = """Rows of [the public board](https://github.com/fastai/imagenette), as its page prints them, and a few that
+their author printed elsewhere. Nobody has
 run them again here, so they are no rows to beat, and no table ranks them with measured ones. *Runs* is what the
 page says and *shown* what can be seen today; *images* is the shorter side of the files they were made from."""
+
+_group = {'unmerged':'replaced'}
 
 def reported_md(
     rows:list[Reported],
@@ -140,9 +147,9 @@ def reported_md(
     "The board's section of reported rows: a table per dataset, and one for what was there before"
     if not rows: return ''
     res = ['## Reported, never re-run here', _intro.replace('\n', ' ')]
-    def kind(o): return o.state!='page', o.dataset, o.edition, o.noise
+    def kind(o): return ('page','replaced','elsewhere').index(_group.get(o.state, o.state)), o.dataset, o.edition, o.noise
     for (gone,d,e,noise),part in groupby(sorted(rows, key=kind), key=kind):
         noisy = f', {noise} % of the labels changed' if noise else ''
-        old = '' if not gone else ', earlier rows' if e==2 else f', first edition with {FIRST} validation images'
+        old = '' if not gone else ', printed elsewhere' if gone==2 else ', earlier rows' if e==2 else f', first edition with {FIRST} validation images'
         res += [f'### {d}{noisy}{old} (reported)', md_table(_head, map(_cells, part))]
     return '\n\n'.join(res)

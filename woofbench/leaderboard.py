@@ -14,6 +14,7 @@ from pathlib import Path
 from statistics import median
 from .registry import BadInput, near
 from .track import Track
+from .val_resize import OFFICIAL
 from .data import write_atomic
 from .recipe import describe, from_dict
 from .provenance import strangers
@@ -54,6 +55,10 @@ class Row:
     def band(self) -> tuple|None: return band(self.track.dataset, self.track.epochs, self.track.noise) if self.status=='ranked' else None
     @property
     def id(self) -> str: return self.record['record_id']
+    @property
+    def val_resize(self) -> str:
+        "How its validation images became squares"
+        return self.record['recipe'].get('val_resize', OFFICIAL)
 
     @cached_property
     def status(self) -> str:
@@ -63,10 +68,11 @@ class Row:
         why = [] if self.data['known'] else [self.data['edition']]
         if self.record['code']['dirty']: why.append('changed code')
         elif odd := strangers(self.record['recipe']): why.append(f'{", ".join(odd)} not in this package')
-        if self.kind=='chosen' or self.kind=='explore' and self.track.official: why.append(dict(chosen='chosen seeds', explore='seeds for exploration')[self.kind])
+        if self.kind=='chosen' or self.kind=='explore' and self.track.official and self.val_resize==OFFICIAL: why.append(dict(chosen='chosen seeds', explore='seeds for exploration')[self.kind])
         if self.n<5 or self.n>5 and self.kind=='official': why.append(f'{self.n} of 5 seeds') # how many is not to be chosen either
         if bad := sum(r['diverged'] for r in self.runs): why.append(f'{bad} diverged')
         if why: return 'unranked: ' + ', '.join(why)
+        if self.val_resize!=OFFICIAL: return f'practice: validation images by {self.val_resize}, not {OFFICIAL}'
         return 'ranked' if self.track.official else 'practice'
 
     def seconds(self, key:str) -> float:

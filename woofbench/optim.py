@@ -48,7 +48,7 @@ def sgd(r):
     from fastai.optimizer import SGD
     return partial(SGD, mom=r.mom)
 
-unused = dict(adam=('beta',), lookahead=('beta',), rmsprop=('mom','beta'), sgd=('sqr_mom','eps','beta'))
+unused = dict(adam=('beta',), lookahead=('beta',), rmsprop=('mom','beta'), sgd=('sqr_mom','eps','beta'), flat_cos=('div','div_final')) # by optimiser or schedule
 
 # %% ../nbs/06_optim.ipynb #scheds-def
 scheds = Registry('sched', 'f(learn, epochs, recipe): fits')
@@ -60,5 +60,6 @@ def flat_cos(learn, epochs, r):
 
 @scheds.register('one_cycle')
 def one_cycle(learn, epochs, r):
-    "Up for `pct_start` of the steps, then down, with momentum the other way round"
-    learn.fit_one_cycle(epochs, r.lr, wd=r.wd, pct_start=r.pct_start, moms=(r.mom, max(r.mom-.1, 0), r.mom))
+    "From lr/div up to lr for `pct_start` of the steps (.75 unless you say so; fastai's own is .25), then down to lr/div_final; momentum the other way round"
+    moms = (r.mom, max(r.mom-.1, 0), r.mom)
+    learn.fit_one_cycle(epochs, r.lr, div=r.div, div_final=r.div_final, wd=r.wd, pct_start=r.pct_start, moms=moms)

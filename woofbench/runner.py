@@ -92,7 +92,7 @@ def _train_seeds(p, seeds, folder, say, cache, **kw):
     def log(epoch, o, seed):
         loss = lambda k: 'nan' if o[k] is None else f'{o[k]:.3f}'
         say(f'seed {seed}  epoch {epoch}/{p.track.epochs}  train {loss("train_loss")}  valid {loss("valid_loss")}  accuracy {100*o["correct"]/n_val:.2f} %  {o["train_s"]+o["eval_s"]:.1f} s')
-    if kw['engine']=='fast' and len(runs)<len(seeds): load_images(p.manifest, p.track, kw['device'], cache) # all seeds find them in memory
+    if kw['engine']=='fast' and len(runs)<len(seeds): load_images(p.manifest, p.track, kw['device'], cache, val_resize=p.recipe.val_resize) # all seeds find them in memory
     for r in train_seeds(p.track, p.recipe, p.manifest, [s for s in seeds if s not in runs], log=log, say=say, **kw):
         runs[r.seed] = seed_dict(r, p.manifest)
         _save(folder/f'seed-{r.seed}.json', canonical(runs[r.seed]), len(runs)-1)

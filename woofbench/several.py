@@ -70,6 +70,11 @@ def machine(
 # %% ../nbs/08d_several.ipynb #seeds-def
 class Stopped(Exception): "Another seed has failed, or the run was interrupted"
 
+def _shared_draws(recipe):
+    "The field of a recipe that needs PyTorch's own generator, if it has one"
+    if recipe.aug!='none': return f'aug {recipe.aug}'
+    return f'dropout {recipe.model.dropout}' if getattr(recipe.model, 'dropout', 0) else None
+
 def train_seeds(
     track:Track,
     recipe:Recipe,
@@ -86,6 +91,7 @@ def train_seeds(
 ): # Yields a `SeedRun` for each seed, as they end
     "Train `seeds`"
     device = torch.device(device or default_device())
+    if seeds_at_once>1 and (o := _shared_draws(recipe)): raise BadInput(f'{o} draws from the one generator of the process: train one seed at a time')
     engine,lock,told,stop = check_engine(engine, device),Lock(),[],Event()
     def one(seed, kept):
         def after_epoch(epoch, numbers):
@@ -97,7 +103,7 @@ def train_seeds(
         kepts = [stack.enter_context(Kept(record, compile=compile, lock=lock)) for _ in range(min(seeds_at_once, len(seeds)))]
         if len(kepts)<2: yield from (one(o, kepts[0]) for o in seeds)
         else:
-            load_images(m, track, device) # before anybody has a stream of their own
+            load_images(m, track, device, val_resize=recipe.val_resize) # before anybody has a stream of their own
             yield from _at_once(one, seeds, kepts, device, stop)
 
 def _at_once(one, seeds, kepts, device, stop):

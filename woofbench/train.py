@@ -62,11 +62,12 @@ def make_learner(
     "A fastai `Learner` for one seed: fresh loaders and a fresh model, in that order"
     device = torch.device(device or default_device())
     fast = check_engine(engine, device)=='fast'
-    images = load_images(m, track, device) if fast else None
+    images = load_images(m, track, device, val_resize=recipe.val_resize) if fast else None
     set_seed(seed, reproducible=True)
     torch.backends.cudnn.benchmark = bool(kept and kept.compile)
     workers = 0 if fast else n_workers() if workers is None else workers
-    dls = make_loaders(m, track, recipe.bs, recipe.min_scale, recipe.flip, recipe.normalize, 0. if fast else recipe.erase, workers, device)
+    dls = make_loaders(m, track, recipe.bs, recipe.min_scale, recipe.flip, recipe.normalize, 0. if fast else recipe.erase, workers, device,
+                       recipe.aug, recipe.val_resize)
     model = build(recipe.model, len(m.classes), track.size)
     init_from_data(model.to(device), dls, [m.root/o for o in m.train])
     if fast: parts = (kept or Kept(keep=False)).parts(model, recipe, track, images, seed, device)

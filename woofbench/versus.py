@@ -27,7 +27,7 @@ def _check_cell(a, b):
 def _besides(r):
     "What may differ besides the recipe, as words"
     return dict(engine=r.record['engine'], device=r.record['env']['device'], precision=r.record['recipe']['precision'], torch=r.record['env']['versions'].get('torch'),
-                code=f'source {r.record["code"]["source_sha256"][:8]}', images=f'{r.data["edition"]} (manifest {r.data["manifest_sha256"][:8]})')
+                code=f'source {r.record["code"]["source_sha256"][:8]}', validation=r.val_resize, images=f'{r.data["edition"]} (manifest {r.data["manifest_sha256"][:8]})')
 
 def _warnings(a, b):
     more = {k:(v, w) for (k,v),w in zip(_besides(a).items(), _besides(b).values()) if v!=w}

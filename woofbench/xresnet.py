@@ -11,8 +11,8 @@ __all__ = ['slot_of', 'per_stage', 'optional', 'archs', 'introductions', 'XResNe
 from dataclasses import dataclass, replace, fields
 import torch
 from torch import nn
-from .registry import Registry, BadInput, near
-from .parts import acts, norms, convs, pools, attns, stems, blocks, conv_layer
+from .registry import Registry, BadInput, caller, near
+from .parts import acts, norms, convs, pools, attns, stems, blocks, inits, conv_layer
 
 # %% ../nbs/02_xresnet.ipynb #spec-class
 @dataclass(frozen=True)
@@ -35,6 +35,8 @@ class XResNetSpec:
     down:str|tuple|None = None          # Pool after a convolution's activation, in place of its stride
     attn:str|tuple|None = None          # Attention at the end of every block's convolutions
     sa:str|None = None                  # Attention at the end of the first stage only
+    dropout:float = 0.                  # Probability of dropout before the classifier
+    init:str = 'fastai'                 # Weights at the start
 
     def inner(self, nf:int) -> int:
         "Channels of the 3x3 convolutions in a block with `nf` output channels"
@@ -45,7 +47,7 @@ class XResNetSpec:
         return replace(self, **{k:v[stage] for k in per_stage if isinstance(v:=getattr(self,k), tuple)})
 
 _tuples = ('depths','widths','stem_szs')
-slot_of = dict(stem=stems, stem_pool=pools, stem_act=acts, block=blocks, conv=convs, norm=norms, act=acts, pool=pools, down=pools, attn=attns, sa=attns)
+slot_of = dict(stem=stems, stem_pool=pools, stem_act=acts, block=blocks, conv=convs, norm=norms, act=acts, pool=pools, down=pools, attn=attns, sa=attns, init=inits)
 per_stage = 'expansion block conv norm act pool down attn'.split()
 optional = ('attn','sa','down','stem_pool','stem_act')
 
@@ -116,6 +118,7 @@ def stages(spec:XResNetSpec): # Yields one `nn.Sequential` of blocks per stage
             ni = nf
         yield nn.Sequential(*res)
 
+@inits.register('fastai')
 def init_weights(model:nn.Module):
     "Kaiming-normal weights and zero biases, as fastai's `init_cnn`; a module with `own_init` keeps what it made itself"
     if getattr(model, 'own_init', False): return
@@ -128,9 +131,9 @@ class XResNet(nn.Sequential):
     def __init__(self, spec:XResNetSpec, n_out:int=10):
         first,last = replace(spec.at(0), act=spec.stem_act or spec.at(0).act),spec.at(-1)
         super().__init__(*stems(spec.stem)(first), *([pools(spec.stem_pool)(spec.stem_szs[-1])] if spec.stem_pool else []), *stages(spec),
-                         nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(spec.widths[-1]*last.expansion, n_out))
+                         nn.AdaptiveAvgPool2d(1), nn.Flatten(), *([nn.Dropout(spec.dropout)] if spec.dropout else []), nn.Linear(spec.widths[-1]*last.expansion, n_out))
         self.spec = spec
-        init_weights(self)
+        inits(spec.init)(self)
 
     def __getitem__(self, i):
         "A layer, or for a slice a plain `nn.Sequential` of layers"
@@ -209,6 +212,7 @@ def _part(k, v, n, known=True):
         if k not in per_stage: raise BadInput(f'{k} takes one value, not one per stage')
         if len(v)!=n: raise BadInput(f'{k} has {len(v)} values for {n} stages')
         return tuple(_part(k, o, n, known) for o in v)
+    if k=='dropout': return _share(k, v)
     if k not in slot_of: return _positive(k, v)
     if v is None or str(v).lower()=='none':
         if k in optional: return None
@@ -221,6 +225,10 @@ def _positive(k, v):
     most = _most.get(k, 16384)
     if type(v) is not int or not 1<=v<=most: raise BadInput(f'{k} must be {"whole numbers" if k in _tuples else "a whole number"} from 1 to {most}, not {str(v)[:40]}')
     return v
+
+def _share(k, v):
+    if isinstance(v, bool) or not isinstance(v, (int,float)) or not 0<=v<1: raise BadInput(f'{k} must be a number from 0 to below 1, not {str(v)[:40]}')
+    return float(f'{v:.4g}')+0.
 
 def _sizes(k, v):
     if not isinstance(v, (tuple,list)) or not 1<=len(v)<=32: raise BadInput(f'{k} must be 1 to 32 numbers with commas between them, not {str(v)[:40]}')

@@ -21,7 +21,7 @@ def depthwise(
     return nn.Conv2d(ni, ni*mult, 3, stride=stride, padding=1, groups=ni, bias=False)
 
 class DepthwiseBlock(nn.Module):
-    "Pool first; 1x1, depthwise 3x3 with `mult` kernels a channel, 1x1; https://github.com/liuyao12/Ranger-Mish-ImageWoof-5"
+    "Pool first; 1x1, depthwise 3x3 with `mult` kernels a channel, 1x1; https://github.com/liuyao12/imagenette_experiments"
     def __init__(self,
         spec, # The spec of this stage
         ni:int, # Input channels
