@@ -11,7 +11,7 @@ __all__ = ['slot_of', 'per_stage', 'optional', 'archs', 'introductions', 'XResNe
 from dataclasses import dataclass, replace, fields
 import torch
 from torch import nn
-from .registry import Registry, BadInput, caller, near
+from .registry import Registry, BadInput, near
 from .parts import acts, norms, convs, pools, attns, stems, blocks, inits, conv_layer
 
 # %% ../nbs/02_xresnet.ipynb #spec-class
