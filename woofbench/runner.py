@@ -111,6 +111,8 @@ class _Folder:
         "Remove the seeds whose evidence is in `runs`, and folders that are empty"
         for r in runs:
             if self.load(r['seed'])[0]==r: self.file(r['seed']).unlink(missing_ok=True)
+            lock = self.path/f'seed-{r["seed"]}.lock'
+            if r['seed'] not in self.claims and lock.exists() and (left := claim(lock)): left.release() # of a killed process
         for o in (self.path, *self.path.parents[:2]):
             try: o.rmdir()
             except OSError: return # something else waits here
@@ -286,7 +288,7 @@ def learner(
 def sweep_board(out:Path):
     "Remove the unfinished files that killed processes left on the board and in the cache"
     for o in ('records','.woofbench'): sweep(out/o)
-    sweep(out, lambda name: name.startswith('leaderboard.csv'), deep=False)
+    sweep(out, lambda name: name in ('probe','leaderboard.csv','leaderboard.csv.bak'), deep=False)
     sweep(cache_dir(), lambda name: not name.startswith('store-')) # stores are swept where they are made
 
 def check_board(
