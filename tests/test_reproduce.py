@@ -6,7 +6,6 @@ import torch
 from conftest import real_data, root, tiny_dataset
 from woofbench.leaderboard import Row, load_rows, to_md
 from woofbench.record import decode_preds, encode_preds, make_record, record_id, to_bytes, write_record
-from woofbench.registry import BadInput
 from woofbench.repeats import differences, first_epoch, repeat, repeat_status, repeats, tolerance
 from woofbench.reproduce import _seeds_for, doubt, judge_challenge, original, prepare, reproduce
 from woofbench.runner import run
@@ -135,14 +134,15 @@ def test_nothing_is_known_of_the_noise():
 
 def test_which_seeds(done):
     row = done[1]
-    assert _seeds_for(row, 3, 'record')==([0,1,2], None) and _seeds_for(row, 9, 'record')[0]==[0,1,2,3,4]
-    seeds,nonce = _seeds_for(row, 7, 'fresh')
-    assert seeds==challenge_seeds(row.id, nonce, 7) and not set(seeds) & set(range(5))
+    assert _seeds_for(row, 3)==[0,1,2] and _seeds_for(row, 9)==[0,1,2,3,4]
     own = official_seeds(row.record['config_id'])
     runs = [r | dict(seed=s) for r,s in zip(row.runs, sorted(own))]
     official = Row(sealed(row.record | dict(runs=runs, seeds=dict(kind='official', nonce=None))))
-    assert _seeds_for(official, 3, 'record')[0]==own[:3], 'as the hash has them, so that they are official again'
-    with pytest.raises(BadInput, match='record or fresh'): _seeds_for(row, 3, 'mine')
+    assert _seeds_for(official, 3)==own[:3], 'as the hash has them, so that they are official again'
+
+def test_fresh_seeds_are_those_of_a_challenge(done, board, refused, replay):
+    for o in ('fresh','mine'): assert f'woofbench challenge {done[1].id}' in refused(f'reproduce {done[1].id} --seeds {o} --out {board}')
+    assert not replay
 
 
 # Challenges

@@ -11,11 +11,25 @@ def __getattr__(name):
 
 def __dir__(): return sorted([*globals(), *__all__])
 
+def _ctrl_c():
+    "Let the first Ctrl-C stop the program, and those of the next five seconds do nothing, also in loader processes: it ends in order"
+    import os, signal, threading, time
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGINT) is not signal.default_int_handler: return
+    me,first = os.getpid(),[]
+    def stop(sig, frame):
+        if os.getpid()!=me or first and time.monotonic()-first[0]<5: return
+        if first: os._exit(130)
+        first.append(time.monotonic())
+        raise KeyboardInterrupt
+    signal.signal(signal.SIGINT, stop)
+
 def main():
     "The program; Ctrl-C is answered even while PyTorch is being imported"
+    _ctrl_c()
     try:
         from woofbench.cli import main
         return main()
     except KeyboardInterrupt:
-        print('\nwoofbench: stopped')
+        import sys
+        if sys.stderr: print('\nwoofbench: stopped', file=sys.stderr)
         return 130

@@ -15,7 +15,7 @@ from .recipe import Recipe, from_dict
 from .changes import base_of, label_of, neighbours
 from .stats import dunnett, pooled_std, smallest_effect
 from .leaderboard import Row, find_rows, md_table, percent
-from .runner import learner, plan, run, takes_fields
+from .runner import check_board, check_plan, learner, out_folder, plan, quiet, run, takes_fields, which_seeds
 
 # %% ../nbs/13_ablate.ipynb #alike-def
 def _facts(r):
@@ -154,7 +154,7 @@ def ablate(
     compile:bool=False, # Let PyTorch's compiler have the network? Fast engine only; pays for long rows
     note:str='', # Free text for the records
     cache:bool=True, # Keep the fast engine's decoded images on disk?
-    say=print, # Called with lines of progress
+    say=print, # Called with lines of progress; None: no lines
     **changes_of_base # Fields of the base's recipe or its model, and `arch`
 ) -> Ablation:
     "Train the base and every neighbour, a row each, and compare; raises `BadInput` before the first seed if any of them cannot be trained"
@@ -163,14 +163,18 @@ def ablate(
     base = recipe.but(**more)
     todo = {'base':base} | neighbours(base, changes)
     if (len(seeds) if isinstance(seeds, (list,tuple,range)) else seeds) in (0, 1): raise BadInput('an ablation needs at least two seeds')
+    say,out = say or quiet,out_folder(out)
+    check_board(out, say)
     for r in todo.values():
-        plan(dataset, size, epochs, source, noise, r, data)
+        p = plan(dataset, size, epochs, source, noise, r, data)
+        check_plan(p, which_seeds(seeds), note, device=device, workers=workers, engine=engine, seeds_at_once=seeds_at_once, compile=compile)
         learner(dataset, size, source, noise, r, data, workers=workers, device=device, engine=engine)
     gc.collect() # models that were made to see that they can be
     rows = {}
     for i,(label,r) in enumerate(todo.items(), 1):
         say(f'{i} of {len(todo)}: {label}')
         rows[label] = run(dataset, size, epochs, source, noise, r, data, seeds, out, workers, device, engine, seeds_at_once, compile, note=note, cache=cache, say=say)
+        say(f'{rows[label]!r}') # whatever fails later, this is known
     return Ablation(rows.pop('base'), tuple(rows.items()))
 
 # %% ../nbs/13_ablate.ipynb #load-def

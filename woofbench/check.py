@@ -10,6 +10,7 @@ import json, re
 from dataclasses import dataclass
 from pathlib import Path
 from .registry import BadInput
+from .files import unfinished
 from .record import check_current, from_bytes, read_file, record_path
 from .commits import blob, blobs, changes, commit_of, git, git_doubts, tree
 from .repeats import Board
@@ -32,6 +33,7 @@ class Report:
     "Verdicts of the files that were checked"
     items:tuple             # Of (path, `Verdict`)
     other:tuple = ()        # Files that bring no row: a maintainer has to read them
+    left:tuple = ()         # Unfinished files
 
     @property
     def word(self) -> str:
@@ -53,7 +55,8 @@ class Report:
         "For a terminal or a log: no line begins, and none goes on, as a command to either"
         lines = [f'{json.dumps(p)}\n  {v}' + ''.join(f'\n  note: {o}' for o in v.notes) for p,v in self.items]
         other = [f'not a row, to be read by a maintainer: {json.dumps(o)}' for o in self.other]
-        return '\n'.join([*_some(lines), *_some(other), f'verdict: {self.word}']).replace('##[', '# #[')
+        left = [f'unfinished, left by a process that was killed, or being written now (the next run removes what nobody writes): {json.dumps(o)}' for o in self.left]
+        return '\n'.join([*_some(lines), *_some(other), *_some(left), f'verdict: {self.word}']).replace('##[', '# #[')
 
 def _invalid(*why): return Verdict('invalid', why)
 
@@ -111,12 +114,13 @@ def check_path(
     whole = (path/'records').is_dir() # else it is a file, or a part of the records
     root,files = (path,(path/'records').rglob('*')) if whole else (_board(path),[path] if path.is_file() else path.rglob('*.json'))
     files = [o for o in sorted(files) if (o.is_symlink() or not o.is_dir()) and o!=root/ASK]
-    if not files: raise BadInput(f'there are no records in {path}')
+    left = [o for o in files if unfinished(o) and o.is_file() and not o.is_symlink()]
+    if not (files := [o for o in files if o not in left]): raise BadInput(f'there are no records in {path}')
     rows,(rulings,bad) = load_rows(root)[0],read_rulings(root)
     items = [(RULINGS.as_posix(), _invalid(o)) for o in bad if whole] + _as_it_grew(root, rows, files, rulings)
     table = root/'leaderboard.csv'
     if whole and not (table.is_file() and table.read_bytes()==to_csv(rows, of_board(root)).encode()): items.append((table.name, _invalid('it is not what the records give; `woofbench board` rebuilds it')))
-    return Report(tuple(items))
+    return Report(tuple(items), left=tuple(o.absolute().relative_to(root.absolute()).as_posix() for o in left))
 
 def _check_file(path, name, rows, doubt, rulings):
     try: return check_bytes(read_file(path), name, rows, doubt, rulings)[0]

@@ -4,12 +4,14 @@
 
 # %% auto #0
 __all__ = ['cmd_run', 'add_board_flags', 'cmd_board', 'cmd_parts', 'add_cost_flags', 'cmd_cost', 'add_ablate_flags', 'cmd_ablate',
-           'make_parser', 'main']
+           'make_parser', 'NoOutput', 'shown', 'main']
 
 # %% ../nbs/16_cli.ipynb #imports
-import inspect, json, sys
+import errno, inspect, json, os, sys, time
+from contextlib import redirect_stdout, suppress
 from functools import partial
 from importlib.resources import files
+from pathlib import Path
 from fastcore.docments import docments
 from .registry import BadInput, near
 from .flags import Parser, add_flag, add_run_flags, help_text, number, run_args
@@ -29,20 +31,25 @@ def add_board_flags(p:Parser) -> None:
     p.add_argument('--check', action='store_true', help='Change nothing; fail if leaderboard.csv is not what the records give')
     p.add_argument('--force', action='store_true', help='Replace a leaderboard.csv that was edited; the old one is kept as leaderboard.csv.bak')
 
+def _in_step(out, more):
+    "Is leaderboard.csv what the records give, also where another command is just writing it?"
+    from woofbench.leaderboard import load_rows, to_csv
+    path = Path(out)/'leaderboard.csv'
+    for pause in (0, .5, 2):
+        time.sleep(pause)
+        if path.is_file() and path.read_bytes()==to_csv(load_rows(out)[0], more).encode(): return True
+    return False
+
 def cmd_board(args) -> int:
     "Rebuild leaderboard.csv from the records and print the board"
-    from pathlib import Path
     from woofbench.history import of_board
-    from woofbench.leaderboard import load_rows, to_csv, to_md, update_csv
-    if not Path(args.out).is_dir(): raise BadInput(f'no such folder: {args.out}')
-    rows,bad = load_rows(args.out)
-    path,more = Path(args.out)/'leaderboard.csv',of_board(args.out)
+    from woofbench.leaderboard import load_rows, to_md, update_csv
+    if not Path(args.out).is_dir(): raise BadInput(f'{args.out} is a file, not a folder' if os.path.lexists(args.out) else f'no such folder: {args.out}')
+    (rows,bad),more = load_rows(args.out),of_board(args.out)
     print(to_md(args.out, (rows, bad)))
     if more: print(f'\nleaderboard.csv has {len(more)} reported rows too; nobody ran them here')
-    if args.check:
-        same = path.is_file() and path.read_bytes()==to_csv(rows, more).encode()
-        if not same: raise BadInput(f'{path} is not what the records give; `woofbench board` rebuilds it')
-    else: update_csv(args.out, args.force, more)
+    if not args.check: update_csv(args.out, args.force, more)
+    elif not _in_step(args.out, more): raise BadInput(f'{Path(args.out)/"leaderboard.csv"} is not what the records give; `woofbench board` rebuilds it')
     if bad: raise BadInput(f'{len(bad)} broken: {bad[0]}')
     return 0
 
@@ -146,15 +153,26 @@ def add_ablate_flags(p:Parser) -> None:
     p.add_argument('--plot', metavar='FILE', help='Where the forest plot goes [ablation.png in --out]')
     add_run_flags(p, ablate)
 
+def _check_plot(path):
+    "Can a picture be written to `path`? Raises `BadInput`"
+    from matplotlib.backend_bases import FigureCanvasBase
+    from woofbench.files import probe
+    kinds = FigureCanvasBase.get_supported_filetypes()
+    if path.suffix and path.suffix[1:].lower() not in kinds: raise BadInput(f'cannot draw to {path}: {path.suffix} is no format for pictures; take one of {", ".join(sorted(kinds))}')
+    if path.is_dir(): raise BadInput(f'cannot draw to {path}: it is a folder')
+    try: probe(path.parent)
+    except OSError as e: raise BadInput(f'cannot draw to {path}: {path.parent}: {e.strerror or e}') from e
+
 def cmd_ablate(args) -> int:
     "Train a base and its neighbours, one change each; print the differences and draw them"
-    from pathlib import Path
     from woofbench.ablate import ablate
-    res = ablate(args.one_at_a_time, **run_args(args))
     path = Path(args.plot or Path(args.out)/'ablation.png')
+    if args.plot or path.is_dir(): _check_plot(path)
+    res = ablate(args.one_at_a_time, **run_args(args))
+    print(f'\n{res}', flush=True)
     try: res.plot().figure.savefig(path, dpi=150, bbox_inches='tight')
-    except (OSError, ValueError) as e: raise BadInput(f'cannot draw to {path}: {e}') from e
-    print(f'\n{res}\nplot:   {path}')
+    except (OSError, ValueError, RuntimeError, MemoryError) as e: raise BadInput(f'cannot draw to {path}: {e or type(e).__name__}') from e
+    print(f'plot:   {path}')
     return 0
 
 # %% ../nbs/16_cli.ipynb #main-def
@@ -180,20 +198,71 @@ def make_parser() -> Parser:
     add('parts', cmd_parts, _parts_flags)
     return p
 
+class NoOutput(Exception): "Standard output cannot be written to"
+
+def shown(text:str, keep='') -> str:
+    "`text` with everything written out that a terminal would act on, but for the characters in `keep`"
+    return text if text.isprintable() else ''.join(o if o.isprintable() or o in keep else ascii(o)[1:-1] for o in text)
+
+class _Output:
+    "Standard output, with control characters written out; raises `NoOutput`"
+    def __init__(self, to): self.to = to
+    def _do(self, f, *args):
+        try: return f(*args)
+        except OSError as e: raise NoOutput(e) from e
+    def write(self, s):
+        self._do(self.to.write, shown(s, '\n\t'))
+        return len(s)
+    def flush(self): self._do(self.to.flush)
+    def __getattr__(self, k): return getattr(self.to, k)
+
+def _mute(stream):
+    "Send what is still in a stream nowhere: Python would try to write it once more at the end"
+    with suppress(OSError, ValueError, AttributeError):
+        fd = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(fd, stream.fileno())
+        os.close(fd)
+
+def _complain(text):
+    try: print(f'woofbench: {shown(text)}', file=sys.stderr, flush=True)
+    except OSError: _mute(sys.stderr) # there is no one to tell
+
+def _no_memory(e):
+    "Is it an error for want of memory? PyTorch has several"
+    return isinstance(e, MemoryError) or any(o in str(e).lower() for o in ('out of memory','allocate memory','alloc_cpu'))
+
+def _stopped(command, why):
+    _complain(why + ('; finished seeds are kept, the same command goes on with the others' if command=='run' else ''))
+
+def _streams():
+    "Streams that can be written to: one that was closed is None"
+    for k in ('stdout','stderr'):
+        if getattr(sys, k) is None: setattr(sys, k, os.fdopen(os.open(os.devnull, os.O_WRONLY), 'w'))
+    if hasattr(sys.stdout, 'reconfigure'): sys.stdout.reconfigure(errors='replace') # a terminal that has no ±
+
 def main(argv:list[str]|None=None) -> int:
     "The program; returns its exit code"
     import warnings
     warnings.filterwarnings('ignore', category=FutureWarning)
-    if hasattr(sys.stdout, 'reconfigure'): sys.stdout.reconfigure(errors='replace') # a terminal that has no ±
-    command = ''
+    _streams()
+    stdout,command = sys.stdout,''
     try:
-        args = make_parser().parse_strict(sys.argv[1:] if argv is None else argv)
-        command = args.command
-        return args.do(args)
-    except BadInput as e: print(f'woofbench: {e}', file=sys.stderr)
-    except BrokenPipeError: sys.stderr.close()
-    except OSError as e: print(f'woofbench: {e}', file=sys.stderr)
+        with redirect_stdout(_Output(stdout)):
+            args = make_parser().parse_strict(sys.argv[1:] if argv is None else argv)
+            command = args.command
+            rc = args.do(args)
+            sys.stdout.flush()
+            return rc
+    except BadInput as e: _complain(str(e))
+    except NoOutput as e:
+        _mute(stdout)
+        if isinstance(e.__cause__, BrokenPipeError) or e.__cause__.errno==errno.EPIPE: return 141
+        _stopped(command, f'cannot write the output: {e.__cause__.strerror or e.__cause__}')
+    except OSError as e: _complain(str(e))
+    except (MemoryError, RuntimeError) as e:
+        if not _no_memory(e): raise
+        _complain('out of memory; lower bs, size or workers, or take a smaller arch')
     except KeyboardInterrupt:
-        print('\nwoofbench: stopped' + ('; finished seeds are kept, the same command goes on with the others' if command=='run' else ''), file=sys.stderr)
+        _stopped(command, 'stopped')
         return 130
     return 2

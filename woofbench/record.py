@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['IMAGES', 'SCHEMA', 'DATA', 'SHAPES', 'SEEDS', 'EPOCHS', 'encode_preds', 'decode_preds', 'decode_bytes', 'record_id',
            'make_record', 'source_sha', 'seed_dict', 'seeds_kind', 'check_run', 'check_runs', 'check_claim',
-           'check_current', 'check_record', 'record_path', 'to_bytes', 'from_bytes', 'write_record', 'read_file',
-           'read_record', 'read_records']
+           'check_current', 'check_record', 'seed_bytes', 'seed_from', 'record_path', 'to_bytes', 'from_bytes',
+           'write_record', 'read_file', 'read_record', 'read_records']
 
 # %% ../nbs/09_record.ipynb #imports
 import base64, hashlib, json, re, zlib
@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 from .registry import BadInput
 from .track import Track, make_track
-from .data import Manifest, write_atomic
+from .files import sync_folder, write_atomic
+from .data import Manifest
 from .recipe import Recipe, canonical, config_id, digest, from_dict, to_dict
 from .seeds import check_seeds, kind_of
 from .strict import LOGIN, MOST, Plain, check_shape, parse_json, plain_text, plainly
@@ -205,6 +206,36 @@ def check_record(rec:dict) -> None:
     if (cid := config_id(track, recipe))!=rec['config_id']: raise BadInput(f'config_id should be {cid}')
     check_runs(rec, track.epochs)
 
+# %% ../nbs/09_record.ipynb #seed-def
+def _seed_hash(key, r): return digest('seed', [key, r])
+
+def seed_bytes(
+    key:str, # Of the configuration, its code and its data
+    r:dict, # From `seed_dict`
+) -> bytes:
+    "A finished seed as its file has it"
+    r = json.loads(canonical(r)) # as it will be read back
+    return json.dumps(r | dict(sha256=_seed_hash(key, r)), sort_keys=True, allow_nan=False).encode()
+
+def seed_from(
+    raw:bytes, # Of the file
+    key:str, # As for `seed_bytes`
+    seed:int,
+    n_val:int, # Validation images
+    epochs:int,
+    classes:int, # How many
+) -> dict:
+    "A seed's evidence from its file; raises `BadInput` for what is damaged or of another run"
+    r = parse_json(raw)
+    check_shape(r, _run | dict(sha256=str), 'seed')
+    sha = r.pop('sha256')
+    if r['seed']!=seed: raise BadInput(f'it is seed {r["seed"]}')
+    if sha!=_seed_hash(key, r): raise BadInput('it was changed after it was written, or belongs to another run')
+    check_run(r, n_val, epochs)
+    if len(r['curve'])>epochs: raise BadInput(f'it has {len(r["curve"])} epochs, not {epochs}')
+    if max(decode_preds(r['preds'], n_val))>=classes: raise BadInput(f'it predicts a class that is none of the {classes}')
+    return r
+
 # %% ../nbs/09_record.ipynb #files-def
 def record_path(rec:dict) -> Path:
     "Where a record lives, relative to the folder of the board"
@@ -235,6 +266,7 @@ def write_record(root:str|Path, rec:dict) -> Path:
     "Write `rec` to its place below `root`, all of it or nothing"
     path = Path(root)/record_path(rec)
     write_atomic(path, to_bytes(rec))
+    sync_folder(path.parent)
     return path
 
 def read_file(path:Path) -> bytes:

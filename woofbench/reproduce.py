@@ -7,7 +7,6 @@ __all__ = ['original', 'doubt', 'prepare', 'settings', 'reproduce', 'Challenge',
 
 # %% ../nbs/13b_reproduce.ipynb #imports
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from pathlib import Path
 from .registry import BadInput
 from .track import whole
@@ -21,7 +20,7 @@ from .commits import commit_of, landed
 from .standing import good, incumbent, standing
 from .leaderboard import Row, find_row, load_rows
 from .rules import RULES
-from .runner import Plan, plan, train_row
+from .runner import Plan, plan, quiet, train_row
 
 # %% ../nbs/13b_reproduce.ipynb #original-def
 def original(
@@ -87,14 +86,9 @@ def settings(
     return dict(device=device, workers=workers, engine=engine, compile=compile)
 
 # %% ../nbs/13b_reproduce.ipynb #seeds-def
-def _seeds_for(row, k, seeds):
-    "Seeds, and the nonce they follow from if they are fresh"
-    if seeds=='fresh':
-        nonce = datetime.now(timezone.utc).strftime('%Y%m%dT%H%M%SZ')
-        return challenge_seeds(row.id, nonce, k), nonce
-    if seeds!='record': raise BadInput(f'seeds must be record or fresh, not {seeds!r}')
-    if row.kind=='official': return official_seeds(row.record['config_id'], min(k, row.n)), None
-    return [r['seed'] for r in row.runs][:k], None
+def _seeds_for(row, k):
+    "At most `k` seeds of a row; an official row has them in the order of its hash"
+    return official_seeds(row.record['config_id'], min(k, row.n)) if row.kind=='official' else [r['seed'] for r in row.runs][:k]
 
 # %% ../nbs/13b_reproduce.ipynb #reproduce-def
 def _quick(row, p, device, workers, engine, compile, say):
@@ -111,24 +105,23 @@ def _quick(row, p, device, workers, engine, compile, say):
 
 def reproduce(
     name:str|Path|Row, # Id of a record, the beginning of one, or the path of its file
-    k:int=5, # Seeds to train; of the record's own at most as many as it has
+    k:int=5, # Seeds of the record to train, at most as many as it has
     quick:bool=False, # One epoch of one seed, and no record?
-    seeds:str='record', # record: its own; fresh: seeds that nobody has seen
     data:str|Path|None=None, # Folder of the dataset; `$WOOFBENCH_DATA` if None, else a download
     out:str|Path='.', # Folder of the board, where the repetition is written
     device=None, # Torch device; fastai's default if None
     workers:int|None=None, # Loader processes; the record's if None
     engine:str|None=None, # fastai or fast; the record's if None
     trust_code:bool=False, # Go on where the record was made with code that may not be the code here?
-    say=print, # Called with lines of progress
+    say=print, # Called with lines of progress; None: no lines
 ) -> Repeat:
     "Run a row again; raises `BadInput`"
     row = original(name, out)
-    todo,nonce = _seeds_for(row, whole('k', k, 1, SEEDS), seeds)
+    todo,say = _seeds_for(row, whole('k', k, 1, SEEDS)),say or quiet
     p = prepare(row, data, trust_code)
     how = settings(row, p, device, workers, engine, say)
     if quick: return _quick(row, p, say=say, **how)
-    return repeat(row, train_row(p, todo, Path(out), **how, again=True, say=say, based_on=row.id, nonce=nonce))
+    return repeat(row, train_row(p, todo, out, **how, again=True, say=say, based_on=row.id))
 
 # %% ../nbs/13b_reproduce.ipynb #challenge-def
 @dataclass(frozen=True)
@@ -179,13 +172,13 @@ def challenge(
     workers:int|None=None, # Loader processes; the record's if None
     engine:str|None=None, # fastai or fast; the record's if None
     trust_code:bool=False, # Go on where the record was made with code that may not be the code here?
-    say=print, # Called with lines of progress
+    say=print, # Called with lines of progress; None: no lines
 ) -> Challenge:
     "Run a row with fresh seeds, and say whether its claim holds; raises `BadInput`"
-    row = original(name, out)
+    row,say = original(name, out),say or quiet
     nonce = nonce or _landed(row, out)
     todo = challenge_seeds(row.id, nonce, whole('k', k, 1, SEEDS))
     p = prepare(row, data, trust_code)
     how = settings(row, p, device, workers, engine, say)
-    new = train_row(p, todo, Path(out), **how, again=True, say=say, based_on=row.id, nonce=nonce)
+    new = train_row(p, todo, out, **how, again=True, say=say, based_on=row.id, nonce=nonce)
     return judge_challenge(row, new, load_rows(out)[0])

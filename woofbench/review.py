@@ -8,6 +8,7 @@ __all__ = ['add_compare_flags', 'cmd_compare', 'add_check_flags', 'cmd_check', '
 
 # %% ../nbs/15c_review.ipynb #imports
 import inspect, json
+from argparse import SUPPRESS
 from fastcore.docments import docments
 from .registry import BadInput
 from .flags import Parser, help_text, number
@@ -61,7 +62,7 @@ def _add_repeat_flags(p, f):
     "Flags for the parameters of `f`"
     doc,params = docments(f),inspect.signature(f).parameters
     p.add_argument('name', metavar='ID', help=doc['name'])
-    for k in ('nonce','k','seeds','data','out','device','workers','engine'):
+    for k in ('nonce','k','data','out','device','workers','engine'):
         if k not in params: continue
         need,default = params[k].default is inspect.Parameter.empty,params[k].default
         how = dict(required=True, help=doc[k]) if need else dict(default=default, help=help_text(doc[k], default))
@@ -73,6 +74,7 @@ def add_reproduce_flags(p:Parser) -> None:
     "Flags of `woofbench reproduce`"
     from woofbench.reproduce import reproduce
     _add_repeat_flags(p, reproduce)
+    p.add_argument('--seeds', help=SUPPRESS) # gone; it says where to
 
 def add_challenge_flags(p:Parser) -> None:
     "Flags of `woofbench challenge`"
@@ -90,7 +92,8 @@ def _say_repeat(res, row):
 def cmd_reproduce(args) -> int:
     "Run a row again from its record: identical, consistent (0), inconsistent (1), or cannot tell (3)"
     from woofbench.reproduce import reproduce
-    res = reproduce(**_repeat_args(args))
+    if args.seeds not in (None,'record'): raise BadInput(f'reproduce takes the seeds of the record; `woofbench challenge {args.name}` takes seeds that nobody has seen')
+    res = reproduce(**{k:o for k,o in _repeat_args(args).items() if k!='seeds'})
     _say_repeat(res, res.row)
     return {'inconsistent':1, 'cannot tell':3}.get(res.word, 0)
 
