@@ -70,7 +70,7 @@ class Registry(dict):
         "Decorator: add a part under `name` (a name taken by another part is an error)"
         home,own = caller()
         def _f(part):
-            self._check(name, part)
+            self._check(name, part, own)
             if name in self._own and not own and twins(self.get(name), part): return part # a lesson has a copy of what is here
             for o in (name, *aliases): self._claim(o, name, part, home, own)
             self._put(name, part, home, own, aliases)
@@ -169,9 +169,9 @@ class Registry(dict):
     def clear(self):
         for o in list(self): del self[o]
 
-    def _check(self, name, part):
-        if not isinstance(name, str) or not NAME.fullmatch(name) or name.lower()=='none':
-            raise BadInput(f'{self.kind} {name!r} is no name: use letters, digits, _ . and -, at most 80 of them')
+    def _check(self, name, part, own=False):
+        if not isinstance(name, str) or not NAME.fullmatch(name) or (name.lower()=='none' and not own): # in a slot, none means no part
+            raise BadInput(f'{self.kind} {name!r} is not a name: use letters, digits, _ . and -, at most 80 of them')
         if why := self.fault(part): raise BadInput(f'{self.kind} {name!r} {why}')
 
     def _claim(self, o, name, part, home, own):
