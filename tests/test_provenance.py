@@ -261,7 +261,7 @@ def doctored(rec, own=None, model=None, cost=None, dirty=False):
     new['config_id'] = config_id(Track(**new['track']), from_dict(new['recipe']))
     return new | dict(record_id=record_id(new))
 
-unknown = dict(opt=dict(own=dict(opt='lion')), sched=dict(own=dict(sched='wave')), act=dict(model=dict(act='swish9')), provided=dict(model=dict(act='mine:silu')), dashed=dict(model=dict(pool='my-pool')),
+unknown = dict(opt=dict(own=dict(opt='lion')), sched=dict(own=dict(sched='wave')), act=dict(model=dict(act='swish9')), provided=dict(model=dict(act='their:silu')), dashed=dict(model=dict(pool='my-pool')),
                timm=dict(model=dict(kind='timm', name='net_of_tomorrow')), both=dict(own=dict(opt='lion', sched='wave')))
 
 @pytest.mark.parametrize('k', unknown)

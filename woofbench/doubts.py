@@ -12,6 +12,7 @@ from .registry import BadInput
 from .track import Track, datasets
 from .cost import cost
 from .xresnet import TimmSpec
+from .provenance import missing
 from .repeats import Board, by_base, by_id, fresh
 from .standing import by_config, good, one_cell, ranked, standing
 from .leaderboard import Row
@@ -114,6 +115,7 @@ def counted(model, size, n):
     except Exception as e: raise BadInput(f'{type(e).__name__} where its parts were put together') from e # parts are many, and never met
 
 def _count_doubts(row):
+    if odd := missing(row.record['recipe']): return [f'its costs cannot be counted here: {", ".join(odd)} is not registered']
     try: c = counted(row.spec.model, row.track.size, len(row.data['classes']))
     except BadInput as e: return [f'its costs cannot be counted here: {e}']
     said = row.record['cost']
