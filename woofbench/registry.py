@@ -6,14 +6,17 @@
 __all__ = ['BadInput', 'near', 'caller', 'Registry']
 
 # %% ../nbs/00_registry.ipynb #imports
-import difflib, sys
+import difflib, re, sys
 from collections.abc import Callable, Iterable
 
 # %% ../nbs/00_registry.ipynb #bad-input-class
 class BadInput(ValueError):
     "A mistake that the user can mend; its text is one line that says how"
     def __str__(self):
-        line = ' '.join(super().__str__().split())
+        text = super().__str__()
+        if text.startswith('Caught BadInput in '): text = text.rsplit('BadInput: ', 1)[-1] # from a loader process, with its traceback
+        line = re.sub(r'(<[\w. ]+ object) at 0x[0-9a-fA-F]+', r'\1', ' '.join(text.split()))
+        line = ''.join(o if o.isprintable() else ascii(o)[1:-1] for o in line) # a file's name may have what a terminal obeys
         return line if len(line)<=900 else f'{line[:600]} ... {line[-200:]}'
 
 def near(

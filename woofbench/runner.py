@@ -24,7 +24,7 @@ from .record import DATA, EPOCHS, SEEDS, check_run, make_record, read_records, r
 from .provenance import code_facts, context_id, env_facts, outside
 from .leaderboard import Row, update_csv
 from .history import of_board
-from .rules import RULES
+from .rules import RULES, clock_fault
 
 # %% ../nbs/12_runner.ipynb #resolve-def
 @dataclass(frozen=True)
@@ -176,6 +176,7 @@ def train_row(
     say(f'{p.track}: {p.recipe}  ({p.cost["params"]/1e6:.2f} M parameters, {p.cost["macs"]/1e9:.3f} GMACs, {p.manifest.edition})')
     if foreign: say(f'note: {", ".join(foreign)} is not in this package; the row will be unranked')
     if not p.manifest.known: say(f'note: {p.manifest.edition}; the row will be unranked')
+    if why := clock_fault(max((o['created'] for o in read_records(out)[0]), default='')): say(f'note: {why}; set the clock first, or the row will be refused')
     if p.recipe.precision=='bf16' and lacks_bf16(how['device']): say('note: this processor has no bf16 instructions: precision=fp32 takes a fraction of the time, and is another configuration')
     if (old := _finished(out, cid, same, seeds)) and not again:
         say('this very row is there already; --again trains it again')
