@@ -170,8 +170,7 @@ def train_row(
     how |= zip(('device','workers','engine'), machine(p.track, **how))
     _fits(p.cost, how['device'])
     code,env = code_facts(),env_facts(how['device'], how['workers'], how.get('compile', False), how.get('seeds_at_once', 1))
-    foreign = outside(p.recipe)
-    if foreign: code['dirty'] = True # no commit has them
+    if foreign := outside(p.recipe): code['dirty'] = True # no commit has them
     cid,same = config_id(p.track, p.recipe),context_id(code, env, p.manifest.sha256, foreign, how['engine'])
     say(f'{p.track}: {p.recipe}  ({p.cost["params"]/1e6:.2f} M parameters, {p.cost["macs"]/1e9:.3f} GMACs, {p.manifest.edition})')
     if foreign: say(f'note: {", ".join(foreign)} is not in this package; the row will be unranked')
