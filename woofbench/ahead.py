@@ -33,8 +33,8 @@ class Ahead:
         staged:bool|None=None, # Through buffers? If None, where the store is not on the device
     ):
         self.store,self.n,self.draw,self.all,self.size,self.stream = store,n,draw,y,size,stream
-        self.staged = store.pixels.device!=y.device if staged is None else staged
-        self.piece = n if store.pixels.is_cuda and not self.staged else piece
+        self.staged = store.device!=y.device if staged is None else staged
+        self.piece = n if store.device.type=='cuda' and not self.staged else piece
         self.free = [None, None] # events: a buffer has been copied
         pool = ThreadPoolExecutor(1)
         self.begun = pool.submit(self._begin)

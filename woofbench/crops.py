@@ -107,13 +107,15 @@ def _in_threads(f, n, workers, least=1):
     if workers==1: return part(0)
     with ThreadPoolExecutor(workers) as ex: list(ex.map(part, range(workers)))
 
-def _by_pillow(pixels, plan, size, out, workers, to_float, block=8):
+def _by_pillow(store, idx, plan, size, out, workers, to_float, block=8):
     "By Pillow; floats are made of `block` crops at once"
-    rows,buf,res = plan.tolist(),pixels.numpy().data,out.numpy()
+    rows,res = list(zip(idx.tolist(), store.offsets[idx].tolist(), plan.tolist())),out.numpy()
     put = to_float.arrays(size) if to_float else lambda x, out: np.copyto(out, x)
-    def one(at, s1, s2, n1, n2, t1, t2, how):
+    def one(i, start, row):
+        at,s1,s2,n1,n2,_,_,how = row
+        at -= start
         row,h,w = (s1,n1,n2) if how%2 else (s2,n2,n1)
-        im = Image.frombuffer('RGB', (w,h), buf[at:at+(h-1)*row+3*w], 'raw', 'RGB', row, 1).resize((size,size), Image.BILINEAR)
+        im = Image.frombuffer('RGB', (w,h), store.image(i)[at:at+(h-1)*row+3*w], 'raw', 'RGB', row, 1).resize((size,size), Image.BILINEAR)
         return (im.transpose(Image.FLIP_LEFT_RIGHT) if how>1 else im).tobytes()
     def some(i):
         part = slice(i*block, (i+1)*block)
@@ -180,7 +182,7 @@ def crop(
     to_float:ToFloat|None=None, # Make floats of the crops, each as soon as it is there; `pillow` only
 ) -> torch.Tensor: # uint8, or float32 with `to_float`, (n, size, size, 3), on the store's device
     "Pieces of images, resized by Pillow's BILINEAR, or to the bit as it does, and flipped; raises ValueError"
-    device,shape,dtype = store.pixels.device,(len(idx), size, size, 3),torch.float if to_float else torch.uint8
+    device,shape,dtype = store.device,(len(idx), size, size, 3),torch.float if to_float else torch.uint8
     way = way or _way(device)
     if to_float and way!='pillow': raise ValueError(f'{way} makes no floats')
     if out is None: out = torch.empty(shape, dtype=dtype, device=device)
@@ -188,7 +190,7 @@ def crop(
     if not len(idx): return out
     plan,lengths = _plan(store, idx, boxes, flips, size)
     if way=='pillow':
-        _by_pillow(store.pixels, plan, size, out, workers, to_float)
+        _by_pillow(store, idx, plan, size, out, workers, to_float)
         return out
     tables = [o.to(device) for o in taps(lengths.to(device if device.type=='cuda' else 'cpu'), size, int(lengths[-1]))]
     if way=='gather': _gather(store.pixels, plan, *tables, size, out)

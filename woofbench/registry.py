@@ -15,7 +15,10 @@ from importlib.util import find_spec
 class BadInput(ValueError):
     "A mistake that the user can mend; its text is one line that says how"
     def __str__(self):
-        line = ' '.join(super().__str__().split())
+        text = super().__str__()
+        if text.startswith('Caught BadInput in '): text = text.rsplit('BadInput: ', 1)[-1] # from a loader process, with its traceback
+        line = re.sub(r'(<[\w. ]+ object) at 0x[0-9a-fA-F]+', r'\1', ' '.join(text.split()))
+        line = ''.join(o if o.isprintable() else ascii(o)[1:-1] for o in line) # a file's name may have what a terminal obeys
         return line if len(line)<=900 else f'{line[:600]} ... {line[-200:]}'
 
 def near(

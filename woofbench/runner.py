@@ -26,7 +26,7 @@ from .record import DATA, EPOCHS, SEEDS, from_bytes, make_record, read_file, rea
 from .provenance import code_facts, context_id, env_facts, outside
 from .leaderboard import LOCK, Row, check_csv, update_csv
 from .history import of_board
-from .rules import RULES
+from .rules import RULES, clock_fault
 
 # %% ../nbs/12_runner.ipynb #resolve-def
 @dataclass(frozen=True)
@@ -219,6 +219,7 @@ def train_row(
     if foreign: code['dirty'] = True # no commit has them
     cid,same = config_id(p.track, p.recipe),context_id(code, env, p.manifest.sha256, foreign, how['engine'])
     _say_notes(p, foreign, how['device'], say)
+    if why := clock_fault(max((o['created'] for o in read_records(out)[0]), default='')): say(f'note: {why}; set the clock first, or the row will be refused')
     folder = _Folder(p, out/'.woofbench'/p.track.cell/'-'.join(o for o in (cid, same, based_on) if o)) # a repetition has no seeds of the original's
     def mine(recs): return [o for o in recs if o['config_id']==cid and o['env'].get('context')==same and o.get('based_on')==based_on]
     def make(runs, recs):

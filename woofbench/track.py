@@ -37,7 +37,8 @@ def _urls(name): return {'160':f'{name}_160', '320':f'{name}_320', 'full':name}
 for o in (
     Dataset('imagewoof', 'ten breeds of dogs', 9025, 3929, 10, _woof_val, _urls('IMAGEWOOF'),
             'ff726a4f811c6a93befabe49752e5ed9f5607043195a028d8d6a14d3d4741b31', _noise,
-            images={'192':'9a3253fe794b060717b7126faad28ae14962266eec16106d4bf00f669c84f843'}),
+            images={'192':'9a3253fe794b060717b7126faad28ae14962266eec16106d4bf00f669c84f843',
+                    '320':'82027e5679be1dcf147ffef9ba31b51e0ac43b000c03fc343124001dfc78fdbe'}),
     Dataset('imagenette', 'ten easy classes', 9469, 3925, 10, '425ce8b5611b092e3ed52b2f37942b748b26818b98708202d07b3d6de00c3fbc', _urls('IMAGENETTE'),
             '1d3b7e4e6d4af6b70a59b3a3dbeb85b33a623ea7039c536dbade63e771d028b1', _noise),
     Dataset('imagewang', 'Imagenette and a few of the dogs, validated on dogs', 14669, 3929, 20, _woof_val, _urls('IMAGEWANG')),

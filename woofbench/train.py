@@ -6,7 +6,7 @@
 __all__ = ['init_from_data', 'n_workers', 'make_learner', 'SeedRun', 'Evidence', 'weights_sha', 'device_name', 'fit']
 
 # %% ../nbs/08_train.ipynb #imports
-import gc, hashlib, math, os, resource, sys, time
+import gc, hashlib, math, os, resource, shutil, sys, time
 from dataclasses import dataclass
 from functools import partial
 import torch
@@ -138,7 +138,16 @@ def device_name(device) -> str:
     except (OSError, StopIteration): name = torch.device(device).type
     return f'{name} ({torch.get_num_threads()} threads)' if torch.device(device).type=='cpu' else name
 
-_no_memory = ('out of memory', 'allocate memory', 'alloc_cpu', 'dataloader worker')
+_no_shared = ('shared memory', 'bus error', '/torch_', '/dev/shm')
+
+def _lack(e):
+    "What to say where the loader processes ran out of shared memory, which is another thing than memory"
+    if not any(o in str(e).lower() for o in _no_shared): return None
+    try: room = f' (/dev/shm has {shutil.disk_usage("/dev/shm").total>>20} MiB)'
+    except OSError: room = ''
+    return f'the loader processes ran out of shared memory{room}: use --workers 0, or make it larger (docker run --shm-size=2g)'
+
+_no_memory = (*_no_shared, 'out of memory', 'allocate memory', 'alloc_cpu', 'dataloader worker')
 
 def fit(
     track:Track,
@@ -161,7 +170,7 @@ def fit(
         with learn.no_bar(), learn.no_logging(), learn.removed_cbs([learn.recorder]), learn.added_cbs([ev]): scheds(recipe.sched)(learn, track.epochs, recipe)
     except (RuntimeError, MemoryError) as e:
         if not isinstance(e, MemoryError) and not any(o in str(e).lower() for o in _no_memory): raise
-        raise BadInput(f'out of memory; lower bs (now {recipe.bs}), size (now {track.size}) or workers, or take a smaller arch') from e
+        raise BadInput(_lack(e) or f'out of memory; lower bs (now {recipe.bs}), size (now {track.size}) or workers, or take a smaller arch') from e
     finally:
         with kept.lock: gc.collect() # learners of earlier seeds: they and their callbacks refer to each other
     return SeedRun(seed, ev.curve[-1]['correct'], ev.diverged, tuple(ev.curve), tuple(ev.preds), init, _peak_mb(learn.dls.device), device_name(learn.dls.device))

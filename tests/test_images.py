@@ -1,0 +1,179 @@
+"Which files count as images, which are refused, and what the scan and the labels make of damage"
+import json, os, socket
+from dataclasses import replace
+import numpy as np
+import pytest
+from PIL import Image
+from conftest import picture
+from woofbench import data as data_module
+from woofbench.data import CheckedImage, cache_dir, find, make_digits, make_loaders, noisy_labels, verify
+from woofbench.images import list_images, to_rgb
+from woofbench.jpeg import jpeg_fault
+from woofbench.registry import BadInput
+from woofbench.track import Track, datasets, make_track
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch): monkeypatch.setenv('WOOFBENCH_CACHE', str(tmp_path/'cache'))
+
+def noise(*shape, dtype='uint8', most=256): return np.random.default_rng(0).integers(0, most, shape).astype(dtype)
+
+
+# Which files
+
+def test_files_are_fastais(tiny):
+    from fastai.data.transforms import get_image_files
+    rgb = Image.fromarray(noise(9, 11, 3))
+    for o in ('train/a/x.webp', 'train/a/deep/er/x.bmp', 'val/b/x.GIF', 'train/c/x.tiff', 'train/c/.x.png', 'train/.hidden/x.png', 'val/a/x.JPG'):
+        (tiny/o).parent.mkdir(parents=True, exist_ok=True)
+        rgb.save(tiny/o)
+    (tiny/'train/a/notes.txt').write_text('no image')
+    for split in ('train','val'): assert list_images(tiny, split)==sorted(o.relative_to(tiny).as_posix() for o in get_image_files(tiny/split) if '.hidden' not in str(o))
+    m = verify(tiny, 'imagewoof')
+    assert len(m.train)==24+3 and m.label('train/a/deep/er/x.bmp')=='a' and m.classes==('a','b','c')
+    assert [tuple(CheckedImage(m)(str(m.root/o)).size) for o in m.train if 'x.' in o]==[(11,9)]*3
+
+def test_files_that_would_be_lost_are_named(tiny):
+    Image.fromarray(noise(9, 11, 3)).save(tiny/'train/x.png')
+    with pytest.raises(BadInput, match='x.png is in no class'): verify(tiny, 'imagewoof')
+    (tiny/'train/x.png').unlink()
+    (tiny/'train/a/x.tga').write_bytes(b'TGA')
+    with pytest.raises(BadInput, match='x.tga would be left out'): verify(tiny, 'imagewoof')
+
+@pytest.mark.skipif(os.name!='posix', reason='special files')
+def test_special_files_are_named(tiny):
+    p = tiny/'train/a/x.png'
+    os.mkfifo(p)
+    with pytest.raises(BadInput, match='x.png .* a FIFO'): verify(tiny, 'imagewoof')
+    p.unlink(); p.symlink_to('/dev/zero')
+    with pytest.raises(BadInput, match='x.png .* a device'): verify(tiny, 'imagewoof')
+    p.unlink(); p.symlink_to('nowhere')
+    with pytest.raises(BadInput, match='x.png'): verify(tiny, 'imagewoof')
+    p.unlink()
+    with socket.socket(socket.AF_UNIX) as s:
+        s.bind(os.path.relpath(p))
+        with pytest.raises(BadInput, match='x.png .* a socket'): verify(tiny, 'imagewoof')
+    p.unlink(); (tiny/'train/a/loop').symlink_to(tiny/'train/a')
+    with pytest.raises(BadInput, match='loop is a link'): verify(tiny, 'imagewoof')
+
+
+# What they seem
+
+@pytest.mark.parametrize('name,x', [('x.png', noise(9, 9, dtype='uint16', most=65536)), ('x.tiff', noise(9, 9, dtype='float32')), ('y.tiff', noise(9, 9, dtype='int32', most=70000))])
+def test_what_fastai_would_clip_is_refused(tiny, name, x):
+    Image.fromarray(x).save(tiny/'train/a'/name)
+    with pytest.raises(BadInput, match=f'{name} has pixels of kind'): verify(tiny, 'imagewoof')
+    with pytest.raises(BadInput, match=f'{name} has pixels of kind'): to_rgb((tiny/'train/a'/name).read_bytes(), name)
+
+@pytest.mark.parametrize('side', [(1,1), (7,40), (40,3)])
+def test_small_jpegs_are_read(tiny, side):
+    Image.fromarray(noise(side[1], side[0], 3)).save(tiny/'train/a/small.jpg')
+    assert 'train/a/small.jpg' in verify(tiny, 'imagewoof').train
+
+def test_a_damaged_jpeg_is_refused(tiny):
+    p = tiny/'train/a/x.jpg'
+    picture(p, (320,240))
+    raw = p.read_bytes()
+    assert jpeg_fault(raw) is None and verify(tiny, 'imagewoof')
+    p.write_bytes(raw[:len(raw)//2] + raw[len(raw)//2+40:])
+    with pytest.raises(BadInput, match='x.jpg'): verify(tiny, 'imagewoof')
+
+def test_a_damaged_png_is_refused(tiny):
+    p = tiny/'train/a/x.png'
+    picture(p)
+    raw = bytearray(p.read_bytes()); raw[-18] ^= 1 # in the checksum of the data
+    p.write_bytes(raw)
+    with pytest.raises(BadInput, match='x.png'): verify(tiny, 'imagewoof')
+
+def test_messages_have_no_addresses_and_no_escape_codes(tiny, monkeypatch):
+    (tiny/'train/a/x\x1b[31m\u202e.jpg').write_text('<html>')
+    with pytest.raises(BadInput) as e: verify(tiny, 'imagewoof')
+    assert r'x\x1b[31m\u202e.jpg cannot be read' in str(e.value) and str(e.value).isprintable()
+    assert str(BadInput('no <_io.BytesIO object at 0x7f12>'))=='no <_io.BytesIO object>'
+    (tiny/'afile').write_text('')
+    with pytest.raises(BadInput, match='not a folder, but a file'): find(make_track('imagewoof'), tiny/'afile')
+
+
+# The scan and its cache
+
+def scans(): return sorted(cache_dir().glob('scan-*.json'))
+
+def test_a_damaged_scan_is_absent(tiny):
+    m = verify(tiny, 'imagewoof')
+    path, = scans()
+    raw = path.read_bytes()
+    for bad in (b'', b'[]', b'null', b'[[[', b'['*99999, raw[:-9], raw.replace(b'[', b'{', 1), json.dumps([[1,2,3]]*36).encode(), raw[:70]+bytes([raw[70]^1])+raw[71:], raw[:-30]+b'0'+raw[-29:]):
+        path.write_bytes(bad)
+        assert verify(tiny, 'imagewoof')==m and path.read_bytes()==raw
+
+def test_a_file_of_the_same_size_and_date_is_read_again(tiny):
+    m = verify(tiny, 'imagewoof')
+    p = tiny/m.train[0]
+    s,raw = p.stat(),bytearray(p.read_bytes())
+    raw[15] ^= 1 # the density in the header
+    p.write_bytes(raw); os.utime(p, ns=(s.st_atime_ns, s.st_mtime_ns))
+    assert (p.stat().st_size, p.stat().st_mtime_ns)==(s.st_size, s.st_mtime_ns) and verify(tiny, 'imagewoof').sha256!=m.sha256
+
+@pytest.mark.parametrize('workers', [0, 1])
+def test_fastais_loaders_refuse_an_exchanged_image(tiny, workers):
+    m = verify(tiny, 'imagewoof')
+    dls = make_loaders(m, Track('imagewoof', 32), bs=8, workers=workers, device='cpu')
+    assert sum(len(y) for _,y in dls.valid)==12
+    (tiny/m.val[0]).write_bytes((tiny/m.val[1]).read_bytes())
+    with pytest.raises(BadInput) as e: list(dls.valid)
+    assert str(e.value)==f'{tiny/m.val[0]} has changed since it was verified: run the same command again'
+
+def test_known_needs_the_images_that_a_maintainer_has_seen(tiny, monkeypatch):
+    m = verify(tiny, 'imagewoof')
+    names = [data_module._sha(o) for o in ([*m.train, *m.val], m.val)]
+    for sha,known in ((m.sha256, True), ('0'*64, False), (None, True)):
+        monkeypatch.setitem(datasets, 'imagewoof', replace(datasets['imagewoof'], names=names[0], val_names=names[1], images={m.source:sha} if sha else {}))
+        now = verify(tiny, 'imagewoof')
+        assert now.known==known and ('with other images' in now.edition)==(not known)
+
+def test_damaged_digits_are_made_again():
+    root = make_digits()
+    m = verify(root, 'digits')
+    p = root/m.train[5]
+    p.write_bytes(p.read_bytes()[:50])
+    assert verify(make_digits(), 'digits')==m
+
+
+# Labels
+
+def labels(root, rows, col='noisy_labels_25'):
+    (root/'noisy_imagewoof.csv').write_text('\n'.join([f'path,{col}', *(','.join(o) for o in rows)]))
+    return lambda: noisy_labels(verify(root, 'imagewoof'), 'imagewoof', 25)
+
+def test_label_files_that_contradict_are_refused(tiny):
+    m = verify(tiny, 'imagewoof')
+    rows = [[o, 'b' if i%4==0 else m.label(o)] for i,o in enumerate(m.train)]
+    assert labels(tiny, rows)()==[o[1] for o in rows]
+    with pytest.raises(BadInput, match='twice, in lines 2 and 26'): labels(tiny, [*rows, rows[0]])()
+    with pytest.raises(BadInput, match='has no .*which is a training image'): labels(tiny, rows[1:])()
+    with pytest.raises(BadInput, match="'dog' in line 4"): labels(tiny, [*rows[:2], [rows[2][0], 'dog'], *rows[3:]])()
+    with pytest.raises(BadInput, match='no label in line 3'): labels(tiny, [rows[0], rows[1][:1], *rows[2:]])()
+    with pytest.raises(BadInput, match='changes 16 of 24 labels, the first of them in line 2'): labels(tiny, [[o, 'c'] for o in m.train])()
+    with pytest.raises(BadInput, match='changes 0 of 24'): labels(tiny, [[o, m.label(o)] for o in m.train])()
+    with pytest.raises(BadInput, match='no column noisy_labels_25'): labels(tiny, rows, 'noisy')()
+
+
+def test_too_many_classes_are_refused_before_training(tmp_path):
+    for split in ('train','val'):
+        for i in range(257): picture(tmp_path/'many'/split/f'c{i:03}'/f'{split}.png', (8,8), i)
+    with pytest.raises(BadInput, match='257 classes'): verify(tmp_path/'many', 'imagewoof')
+
+
+# The computer
+
+def test_a_wrong_clock_is_told(monkeypatch):
+    from datetime import datetime
+    from woofbench import rules
+    assert rules.clock_fault()=='' and '2999' in rules.clock_fault('2999-01-01T00:00:00Z')
+    monkeypatch.setattr(rules, 'datetime', type('Then', (datetime,), dict(now=classmethod(lambda cls, tz=None: datetime(2020, 1, 1, tzinfo=tz)))))
+    assert 'the clock says 2020-01-01' in rules.clock_fault()
+
+def test_shared_memory_is_not_memory():
+    from woofbench.train import _lack
+    assert 'shared memory' in _lack(RuntimeError('DataLoader worker (pid 7) is killed by signal: Bus error. It is possible that dataloader\'s workers are out of shared memory'))
+    assert _lack(RuntimeError('CUDA out of memory')) is None
