@@ -260,16 +260,16 @@ def test_an_old_board_is_found_before_training(text, tmp_path, refused, untraine
 def test_a_plot_that_cannot_be_is_refused_before_training(plot, word, tmp_path, refused, untrained):
     assert word in refused(['ablate', '--one-at-a-time', 'act=relu', *tiny[1:], '--seeds', '2', '--out', str(tmp_path/'out'), '--plot', str(tmp_path/plot)])
 
-def test_the_table_comes_before_the_plot(bench, tmp_path, cli, monkeypatch):
-    from woofbench.ablate import Ablation
-    row = bench.train(tmp_path)
-    class Cannot(Ablation):
+def test_the_table_comes_before_the_plot(tmp_path, monkeypatch, capsys):
+    from argparse import Namespace
+    from woofbench.cli import cmd_ablate
+    class Table:
         def plot(self): raise RuntimeError('no font')
-        def __post_init__(self): pass
         def __str__(self): return 'the table'
-    monkeypatch.setattr('woofbench.ablate.ablate', lambda *args, **kw: Cannot(row, ()))
-    rc,out,err = cli(['ablate', '--one-at-a-time', 'act=relu', '--out', str(tmp_path)])
-    assert rc==2 and 'the table' in out and 'no font' in err and 'Traceback' not in err
+    monkeypatch.setattr('woofbench.cli.run_args', lambda args: {})
+    monkeypatch.setattr('woofbench.ablate.ablate', lambda *args, **kw: Table())
+    with pytest.raises(BadInput, match='cannot draw.*no font'): cmd_ablate(Namespace(plot=None, out=str(tmp_path), one_at_a_time=[]))
+    assert 'the table' in capsys.readouterr().out
 
 def test_a_line_typed_during_training_keeps_record_and_line(bench, tmp_path, monkeypatch):
     go = runner._write
