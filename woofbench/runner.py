@@ -8,6 +8,7 @@ __all__ = ['Plan', 'plan', 'takes_fields', 'which_seeds', 'out_folder', 'quiet',
 
 # %% ../nbs/12_runner.ipynb #imports
 import inspect, os, time
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from functools import partial
@@ -110,8 +111,9 @@ class _Folder:
     def tidy(self, runs):
         "Remove the seeds whose evidence is in `runs`, and folders that are empty"
         for r in runs:
-            if self.load(r['seed'])[0]==r: self.file(r['seed']).unlink(missing_ok=True)
             lock = self.path/f'seed-{r["seed"]}.lock'
+            with suppress(OSError): # it stays for the next time
+                if self.load(r['seed'])[0]==r: self.file(r['seed']).unlink()
             if r['seed'] not in self.claims and lock.exists() and (left := claim(lock)): left.release() # of a killed process
         for o in (self.path, *self.path.parents[:2]):
             try: o.rmdir()
