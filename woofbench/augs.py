@@ -10,7 +10,7 @@ import torch
 from .registry import Registry
 
 # %% ../nbs/04c_augs.ipynb #augs-def
-augs = Registry('aug', 'f() -> f(x): changes training images, (N, 3, H, W), from 0 to 1')
+augs = Registry('aug', 'f() -> f(x): changes training images, (N, 3, H, W), from 0 to 1', none=True)
 
 @augs.register('none')
 def none():

@@ -6,7 +6,7 @@
 __all__ = ['NAME', 'BadInput', 'near', 'in_package', 'caller', 'Fixed', 'Registry', 'unwrapped', 'who', 'code_text', 'twins']
 
 # %% ../nbs/00_registry.ipynb #imports
-import difflib, os, re, sys
+import ast, difflib, inspect, os, re, sys, textwrap
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from importlib.util import find_spec
@@ -63,9 +63,10 @@ class Registry(dict):
         kind:str, # What one entry is called in messages, e.g. `act`
         contract:str='', # How an entry is called, e.g. `f(nf) -> Module`
         fault:Callable=lambda part: '', # f(part) -> what is wrong with a part; nothing if it is good
+        none:bool=False, # May a part be called none? In a slot, none means that there is no part
     ):
         super().__init__()
-        self.kind,self.contract,self.fault,self.homes = kind,contract,fault,{}
+        self.kind,self.contract,self.fault,self.none,self.homes = kind,contract,fault,none,{}
         self._aliases,self._providers,self._own = {},{},set() # `_own`: names, aliases and prefixes that this package has given
         self.aliases,self.providers = Fixed(self._aliases, f'{kind}s.alias(name, of)'),Fixed(self._providers, f'{kind}s.provide(prefix, find, names)')
 
@@ -73,8 +74,8 @@ class Registry(dict):
         "Decorator: add a part under `name` (a name taken by another part is an error)"
         home,own = caller()
         def _f(part):
-            self._check(name, part, own)
-            if name in self._own and not own and twins(self.get(name), part): return part # a lesson has a copy of what is here
+            if name in self._own and not own and twins(self.get(self._aliases.get(name, name)), part): return self[self._aliases.get(name, name)] # a lesson has a copy of what is here
+            self._check(name, part)
             for o in (name, *aliases): self._claim(o, name, part, home, own)
             self._put(name, part, home, own, aliases)
             return part
@@ -172,8 +173,8 @@ class Registry(dict):
     def clear(self):
         for o in list(self): del self[o]
 
-    def _check(self, name, part, own=False):
-        if not isinstance(name, str) or not NAME.fullmatch(name) or (name.lower()=='none' and not own): # in a slot, none means no part
+    def _check(self, name, part):
+        if not isinstance(name, str) or not NAME.fullmatch(name) or name.lower()=='none' and not self.none:
             raise BadInput(f'{self.kind} {name!r} is not a name: use letters, digits, _ . and -, at most 80 of them')
         if why := self.fault(part): raise BadInput(f'{self.kind} {name!r} {why}')
 
@@ -215,17 +216,27 @@ def code_text(code) -> str:
     consts = [code_text(o) if hasattr(o, 'co_code') else repr(sorted(o, key=repr) if isinstance(o, frozenset) else o) for o in code.co_consts]
     return repr((code.co_code.hex(), consts, code.co_names, code.co_varnames, code.co_freevars, code.co_argcount, code.co_kwonlyargcount, code.co_flags))
 
+def _syntax(o):
+    "The syntax of a function or class, wherever it stands; its bytes where the source cannot be read"
+    try: return ast.dump(ast.parse(textwrap.dedent(inspect.getsource(o))))
+    except (OSError, TypeError, SyntaxError, ValueError): return _bytes(o)
+
 _no_part = ('__module__','__dict__','__weakref__','__doc__','__firstlineno__','__static_attributes__')
 
-def _look(o):
-    "All that two copies of a part have in common"
-    if isinstance(o, partial): return 'partial', _look(o.func), *map(_look, o.args), *((k, _look(v)) for k,v in o.keywords.items())
-    if isinstance(o, type): return o.__qualname__, *(b.__qualname__ for b in o.__bases__), *((k, _look(v)) for k,v in vars(o).items() if k not in _no_part)
+def _look(o, text):
+    "All that two copies of a part have in common; `text(f)` is what a function says"
+    def look(o): return _look(o, text)
+    if isinstance(o, partial): return 'partial', look(o.func), *map(look, o.args), *((k, look(v)) for k,v in o.keywords.items())
+    if isinstance(o, type): return o.__qualname__, *(b.__qualname__ for b in o.__bases__), *((k, look(v)) for k,v in vars(o).items() if k not in _no_part)
     f = o.fget if isinstance(o, property) else getattr(o, '__func__', o)
     if not hasattr(f, '__code__'): return repr(o) if isinstance(o, (bool,int,float,str,tuple,list,dict,type(None))) else who(o)[1]
     held = [*(f.__defaults__ or ()), *(f.__kwdefaults__ or {}).values(), *(c.cell_contents for c in f.__closure__ or ())]
-    return f.__qualname__, code_text(f.__code__), *(who(v)[1] if hasattr(v, '__qualname__') else _look(v) for v in held)
+    return f.__qualname__, text(f), *(who(v)[1] if hasattr(v, '__qualname__') else look(v) for v in held)
+
+def _bytes(f): return code_text(f.__code__)
 
 def twins(a, b) -> bool:
     "Are two parts copies of one another: the same name, code, defaults and arguments?"
-    return any(hasattr(unwrapped(o), '__code__') or isinstance(unwrapped(o), type) for o in (a, b)) and _look(a)==_look(b)
+    if a==b: return True # tables, such as shapes
+    if not any(hasattr(unwrapped(o), '__code__') or isinstance(unwrapped(o), type) for o in (a, b)): return False
+    return any(_look(a, o)==_look(b, o) for o in (_bytes, _syntax))
