@@ -197,6 +197,7 @@ def _row(folder, seeds, out, say, again, mine, make, train):
                 return _publish(rec, out, folder, say)
             spent = [s for s in runs if any(runs[s] in o['runs'] for o in mine(recs))] # no evidence goes into two records
             if not missing and not spent: return _publish(_write(make([runs[s] for s in seeds], recs), out), out, folder, say)
+        for s in spent: say(f'the evidence of seed {s} is in another row; it is trained again')
         folder.tidy([runs.pop(s) for s in spent])
         if folder.claims and not spent: train(runs)
         if not spent and (missing := [s for s in seeds if s not in runs]) and not waited:
