@@ -10,11 +10,12 @@ from pulls import Dogs
 from woofbench.check import check_path
 from woofbench.cli import main
 from woofbench import record
+from woofbench.track import datasets
 
 
 def board(n, root):
     "A folder of `n` valid rows"
-    dogs = Dogs(1)
+    dogs,datasets["imagewoof"].images["320"] = Dogs(1),"0"*64 # as if a maintainer had seen the images
     for i in range(n): record.write_record(root, dogs.entry(lr=(1000+i)*1e-5))
 
 
