@@ -2,6 +2,7 @@
 import base64, hashlib, json, math, os, shutil, subprocess, time, zlib
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
@@ -788,3 +789,58 @@ def test_null_submissions(capsys):
     with capsys.disabled(): print(f'\nnull submissions: {rate}')
     assert words.count('record candidate')<=40 and on_board.count('record candidate')<=12 # 4 %
     assert all(o.count('needs audit')<=10 and o.count('invalid')==0 for o in (words, on_board))
+
+
+# Large boards
+
+def work(monkeypatch, rows):
+    "How often rows are compared, and predictions decoded, while a board of `rows` is judged as it grows and its table is made"
+    from woofbench import doubts, forensics, repeats, rules
+    from woofbench.repeats import Board
+    done = dict(between=0, copied=0, decode_bytes=0, repeat=0)
+    def count(module, name):
+        f = getattr(module, name)
+        def counted(*args, **kw):
+            done[name] += 1
+            return f(*args, **kw)
+        monkeypatch.setattr(module, name, counted)
+    with monkeypatch.context() as monkeypatch:
+        for module,name in ((doubts,'between'), (doubts,'copied'), (rules,'copied'), (forensics,'decode_bytes'), (repeats,'decode_bytes'), (repeats,'repeat')): count(module, name)
+        forensics._decoded.cache_clear()
+        grown = Board()
+        for o in rows:
+            judge(o.record, grown)
+            grown.append(o)
+        to_csv(rows)
+    return done
+
+def test_work_grows_with_the_rows_and_not_with_their_square(monkeypatch):
+    "Twice as many rows, of which one in eight repeats another one and one in eight has its errors put right, are twice the work"
+    def board(n):
+        dogs,recs = Dogs(3),[]
+        for i in range(n):
+            recs.append(dogs.entry(lr=(1000+i)*1e-5))
+            if i%8==1: recs.append(doctored(dogs.entry(lr=(1000+i)*1e-5, created='2026-11-26T00:00:00Z'), lambda r: r.update(based_on=recs[-1]['record_id'])))
+            if i%8==5: recs.append(with_preds(dogs.entry(lr=(5000+i)*1e-5), [[0 if j%20==0 else p for j,p in enumerate(o)] for o in preds_of(recs[-1])]))
+        return [Row(o) for o in recs]
+    small,large = (work(monkeypatch, board(n)) for n in (40,80))
+    assert all(small.values()) and all(large[k]<=2.2*small[k] for k in small), (small, large)
+
+def test_the_rows_to_compare_are_all_that_can_be_odd(monkeypatch):
+    "What is left out, the full comparison calls neither strange nor patched nor near"
+    from woofbench import forensics
+    from woofbench.forensics import LOT, MENDED, OWN, Patterns, between
+    def odd(v, w):
+        b = between(v, w)
+        own = b['own'][(b['apart']>0).all(1)]
+        return b['overlap']<LOT or len(own)>0 and own.mean()<OWN or ((b['apart']>0)&(b['apart']<MENDED)).any()
+    dogs = Dogs(11)
+    def touched(v, k): return np.stack([np.where(np.isin(np.arange(N), dogs.rng.permutation(np.flatnonzero(o))[:k]), 0, o) for o in v])
+    vs = [np.array([dogs.network(acc) for _ in range(5)], np.uint8) for acc in (.2,.4,.7,.9)*3]
+    vs += [vs[2].copy(), *(touched(vs[2], k) for k in (1,100,250,300,330,400)), np.stack([vs[2][dogs.rng.integers(0, 5, N), np.arange(N)] for _ in range(5)])]
+    vs += [np.array([Dogs(12).network(.7) for _ in range(5)], np.uint8)] # another world
+    monkeypatch.setattr(forensics, 'vectors', lambda o: o)
+    all_,rows = Patterns(),[SimpleNamespace(record=v, ruling=None) for v in vs]
+    for o in rows: all_.add(o)
+    said = [(bool(odd(o.record, p.record)), any(p is q for q in all_.near(o.record))) for o in rows for p in rows]
+    assert said.count((True,False))==0 and said.count((True,True))>50 and said.count((False,False))>100, {o:said.count(o) for o in said}

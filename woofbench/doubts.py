@@ -14,7 +14,7 @@ from .cost import cost
 from .xresnet import TimmSpec
 from .provenance import missing
 from .repeats import Board, by_base, by_id, fresh
-from .standing import by_config, good, one_cell, ranked, standing
+from .standing import by_config, good, one_cell, standing
 from .leaderboard import Row
 from .forensics import LOT, MENDED, OWN, Patterns, between, copied, enough, oddities, vectors
 from .history import reported
@@ -22,15 +22,17 @@ from .history import reported
 # %% ../nbs/11e_doubts.ipynb #accuracy-def
 _first_epoch = dict(imagewoof=.6, imagenette=.85, imagewang=.6) # a network that has seen ImageNet has these at once
 
+def _by_ruling(o): return [bool(o.ruling)]
+
 def ceiling(
     t:Track,
     rows:list, # Rows of the board
 ) -> float|None: # Accuracy
     "Five points above the best that was reported, or has a rank and was looked at or challenged; or half of its errors if that is less; None where nothing is known"
     board = Board.of(rows)
-    bases = board.index(by_base)
-    def seen(o): return o.ruling or o.id in bases and fresh(o, board)
-    top = next((o for o in ranked(t, board) if seen(o) and standing(o, board)=='ranked'), None)
+    some = [*board.where(_by_ruling, True), *board.where(by_id, *board.index(by_base))] # all others were neither looked at nor challenged
+    some = sorted((o for o in some if o.track==t and o.status=='ranked' and (o.ruling or fresh(o, board))), key=lambda o: -o.mean)
+    top = next((o for o in some if standing(o, board)=='ranked'), None)
     best = ([top.mean] if top else []) + _reported(t.dataset, t.size, t.epochs, t.noise)
     return max(best) + min(.05, (1-max(best))/2) if best else None
 

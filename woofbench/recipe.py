@@ -201,9 +201,7 @@ def digest(domain:str, o) -> str:
     "16 hexadecimal digits of the sha256 of `o`, different for every `domain`"
     return hashlib.sha256(f'woofbench/{domain}/1|'.encode() + canonical(o)).hexdigest()[:16]
 
-def _diff(o, ref):
-    known = asdict(ref)
-    return {k:v for k,v in asdict(o).items() if v!=known.get(k)}
+def _diff(o, ref): return {f.name:v for f in fields(o) if (v := getattr(o, f.name))!=getattr(ref, f.name, None)}
 
 def config_id(
     track:Track,

@@ -9,6 +9,7 @@ __all__ = ['RULES', 'WORDS', 'FIRST_DAY', 'Verdict', 'clock_fault', 'faults', 't
 import re
 from dataclasses import dataclass, fields
 from datetime import date, datetime, timedelta, timezone
+from itertools import islice
 import numpy as np
 from .registry import BadInput
 from .track import datasets
@@ -135,23 +136,26 @@ def twins(
     rows:list, # The other rows of the board
 ) -> list[tuple]: # (row, the field in which it differs)
     "Rows of the same cell and images whose recipes differ from this one's in one thing"
-    all_ = Board.of(rows).seen(_Recipes)
-    if all_.cell(row) not in all_.of: return []
+    return list(_twins(row, Board.of(rows))[0])
+
+def _twins(row, board):
+    "(what `twins` gives, one after the other; how many there are)"
+    all_ = board.seen(_Recipes)
+    if all_.cell(row) not in all_.of: return iter(()), 0
     others,table = all_.of[all_.cell(row)]
     differ = table.lines!=all_.code(row)
     one = np.flatnonzero(differ.sum(1)==1)
-    found = ((others[i], _fields[k]) for i,k in zip(one, differ[one].argmax(1)))
-    return [(o, k) for o,k in found if o.record['config_id']!=row.record['config_id']]
+    return ((others[i], _fields[k]) for i,k in zip(one, differ[one].argmax(1))), len(one)
 
 def _notes(row, board):
     n = row.record.get('attempts')
     if n is not None: yield f'configuration {n} of this cell where it was trained' if n>1 else 'the only configuration of this cell where it was trained'
-    near = twins(row, board)
+    near,many = _twins(row, board)
     same = [o for o in board.where(by_config, row.record['config_id']) if one_cell(o, row)]
-    found = [f'differs from {o.id} ({100*o.mean:.2f} %) in {k.removeprefix("model.")} alone' for o,k in near[:9]]
+    found = [f'differs from {o.id} ({100*o.mean:.2f} %) in {k.removeprefix("model.")} alone' for o,k in islice(near, 9)]
     found += [f'the same configuration as {o.id} ({100*o.mean:.2f} %, {o.n} {o.kind} seeds)' for o in same[:9]]
     yield from found[:9]
-    if (more := len(near)+len(same)-9)>0: yield f'and {more} more that are as near'
+    if (more := many+len(same)-9)>0: yield f'and {more} more that are as near'
 
 # %% ../nbs/11f_rules.ipynb #judge-def
 def _against(row, top):

@@ -7,6 +7,7 @@ __all__ = ['summary', 'compare', 'equivalent', 'critical_t', 'pooled_std', 'dunn
 
 # %% ../nbs/10_stats.ipynb #imports
 from collections import Counter
+from functools import cache
 import numpy as np
 from scipy import stats
 from scipy.optimize import brentq
@@ -21,6 +22,9 @@ def _moments(acc, least):
     return (float(a[0]), 0.) if np.ptp(a)==0 else (float(a.mean()), float(a.var(ddof=1)))
 
 # %% ../nbs/10_stats.ipynb #summary-def
+@cache
+def _t(level, df): return float(stats.t.ppf((1+level)/2, df))
+
 def summary(
     acc, # Accuracies, one per seed
     level:float=.95, # Of the interval
@@ -29,7 +33,7 @@ def summary(
     (mean,var),n = _moments(acc, 1),len(acc)
     if n<2: return dict(n=n, mean=mean, std=None, lo=None, hi=None)
     std = var**.5
-    half = float(stats.t.ppf((1+level)/2, n-1))*std/n**.5
+    half = _t(level, n-1)*std/n**.5
     return dict(n=n, mean=mean, std=std, lo=mean-half, hi=mean+half)
 
 # %% ../nbs/10_stats.ipynb #compare-def
