@@ -116,8 +116,15 @@ def valid_bs(
     most = max(bs, min(1024, 1024*128**2//size**2)) # no more memory than training takes, or about 1 GiB a map
     return -(-n//-(-n//most))
 
+def _print_of(dl):
+    "What tells whether a fastai loader is the one it was: its images and labels, and how it takes and changes them"
+    items = dl.dataset.items
+    what = items.to_csv() if hasattr(items, 'to_csv') else '\n'.join(map(str, items))
+    fs = [[(type(o), id(o)) for o in getattr(dl, k).fs] for k in ('after_item','before_batch')]
+    return id(dl), id(dl.dataset), hash(what), dl.bs, dl.shuffle, dl.drop_last, dl.n, fs
+
 class FastData(Callback):
-    "Train and validate on decoded images; the crops are those of `generator`"
+    "Train and validate on decoded images; the crops are those of `generator`. Loaders other than those of `images_of` are left to fastai"
     order = -10 # before whatever looks at the loader
     def __init__(self,
         images:Images,
@@ -126,16 +133,28 @@ class FastData(Callback):
         seed:int=0, # Of the draws
     ):
         self.data,self.r,self.side,self.generator,self.next = images,recipe,size,torch.Generator().manual_seed(seed),None
+        self.made_for,self.told = None,False
+
+    def images_of(self, dls):
+        "The decoded images are those of these loaders"
+        self.made_for = dls,[_print_of(o) for o in (dls.train, dls.valid)]
+
+    def mine(self, i) -> bool:
+        "Is the loader, 0 for training or 1 for validation, the one that the images were decoded for, unchanged?"
+        if self.made_for is None or self.made_for[1][i]==_print_of(self.dls[i]): return True
+        if not self.told: print('note: these loaders are not those that this learner was made with, so fastai reads their images itself')
+        self.told = True
+        return False
 
     def before_fit(self): self.next = None
     def before_train(self):
-        if self.dl is self.dls.train: self.learn.dl = self._batches(self.dl, *self.epoch(plain(self.dl.after_batch)))
+        if self.dl is self.dls.train and self.mine(0): self.learn.dl = self._batches(self.dl, *self.epoch(plain(self.dl.after_batch)))
     def after_batch(self):
         "After the first step, on a GPU, begin with the next epoch's crops, if there is to be one"
         ours = self.training and isinstance(self.dl, Batches) and self.data.train_y.is_cuda
         if ours and self.iter==0 and self.learn.epoch<self.n_epoch-1: self.next = self._ahead()
     def before_validate(self):
-        if self.dl is not self.dls.valid: return
+        if self.dl is not self.dls.valid or not self.mine(1): return
         y = self.data.valid_y
         self.learn.dl = self._batches(self.dl, self.data.valid.__getitem__, y, valid_bs(len(y), self.r.bs, self.side, y.device))
 

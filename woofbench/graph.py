@@ -101,6 +101,7 @@ class Graph(Callback):
         for p in self.model.parameters() if self.recordings else (): p.grad = None # they were the recording's
         if not self.keep: self.drop()
     def after_cancel_fit(self): self.after_fit()
+    def restore(self): self.after_fit()
 
     def _step(self):
         l = self.learn

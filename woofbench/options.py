@@ -39,18 +39,30 @@ class GradToNone(Callback):
 # %% ../nbs/06b_options.ipynb #ema-def
 class Ema(Callback):
     "Validate, and end with, a moving average of weights and statistics"
+    order = -20 # before callbacks that look at the model
+    average = raw = None # while a fit lasts: the average, and the network that is trained while the average stands in for it
     def __init__(self, decay:float): self.decay = decay
     def before_fit(self):
         from timm.utils import ModelEmaV3
         self.average,self.raw = ModelEmaV3(self.model, decay=self.decay),None
     def after_step(self): self.average.update(self.model)
+    def before_train(self): self._back()
     def before_validate(self):
-        self.raw = self.model
-        self.learn.model = self.average.module
-    def after_validate(self):
+        if self.average is not None and self.raw is None: self.raw,self.learn.model = self.model,self.average.module
+
+    def _back(self):
         if self.raw is not None: self.learn.model,self.raw = self.raw,None
-    def after_cancel_validate(self): self.after_validate()
-    def after_fit(self): self.model.load_state_dict(self.average.module.state_dict())
+
+    def after_fit(self):
+        "The network gets the average; slow weights of an optimiser that has them begin there too"
+        self._back()
+        self.model.load_state_dict(self.average.module.state_dict())
+        if getattr(self.opt, 'slow_weights', None) is not None: self.opt.slow_weights = None
+        self.average = None
+    def restore(self):
+        "A fit has broken off: the network that is trained is in its place again"
+        self._back()
+        self.average = None
 
 # %% ../nbs/06b_options.ipynb #progressive-def
 def side_at(
