@@ -46,6 +46,11 @@ class Images:
     where:str               # Where the training images are: cpu, cuda, or why they are not there
     side:object=None        # Stream on which crops are made ahead of time
 
+    def __deepcopy__(self, memo): return self # nobody changes them
+    def __reduce__(self): return _no_images, () # a file, such as that of `Learner.export`, has no images
+
+def _no_images(): return None
+
 _last = OrderedDict()
 _bar = partial(tqdm, delay=2, leave=False)
 
@@ -135,12 +140,19 @@ class FastData(Callback):
         self.data,self.r,self.side,self.generator,self.next = images,recipe,size,torch.Generator().manual_seed(seed),None
         self.made_for,self.told = None,False
 
+    def __getstate__(self): return vars(self) | dict(generator=self.generator.get_state(), next=None, made_for=None)
+    def __setstate__(self, state):
+        vars(self).update(state)
+        self.generator = torch.Generator()
+        self.generator.set_state(state['generator'])
+
     def images_of(self, dls):
         "The decoded images are those of these loaders"
         self.made_for = dls,[_print_of(o) for o in (dls.train, dls.valid)]
 
     def mine(self, i) -> bool:
         "Is the loader, 0 for training or 1 for validation, the one that the images were decoded for, unchanged?"
+        if self.data is None: return False # read from a file
         if self.made_for is None or self.made_for[1][i]==_print_of(self.dls[i]): return True
         if not self.told: print('note: these loaders are not those that this learner was made with, so fastai reads their images itself')
         self.told = True

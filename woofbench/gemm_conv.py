@@ -23,6 +23,11 @@ class GemmConv2d(nn.Conv2d):
         x = (F.pad(x, (pw,pw,ph,ph)) if ph or pw else x).permute(0,2,3,1)
         parts = [x[:, i:i+sh*(h-1)+1:sh, j:j+sw*(w-1)+1:sw] for i in range(kh) for j in range(kw)]
         return F.linear(torch.cat(parts, -1), self.weight.permute(0,2,3,1).flatten(1), self.bias).permute(0,3,1,2)
+    def __prepare_scriptable__(self):
+        "For `torch.jit.script`, which cannot read this class: the same weights in an `nn.Conv2d`"
+        new = object.__new__(nn.Conv2d)
+        new.__dict__ = dict(self.__dict__)
+        return new
 
 def use_gemm(
     model:nn.Module, # Changed in place; weights and names stay

@@ -78,6 +78,8 @@ class Graph(Callback):
         self.rows,self.at = [],0
         self.drop()
 
+    def __getstate__(self): return vars(self) | dict(lock=nullcontext(), recordings={}, made_for=None, low={}) # for a copy or a file
+
     def drop(self):
         "Give up all recordings, and their memory"
         self.recordings,self.made_for,self.low = {},None,{}

@@ -88,7 +88,7 @@ class Kept:
         for o in self.mix: o.reseed(seed)
         cbs = [*precision_cbs(recipe, device), *options(recipe, self.mix), FastData(images, recipe, track.size, seed)]
         cbs += [SeededErasing(recipe.erase, seed)]*bool(recipe.erase) + ([self.graph] if self.graph else [])
-        return dict(model=self.model, loss_func=self.loss_func, opt_func=partial(self._opt, (fast_opts.get(recipe.opt) or opts(recipe.opt))(recipe)), cbs=cbs)
+        return dict(model=self.model, loss_func=self.loss_func, opt_func=self._opt_func((fast_opts.get(recipe.opt) or opts(recipe.opt))(recipe)), cbs=cbs)
 
     def _begin(self, model, recipe, device, seed):
         if self.key: self.close()
@@ -96,9 +96,10 @@ class Kept:
         self.mix = [f(v, seed) for v,f in ((recipe.mixup, SeededMixUp), (recipe.cutmix, SeededCutMix)) if v]
         if (device.type=='cuda' if self.record is None else self.record): self.graph = Graph(self.keep, lock=self.lock)
 
+    def _opt_func(self, make): return partial(self._opt, make) if self.keep and self.graph else make
+
     def _opt(self, make, params, lr):
-        "A new optimiser, or the kept one as if it were new"
-        if not (self.keep and self.graph): return make(params, lr=lr)
+        "The kept optimiser as if it were new"
         if self.opt is None:
             self.opt = make(params, lr=lr)
             self.hypers = [dict(h) for h in self.opt.hypers]

@@ -8,6 +8,7 @@ __all__ = ['init_from_data', 'Learner', 'n_workers', 'make_learner', 'SeedRun', 
 # %% ../nbs/08_train.ipynb #imports
 import gc, hashlib, math, os, resource, shutil, sys, time
 from dataclasses import dataclass
+from copy import deepcopy
 from functools import partial
 import torch
 from torch import nn
@@ -28,7 +29,7 @@ from .options import options
 from .precision import autocast_on, precision_cbs, same_autocast
 from .recipe import Recipe
 from .xresnet import build
-from .fast import check_engine, load_images
+from .fast import FastData, check_engine, load_images
 from .reuse import Kept
 
 # %% ../nbs/08_train.ipynb #init-def
@@ -59,6 +60,20 @@ class Learner(fastai.learner.Learner):
             for o in list(self.cbs):
                 if hasattr(o, 'restore'): o.restore()
             raise
+
+    def export(self, fname='export.pkl', **kw):
+        "fastai's `export`; loaders and optimiser are the same afterwards, also where it fails"
+        dls,opt = self.dls,self.opt
+        try: super().export(fname, **kw)
+        finally: self.dls,self.opt = dls,opt
+
+    def __deepcopy__(self, memo):
+        new = memo[id(self)] = object.__new__(type(self))
+        new.__dict__.update({k:deepcopy(v, memo) for k,v in vars(self).items()})
+        fast = next((o for o in self.cbs if isinstance(o, FastData)), None)
+        if fast and fast.data and fast.mine(0) and fast.mine(1): new.fast_data.images_of(new.dls)
+        elif fast: new.fast_data.made_for = self.dls,[None,None] # not the loaders that the images were decoded for
+        return new
 
 
 # %% ../nbs/08_train.ipynb #learner-def
