@@ -6,10 +6,11 @@
 __all__ = ['init_from_data', 'Learner', 'n_workers', 'make_learner', 'SeedRun', 'Evidence', 'weights_sha', 'device_name', 'fit']
 
 # %% ../nbs/08_train.ipynb #imports
-import gc, hashlib, math, os, resource, shutil, sys, time
+import gc, hashlib, math, os, random, shutil, sys, time
 from dataclasses import dataclass
 from copy import deepcopy
 from functools import partial
+from threading import Lock
 import torch
 from torch import nn
 import fastai.vision.learner  # noqa: F401  registers how fastai shows images and their results
@@ -48,6 +49,14 @@ def init_from_data(
         for o in parts: o.init_from(images)
 
 # %% ../nbs/08_train.ipynb #restoring-def
+def _copy_of(dls):
+    "Loaders of their own over the same images, which draw the same from here on"
+    was = random.getstate()
+    new = [o.new() for o in dls.loaders]
+    random.setstate(was)
+    for a,b in zip(dls.loaders, new): b.rng.setstate(a.rng.getstate())
+    return type(dls)(*new, path=dls.path, device=dls.device)
+
 class Learner(fastai.learner.Learner):
     "fastai's `Learner`; what callbacks change for a while is put back, whatever breaks off"
     def _with_events(self, f, event_type, ex, final=noop):
@@ -69,9 +78,12 @@ class Learner(fastai.learner.Learner):
 
     def __deepcopy__(self, memo):
         new = memo[id(self)] = object.__new__(type(self))
-        new.__dict__.update({k:deepcopy(v, memo) for k,v in vars(self).items()})
+        dls = memo[id(self.dls)] = _copy_of(self.dls)
+        memo.update({id(a):b for a,b in zip(self.dls.loaders, dls.loaders)})
+        new.__dict__.update({k:deepcopy(v, memo) for k,v in vars(self).items() if k not in ('dl','lock')})
+        new.lock = Lock()
         fast = next((o for o in self.cbs if isinstance(o, FastData)), None)
-        if fast and fast.data and fast.mine(0) and fast.mine(1): new.fast_data.images_of(new.dls)
+        if fast and fast.data and fast.mine(0) and fast.mine(1): new.fast_data.images_of(dls)
         elif fast: new.fast_data.made_for = self.dls,[None,None] # not the loaders that the images were decoded for
         return new
 
@@ -162,6 +174,8 @@ def weights_sha(model) -> str:
 
 def _peak_mb(device):
     if device.type=='cuda': return torch.cuda.max_memory_allocated()>>20
+    try: import resource
+    except ImportError: return 0 # Windows does not say
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> (20 if sys.platform=='darwin' else 10)
 
 def device_name(device) -> str:
