@@ -1,16 +1,19 @@
 "Which files count as images, which are refused, and what the scan and the labels make of damage"
-import json, os, socket
+import json, os, random, socket, sys
 from dataclasses import replace
 import numpy as np
 import pytest
 from PIL import Image
-from conftest import picture
+from conftest import picture, root
 from woofbench import data as data_module
 from woofbench.data import CheckedImage, cache_dir, find, make_digits, make_loaders, noisy_labels, verify
 from woofbench.images import list_images, to_rgb
 from woofbench.jpeg import jpeg_fault
 from woofbench.registry import BadInput
 from woofbench.track import Track, datasets, make_track
+
+sys.path.insert(0, str(root))
+from benchmarks import data_faults  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
@@ -177,3 +180,18 @@ def test_shared_memory_is_not_memory():
     from woofbench.train import _lack
     assert 'shared memory' in _lack(RuntimeError('DataLoader worker (pid 7) is killed by signal: Bus error. It is possible that dataloader\'s workers are out of shared memory'))
     assert _lack(RuntimeError('CUDA out of memory')) is None
+
+
+# All of it, at random
+
+@pytest.mark.skipif(os.name!='posix', reason='limits of a process')
+@pytest.mark.parametrize('which', ['store','scan','image','disk'])
+def test_damage_is_never_silently_wrong(tmp_path, monkeypatch, which):
+    "More of it is tried by benchmarks/data_faults.py"
+    monkeypatch.setattr(data_faults.subprocess, 'run', lambda *args, **kw: pytest.fail('a test mounts nothing'))
+    monkeypatch.setattr(os, 'geteuid', lambda: 1)
+    random.seed(0)
+    bench = data_faults.Bench(tmp_path, np.random.default_rng(0))
+    res = dict(data_faults.trials(bench, [which], 5))
+    assert res and not {k:o for k,o in res.items() if o[2]}
+    assert all(sum(o)==5 and o[0]>1 for o in res.values())
