@@ -81,6 +81,10 @@ class Row:
 
     def line(self) -> dict:
         "The line of leaderboard.csv"
+        return dict(self._line)
+
+    @cached_property
+    def _line(self):
         train_s,eval_s = self.seconds('train_s'),self.seconds('eval_s')
         train_img_s,eval_img_s = rates([o for r in self.runs for o in r['curve']], self.data['n_train'], self.record['recipe']['bs'], self.data['n_val'])
         return dict(dataset=self.track.dataset, size=self.track.size, source=self.track.source, epochs=self.track.epochs, noise=self.track.noise, recipe=self.recipe,
