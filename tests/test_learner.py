@@ -239,3 +239,15 @@ def test_mish_has_the_derivatives_of_mish():
         got = g,h
     assert torch.allclose(torch.func.vmap(torch.func.grad(lambda v: QuickMish()(v)))(x.detach()), got[0].detach(), atol=1e-5)
     assert isinstance(QuickMish(), nn.Mish)
+
+@engines
+def test_predictions_take_what_they_take_with_fastai(folder, engine):
+    "A path, its text, a picture, an array; files that are in no manifest too"
+    from fastai.vision.core import PILImage
+    import numpy as np
+    l = make(folder, engine=engine)
+    path = next((folder/'val').rglob('*.JPEG'))
+    picture = PILImage.create(path)
+    with l.no_bar(): res = [l.predict(o)[2] for o in (path, str(path), picture, np.array(picture))]
+    assert all(torch.allclose(o, res[0], atol=1e-6) for o in res)
+    assert len(l.dls.test_dl([path]*3).dataset)==3

@@ -289,14 +289,16 @@ def make_loaders(
     "fastai loaders for `track`; order and augmentation follow the random state at the time of the call"
     import pandas as pd
     from fastai.data.block import CategoryBlock, DataBlock, TransformBlock
-    from fastai.data.transforms import ColReader, IndexSplitter, IntToFloatTensor, Normalize
+    from fastai.data.transforms import ColReader, IndexSplitter, IntToFloatTensor, Normalize, Transform
     from fastai.vision.augment import FlipItem, RandomErasing, RandomResizedCrop
-    from fastai.vision.core import imagenet_stats
+    from fastai.vision.core import PILImage, imagenet_stats
     if len(m.train)<bs: raise BadInput(f'bs {bs} is larger than the {len(m.train)} training images')
     items = pd.DataFrame(dict(path=[*m.train, *m.val], label=[*noisy_labels(m, track.dataset, track.noise), *map(m.label, m.val)]))
     crop,square = RandomResizedCrop(track.size, min_scale=min_scale),[]
     if val_resize!=OFFICIAL: crop.split_idx,square = 0,[val_transform(track.size, val_resize)]
-    images = TransformBlock(type_tfms=CheckedImage(m), batch_tfms=IntToFloatTensor) # fastai's ImageBlock, but for the check
+    checked = Transform(CheckedImage(m))
+    checked.input_types = Transform(PILImage.create).input_types # so that `predict` and `test_dl` take what they take with fastai's ImageBlock
+    images = TransformBlock(type_tfms=checked, batch_tfms=IntToFloatTensor) # fastai's ImageBlock, but for the check
     block = DataBlock(blocks=(images, CategoryBlock(vocab=list(m.classes))),
         get_x=ColReader('path', pref=m.root), get_y=ColReader('label'), splitter=IndexSplitter(range(len(m.train), len(items))),
         item_tfms=[crop, *square, FlipItem(flip)],
