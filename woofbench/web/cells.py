@@ -184,7 +184,7 @@ def cell_page(c:Cell, b:Board, i:int) -> bytes:
     large = len(c.entries)>STEP
     rows = Markup(''.join(row(e, b, a, z) for e in part))
     t = table(f'Rows of {c.title}', head(a, z), rows, 'board sortable', hide=True, id='rows', data_more=f'{c.slug}.js' if large else None, data_total=len(c.entries), data_name='rows')
-    kind = 'An official cell.' if c.track.official else 'A cell for practice: nothing here is ranked on the board.'
+    kind = 'An official cell.' if c.track.official else 'A cell for practice: its ranks hold on this page, and nowhere else.'
     top = [h('h1', c.title), h('p', f'{kind} {len(c.entries)} row{"s" if c.entries[1:] else ""}, {len(c.ranked)} that count. Bars are 95 % intervals of the mean, dots are seeds.', class_='lede')]
     if i: return page(f'{c.title}, page {i+1}', *top, t, pager(c, i), about=f'Rows of {c.title}', root='../', foot=b.foot())
     body = [h('section', h('h2', 'Rows', class_='sr'), t, pager(c, i), downloads(c), _legend(c)), h('section', h('h2', 'What would separate a tie', id='ties'), ties(c)), _cost(c), h('section', h('h2', 'Image noise and network noise', id='noise'), noises(c))]

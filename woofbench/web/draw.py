@@ -47,10 +47,15 @@ DOTS = 168 # width, as wide as the axis above
 def dots(acc:list, mean:float, lo:float|None, hi:float|None, a:float, b:float) -> Markup:
     "The seeds as dots, the interval as a bar, the mean as a tick, on a scale from `a` to `b` percent"
     f,y = scale(a, b, 5, DOTS-5),11
+    if 100*max(acc)<a or 100*min(acc)>b: return _beyond(100*mean<a)
     bar = h('path', d=f'M{num(f(100*lo))} {y}H{num(f(100*hi))}', class_='ci') if lo is not None else None
     tick = h('path', d=f'M{num(f(100*mean))} 4v14', class_='mean')
     seeds = h('path', d=''.join(f'M{num(f(100*o))} {y}h0' for o in acc), class_='seeds')
     return svg(DOTS, 22, bar, seeds, tick, class_='dots')
+
+def _beyond(left):
+    "The mark of a row that is beside the scale"
+    return svg(DOTS, 22, h('path', d='M9 6l-5 5l5 5' if left else f'M{DOTS-9} 6l5 5l-5 5', class_='beyond'), class_='dots')
 
 def axis(a:float, b:float, w:float=DOTS, unit:str='', signed:bool=False) -> Markup:
     "The axis over such pictures"
@@ -81,12 +86,12 @@ def shares(image:float, network:float, most:float) -> Markup:
 W,H = 440,270
 _left,_right,_top,_bottom = 40,12,14,40
 
-def frame(xs:tuple, ys:tuple, xlabel:str='', ylabel:str='', xticks:list|None=None, w:float=W, y:float=H) -> tuple:
+def frame(xs:tuple, ys:tuple, xlabel:str='', ylabel:str='', xticks:list|None=None, w:float=W, y:float=H, low:float=_bottom) -> tuple:
     "(f, g, elements): the two scales of a chart, and its lines and labels; `xticks` are (value, text)"
-    f,g = scale(*xs, _left, w-_right),scale(*ys, y-_bottom, _top)
+    f,g = scale(*xs, _left, w-_right),scale(*ys, y-low, _top)
     marks = [(o, f'{o:g}') for o in ticks(*xs, 5)] if xticks is None else xticks
     lines = [[h('path', d=f'M{_left} {num(g(o))}H{num(w-_right)}', class_='grid'), text(_left-6, g(o)+4, f'{o:g}', 'end')] for o in ticks(*ys, 4)]
-    below = [[h('path', d=f'M{num(f(o))} {num(y-_bottom)}v4', class_='tick'), text(f(o), y-_bottom+17, s, 'middle')] for o,s in marks]
+    below = [[h('path', d=f'M{num(f(o))} {num(y-low)}v4', class_='tick'), text(f(o), y-low+17, s, 'middle')] for o,s in marks]
     said = [text((_left+w-_right)/2, y-6, xlabel, 'middle', class_='label') if xlabel else None, text(2, 10, ylabel, class_='label') if ylabel else None]
     return f, g, [lines, below, said]
 
@@ -123,6 +128,7 @@ def front(points:list) -> list:
 def _powers(lo, hi):
     "Round numbers for a scale of logarithms"
     out = [k*10.**e for e in range(floor(lo), ceil(hi)+1) for k in (1, 2, 5) if lo<=log10(k*10.**e)<=hi]
+    if len(out)<2: return ticks(10**lo, 10**hi, 4)
     return out if len(out)<6 else [o for o in out if round(log10(o)%1, 6)==0] or out[::3]
 
 def pareto(points:list, xlabel:str, ylabel:str, label:str, link) -> Markup:
@@ -139,7 +145,7 @@ def pareto(points:list, xlabel:str, ylabel:str, label:str, link) -> Markup:
     return h('svg', parts, stairs, rest, marks, viewBox=f'0 0 {W} {H}', width=W, height=H, class_='chart pareto', role='group', aria_label=label)
 
 # %% ../../nbs/web/03_draw.ipynb #progress-def
-PW,PH = 250,150
+PW,PH = 250,140
 
 def year_of(day:str) -> float:
     "A date as a number: 2026-07-02 is 2026.5"
@@ -165,7 +171,7 @@ def _climb(points):
 def progress(points:list, label:str, until:int) -> Markup:
     "Points are dicts of day, value (percent), kind (measured, told or doubtful), title, and lo and hi"
     vs = [v for o in points for v in (o['value'], o.get('lo'), o.get('hi')) if v is not None]
-    f,g,parts = frame((2019, until+1), around(vs, .12), '', '', [(o, f'’{o%100:02}') for o in range(2019, until+2, 2)], PW, PH)
+    f,g,parts = frame((2019, until+1), around(vs, .12), '', '', [(o, f'’{o%100:02}') for o in range(2019, until+2, 2)], PW, PH, 22)
     told = [o for o in points if o['kind']=='told']
     for group,class_ in ((told, 'climb told'), ([o for o in points if o['kind']=='measured'], 'climb')):
         best = _climb([(year_of(o['day']), o['value']) for o in group])

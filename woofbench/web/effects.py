@@ -11,6 +11,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from itertools import combinations
 import numpy as np
+from scipy.special import stdtrit
 from ..effect import parts_of
 from ..recipe import Recipe
 from ..parts import slots
@@ -34,8 +35,8 @@ def show(v) -> str: return ', '.join(map(show, v)) if isinstance(v, (tuple,list)
 
 def flat(e:Entry) -> dict:
     "All fields of a recipe, those of the model among them"
-    r = dict(vars(e.recipe))
-    return {k:v for k,v in r.items() if k!='model'} | vars(r['model'])
+    r = vars(e.recipe)
+    return vars(r['model']) | {k:v for k,v in r.items() if k!='model'}
 
 def fair(e:Entry) -> bool:
     "May the row stand in a pair?"
@@ -98,7 +99,9 @@ def average(pairs:list) -> tuple:
     "(diff, lo, hi) of some pairs together"
     d = float(np.mean([p.diff for p in pairs]))
     if len(pairs)==1: return d, pairs[0].lo, pairs[0].hi
-    half = sum(((p.hi-p.lo)/2)**2 for p in pairs)**.5/len(pairs)
+    n,diffs = len(pairs),np.array([p.diff for p in pairs])
+    half = sum(((p.hi-p.lo)/2)**2 for p in pairs)**.5/n
+    half = max(half, float(stdtrit(n-1, .975)*diffs.std(ddof=1)/n**.5))
     return d, d-half, d+half
 
 def changes(pairs:list) -> list[Change]:

@@ -8,6 +8,7 @@ __all__ = ['facts', 'row_json', 'board_json', 'cell_json', 'cell_csv', 'tex', 'p
 
 # %% ../../nbs/web/05_export.ipynb #imports
 import csv, io, json, re, shlex
+from functools import lru_cache
 from ..changes import label_of
 from ..recipe import recipes
 from ..track import datasets, official_source
@@ -97,6 +98,7 @@ def bib(e:Entry, b:Board) -> str:
 def cell_bib(c:Cell, b:Board) -> bytes: return '\n'.join(bib(e, b) for e in (c.ranked or c.entries)).encode()
 
 # %% ../../nbs/web/05_export.ipynb #command-def
+@lru_cache(4)
 def _settings(e):
     "(name, value as text) of what makes the recipe of its dataset's usual one"
     base = recipes(datasets[e.track.dataset].recipe)()

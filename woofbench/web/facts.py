@@ -165,6 +165,10 @@ class Entry:
     def diffs(self): return differences(self.row)
     @cached_property
     def noise(self) -> dict: return split_noise(self.diffs==0)
+    @cached_property
+    def by_most(self):
+        "Which images most of its seeds get right"
+        return 2*np.count_nonzero(self.diffs==0, axis=0)>self.n
 
 # %% ../../nbs/web/02_facts.ipynb #cell-def
 class Cell:

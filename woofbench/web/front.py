@@ -24,9 +24,15 @@ def told(b:Board, t) -> list:
     return [o for o in b.reported if (o.dataset, o.size, o.epochs, o.noise)==(t.dataset, t.size, t.epochs, t.noise)]
 
 def _best_told(b, t):
-    "The best number that the public board has for a cell today"
+    "The best row that the public board has for a cell today"
     rows = [o for o in told(b, t) if o.state=='page' and o.edition==2]
-    return max((float(read_accuracy(o.accuracy)[0]) for o in rows), default=None)
+    return max(rows, key=lambda o: (read_accuracy(o.accuracy)[0], o.id), default=None)
+
+def _said(o):
+    "A reported row in a few words"
+    odd = doubts(o)
+    mark = h('span', class_=f'key {"cross" if odd else "hollow"}', aria_hidden='true')
+    return h('small', mark, f' {100*float(read_accuracy(o.accuracy)[0]):.2f} reported', ', doubtful' if odd else '', class_='told')
 
 def gain(c) -> Markup:
     "What the best row has over the cell's base"
@@ -41,7 +47,7 @@ def slot(b:Board, t) -> Markup:
     "One official cell"
     c,old = b.cell(t),_best_told(b, t)
     label = f'{t.epochs} epochs'
-    said = h('small', h('span', class_='hollow', aria_hidden='true'), f'{100*old:.2f} reported', class_='told') if old else None
+    said = _said(old) if old else None
     if c and c.best:
         e = c.best
         big = h('a', pct(e.mean), h('small', f' ± {pct(half(e))}'), href=f'cells/{c.slug}.html', class_='big')

@@ -68,20 +68,21 @@ def confused(e:Entry, names) -> Markup:
         cells = ''.join(f'<td class="q{int(v)//10 if i!=j else "d"}">{v:.0f}</td>' if v>=.5 else '<td></td>' for j,v in enumerate(share[i]))
         worst = max((v, j) for j,v in enumerate(share[i]) if j!=i)
         lines.append(h('tr', h('th', w, scope='row'), _num(f'{share[i,i]:.1f}'), Markup(cells), h('td', f'{words[worst[1]]} ({worst[0]:.0f} %)' if worst[0]>=.5 else '–')))
-    heads = ['Class', dict(text='Right, %', class_='num'), *[dict(text=h('abbr', _short(w, 5), title=w)) for w in words], 'Most often taken for']
+    heads = ['Class', dict(text='Right, %', class_='num'), *[dict(text=h('abbr', _short(w, 7), title=w)) for w in words], 'Most often taken for']
     return table('What was taken for what, in percent of the images of a class, all seeds together', heads, Markup(''.join(lines)), 'confusion')
 
 @lru_cache(64)
 def right_by_most(c:Cell, manifest:str) -> tuple:
-    "(position by id, table of which images most seeds of a row get right) for the rows of a cell with the same images"
+    "(position by id, table of what most seeds of a row get right, its sums) for the rows of a cell with the same images"
     rows = [e for e in c.entries if e.row.data['manifest_sha256']==manifest]
-    return {e.id:i for i,e in enumerate(rows)}, np.stack([2*(e.diffs==0).sum(0)>e.n for e in rows])
+    table_ = np.stack([e.by_most for e in rows])
+    return {e.id:i for i,e in enumerate(rows)}, table_, table_.sum(0)
 
 def hardest(e:Entry, names, most:int=24) -> Markup:
     "Images that every seed gets wrong, and images that only this row gets right"
-    where,table_ = right_by_most(e.cell, e.row.data['manifest_sha256'])
-    others,wrong = table_.sum(0),(e.diffs!=0).all(0)
-    order = sorted(np.flatnonzero(wrong).tolist(), key=lambda i: (others[i], i))
+    where,table_,others = right_by_most(e.cell, e.row.data['manifest_sha256'])
+    wrong = np.flatnonzero(e.diffs.min(0))
+    order = wrong[np.argsort(others[wrong], kind='stable')].tolist()
     alone = np.flatnonzero(table_[where[e.id]] & (others==1)).tolist() if len(where)>1 else []
     def item(i):
         _,folder,name = names.val[i].split('/')
@@ -104,8 +105,8 @@ def relatives(e:Entry, twins:dict, most:int=8) -> list[Entry]:
     c = e.cell
     i = c.entries.index(e)
     near = [c.entries[k] for k in (0, i-1, i+1) if 0<=k<len(c.entries)]
-    small = c.entries if len(c.entries)<=most+1 else []
-    return list(dict.fromkeys(o for o in [*near, *twins.get(e.id, ()), *small] if o is not e))[:most]
+    small = c.entries if len(c.entries)<=13 else []
+    return list(dict.fromkeys(o for o in [*near, *twins.get(e.id, ()), *small] if o is not e))[:12 if small else most]
 
 def compared(e:Entry, twins:dict) -> Markup:
     "The differences to some rows of the cell"
@@ -150,8 +151,8 @@ def again(e:Entry, b:Board) -> Markup:
 
 def recipe(e:Entry) -> Markup:
     "The recipe as a command, as Python, and in full"
-    rows = [(k, h('td', h('code', show(v)))) for k,v in sorted(flat(e).items())]
-    return join(h('h3', 'As a command'), copy(command(e)), h('h3', 'As Python'), copy(python(e)), h('details', h('summary', f'All {len(rows)} settings'), table('All settings of the recipe', ['Setting','Value'], rows, 'settings', hide=True)))
+    rows = [f'{k} = {show(v)}' for k,v in sorted(flat(e).items())]
+    return join(h('h3', 'As a command'), copy(command(e)), h('h3', 'As Python'), copy(python(e)), h('details', h('summary', f'All {len(rows)} settings'), copy('\n'.join(rows))))
 
 def copy(text:str) -> Markup:
     "A block of code; the script adds a button that copies it"
@@ -191,7 +192,7 @@ def _noise(e):
 def _top(e, b):
     by = [' by ', people(e)] if e.authors else None
     pull = links(e, b)
-    head = [h('p', h('a', e.cell.title, href=f'../cells/{e.cell.slug}.html'), class_='crumb'), h('h1', e.name), h('p', status(e), by, h('span', f' · {e.date} · ', h('code', e.id)), [[' · ', h('a', s, href=to)] for s,to in pull], class_='meta')]
+    head = [h('p', h('a', e.cell.title, href=f'../cells/{e.cell.slug}.html'), class_='crumb'), h('h1', e.name, class_=None if len(e.name)<48 else 'long'), h('p', status(e), by, h('span', f' · {e.date} · ', h('code', e.id)), [[' · ', h('a', s, href=to)] for s,to in pull], class_='meta')]
     missing = None if b.pulls.get(e.id) else h('p', 'Its pull request is not shown: the board was built without its git history.', class_='missing')
     return [*head, h('p', h('code', e.text), class_='lede') if e.method else None, _numbers(e), missing, h('p', 'Note of its author: ', h('bdi', e.record['note']), class_='note') if e.record['note'] else None]
 

@@ -51,6 +51,13 @@ const makeRow = (model, o, data) => {
 const drawDots = (svg, o, n, [a, z]) => {
   const f = v => (5 + 158 * (Math.min(Math.max(100 * v, a), z) - a) / (z - a)).toFixed(1);
   const set = (c, d) => svg.querySelector(c)?.setAttribute('d', d);
+  const beside = 100 * Math.max(...o.correct) / n < a || 100 * Math.min(...o.correct) / n > z;
+  if (beside) {
+    const mark = svg.querySelector('.seeds');
+    mark.setAttribute('class', 'beyond'); mark.setAttribute('d', 100 * o.mean < a ? 'M9 6l-5 5l5 5' : 'M159 6l5 5l-5 5');
+    svg.replaceChildren(mark);
+    return;
+  }
   set('.ci', o.half === null ? 'M0 0' : `M${f(o.mean - o.half)} 11H${f(o.mean + o.half)}`);
   set('.seeds', o.correct.map(c => `M${f(c / n)} 11h0`).join(''));
   set('.mean', `M${f(o.mean)} 4v14`);
