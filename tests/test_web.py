@@ -184,7 +184,7 @@ def test_a_thousand_rows_are_light(thousand):
     shown = [m for k,v in made.items() if re.fullmatch(rf'cells/{CELL}(-p\d+)?\.html', k) for m in re.findall(r'data-id="(\w+)"', v.decode())]
     assert len(shown)==len(set(shown))==1000 # every row is on one of the plain pages
     print(f'{seconds:.1f} s of processor time, {first/1000:.0f} kB')
-    assert seconds<15 # 5 s is the goal on an idle machine
+    assert seconds<10 # 5 s is the goal; a machine may be slow
 
 
 # In a browser
@@ -233,6 +233,11 @@ def tab(browser):
     for c in contexts: c.close()
     assert not seen
 
+def has(pg, n):
+    "Wait until the table shows `n` rows"
+    from playwright.sync_api import expect
+    expect(pg.locator('#rows tbody tr')).to_have_count(n)
+
 def column(pg, i): return [o.strip() for o in pg.locator(f'#rows tbody tr > :nth-child({i})').all_inner_texts()]
 
 KINDS = ('index.html', f'cells/{CELL}.html', 'cells/index.html', 'ROW', 'tricks/index.html', 'tricks/simple_sa.html', 'reported.html', 'legend.html', 'addresses.html')
@@ -267,32 +272,34 @@ def test_sort_filter_and_link(site, some, tab):
     button.click(); button.click()
     assert [float(o.split()[0]) for o in column(pg, 3)]==sorted(accs)
     assert pg.locator('th[aria-sort=ascending]').count()==1
-    pg.get_by_role('searchbox').fill('trick 7')
-    pg.wait_for_function("document.querySelectorAll('#rows tbody tr').length==1")
+    pg.get_by_role('searchbox').fill('trick no. 7')
+    has(pg, 1)
     assert 'Trick no. 7' in column(pg, 2)[0] and '1 of ' in pg.get_by_role('status').first.inner_text()
-    pg.get_by_text('Columns', exact=True).click()
+    pg.locator('.tools summary').click()
     pg.get_by_label('MACs').uncheck()
     address = pg.url
     assert 'q=trick' in address and 'sort=2-up' in address and 'cols=' in address
     again = tab(site, address.split('/out/')[1])
-    again.wait_for_function("document.querySelectorAll('#rows tbody tr').length==1")
+    has(again, 1)
     assert 'Trick no. 7' in column(again, 2)[0] and not again.get_by_role('button', name='MACs').is_visible()
     again.get_by_role('button', name='Reset').click()
     assert len(column(again, 2))==8 and '#' not in again.url
 
 def test_filter_by_status_and_device(site, some, tab):
     pg = tab(site, f'cells/{CELL}.html')
-    pg.get_by_label('Device').select_option('NVIDIA H100')
+    pg.get_by_role('combobox', name='Device').select_option('NVIDIA H100')
+    has(pg, 4)
     assert len(column(pg, 2))==4
 
 def test_a_thousand_rows_in_the_browser(thousand, tab):
-    _,out,_ = thousand
+    made,out,_ = thousand
     pg = tab(out, f'cells/{CELL}.html')
     assert len(column(pg, 2))==40 and not pg.evaluate('window.woofbenchCell')
     pg.get_by_role('button', name='Time').click()
-    pg.wait_for_function('window.woofbenchCell && document.querySelectorAll("#rows tbody tr").length==100')
-    pg.get_by_role('searchbox').fill('no. 998')
-    pg.wait_for_function('document.querySelectorAll("#rows tbody tr").length==1')
+    has(pg, 100)
+    want = next(k for k,v in made.items() if k.startswith('rows/') and k.endswith('.html') and b'<h1>Trick no. 998<' in v)[5:21]
+    pg.get_by_role('searchbox').fill(want)
+    has(pg, 1)
     html = pg.locator('#rows tbody tr').inner_html()
     assert 'Trick no. 998' in html
     plain = tab(out, f'cells/{CELL}.html', java_script_enabled=False)
@@ -348,14 +355,17 @@ def test_dark_and_print(site, some, tab):
     assert not pg.locator('nav').first.is_visible()
 
 def test_downloads(site, some, tab):
-    pg = tab(site, f'cells/{CELL}.html')
-    for kind in ('CSV','JSON','LaTeX','BibTeX'):
-        with pg.expect_download() as d: pg.get_by_role('link', name=kind, exact=True).click()
-        assert Path(d.value.path()).read_bytes()==(site/'cells'/d.value.suggested_filename).read_bytes()
+    with server(site, 0) as s:
+        Thread(target=s.serve_forever, daemon=True).start()
+        pg = tab(site, f'cells/{CELL}.html', f'http://127.0.0.1:{s.server_port}')
+        for kind in ('CSV','JSON','LaTeX','BibTeX'):
+            with pg.expect_download(timeout=9000) as d: pg.get_by_role('link', name=kind, exact=True).click()
+            assert Path(d.value.path()).read_bytes()==(site/'cells'/d.value.suggested_filename).read_bytes()
+        s.shutdown()
 
 def serious(pg):
     pg.evaluate(axe().read_text(encoding='utf-8')) # the page's policy refuses a script element; this is the debugger's
-    found = pg.evaluate('axe.run(document, {resultTypes: ["violations"]})')['violations']
+    found = pg.evaluate('axe.run(document, {resultTypes: ["violations"], preload: false})')['violations']
     return [(o['id'], o['nodes'][0]['html'][:160]) for o in found if o['impact'] in ('serious','critical')]
 
 def test_axe_has_nothing_serious(site, some, tab):

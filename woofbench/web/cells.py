@@ -155,7 +155,7 @@ def noises(c:Cell, most:int=12) -> Markup:
     def line(e):
         image,network = e.noise['image'],e.noise['network']
         return h('tr', h('th', h('a', e.name, href=f'../rows/{e.id}.html'), scope='row'), *[h('td', f'{100*v:.2f}', class_='num') for v in (e.std, image, network)], h('td', shares(image, network, top), class_='pic'))
-    key = h('p', h('span', class_='key image'), ' images ', h('span', class_='key network'), ' networks', class_='keys')
+    key = h('p', [h('span', h('span', class_=f'key {k}'), f' {k}s') for k in ('image','network')], class_='keys')
     heads = ['Row', *[dict(text=o, class_='num') for o in ('All, points','Images','Networks')], dict(text=h('span', 'Shares', class_='sr'), class_='pic')]
     return join(h('p', NOISE), key, table('Spread between seeds, in points (standard deviation)', heads, Markup(''.join(map(line, rows))), 'noise'))
 

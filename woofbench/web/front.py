@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['KEYS', 'ADD', 'TERMS', 'PLACES', 'told', 'gain', 'slot', 'official', 'doubts', 'points', 'panels', 'years', 'forest',
-           'trick_of', 'helps', 'copy_block', 'front_page', 'cards', 'trick_page', 'tricks_files', 'reported_page',
-           'legend_page', 'addresses_page']
+           'trick_of', 'helps', 'named', 'copy_block', 'front_page', 'cards', 'trick_page', 'tricks_files',
+           'reported_page', 'legend_page', 'addresses_page']
 
 # %% ../../nbs/web/08_front.ipynb #imports
 import json, re
@@ -158,6 +158,14 @@ _gain = ('The small number behind ± is half the 95 % interval of the mean. '
 _pairs = ('Pairs of rows that differ in one thing alone. Bars are 95 % intervals; where they touch the line, nobody can tell. '
           'Pairs that share a row are not independent, so an average of several is a little too sure.')
 
+def named(cs:list) -> list:
+    "Changes of a part or a choice; numbers such as a learning rate have too many values for a front page"
+    return [c for c in cs if not isinstance(c.pairs[0].new, (int,float)) or isinstance(c.pairs[0].new, bool)]
+
+def _all(cs):
+    left = len(cs)-min(len(named(cs) or cs), 12)
+    return h('p', h('a', f'{left} more changes', href='tricks/index.html#changes'), '.') if left else None
+
 def copy_block(text:str) -> Markup: return h('pre', h('code', text), class_='copy', tabindex='0')
 
 def _practice(b):
@@ -192,7 +200,7 @@ def front_page(b:Board, cs:list) -> bytes:
     broken = h('p', f'Files that could not be read: {len(b.bad)}. The first: ', b.bad[0], class_='missing') if b.bad else None
     parts = [h('section', h('h2', 'The best of each official cell', id='best'), h('p', _gain), [official(b, d) for d in ('imagewoof','imagenette')]),
              _practice(b), h('section', h('h2', 'Imagewoof, 2019 to now', id='years'), _wrong(b), years(b, 'imagewoof')),
-             h('section', h('h2', 'What helps most', id='helps'), h('p', _pairs), helps(cs)),
+             h('section', h('h2', 'What helps most', id='helps'), h('p', _pairs), helps(named(cs) or cs), _all(cs)),
              h('section', h('h2', 'Add a row', id='add'), h('ol', steps, class_='steps'), h('p', _fair))]
     about = 'A leaderboard of vision tricks on Imagewoof and Imagenette, with intervals'
     return page('woofbench: which vision tricks really help?', _hero(b), broken, *parts, about=about, here='index.html', foot=b.foot())
@@ -274,7 +282,7 @@ def tricks_files(b:Board, pairs:list, cs:list) -> dict[str,bytes]:
     lines = [_trick_line(k, parts.get(k, set()), pairs, b) for k in names]
     t = table('All tricks', heads, lines, 'sortable', hide=True, id='tricks', data_name='tricks', data_total=len(lines))
     lede = h('p', 'A trick is one notebook. Its worth is the average over all pairs of rows with and without it, all else equal.', class_='lede')
-    more = h('section', h('h2', 'Every change that was seen'), helps(cs, '../', 60))
+    more = h('section', h('h2', 'Changes', id='changes'), h('p', f'The {min(60, len(cs))} that help and hurt most, of {len(cs)} that were seen.'), helps(cs, '../', 60))
     kw = dict(root='../', here='tricks/index.html', about='What each trick is worth', foot=b.foot())
     return res | {'tricks/index.html':page('Tricks', h('h1', 'Tricks'), lede, t, more, **kw)}
 

@@ -56,9 +56,10 @@ def h(
     **attrs # Its attributes
 ) -> Markup:
     "An element"
-    inner = ''.join([_attr(k, v) for k,v in attrs.items()]) if attrs else ''
+    inner = ''.join([_attr(k, v) for k,v in attrs.items() if v is not None]) if attrs else ''
     if tag in _void: return Markup(f'<{tag}{inner}/>')
-    return Markup(f'<{tag}{inner}>{"".join([escape(o) for o in kids])}</{tag}>')
+    text = ''.join([o if type(o) is Markup else escape(o) for o in kids])
+    return Markup(f'<{tag}{inner}>{text}</{tag}>')
 
 def join(*kids) -> Markup:
     "Elements and text one after the other, without one around them"

@@ -177,7 +177,7 @@ def rerun(e:Entry) -> Markup:
 # %% ../../nbs/web/07_rows.ipynb #page-def
 def _numbers(e):
     "The row in six numbers"
-    beat = 'it is the best' if e.cell.best is e else prob(e.p_beat)
+    beat = 'best' if e.cell.best is e else prob(e.p_beat)
     items = [('Accuracy', f'{pct(e.mean)} %', f'± {pct(half(e))} (95 % interval of the mean)' if e.lo is not None else 'one seed: no interval'), ('Rank', places(e), f'of {len(e.cell.ranked)} that count' if e.rank else 'the row does not count'),
              ('Seeds', str(e.n), e.row.kind), ('p_beat', beat, 'against the best row of the cell'), ('Time', duration(e.seconds), f'a seed, {e.device}'), ('Network', f'{e.params/1e6:.1f} M', f'parameters, {e.macs/1e9:.2f} G multiply-adds')]
     return h('dl', [h('div', h('dt', a), h('dd', h('b', v), h('small', s))) for a,v,s in items], class_='numbers')

@@ -76,7 +76,7 @@ class Board {
     this.shown = this.more ? this.rows.length : Infinity;
     this.tools(); this.buttons();
     if (linked) { this.read(); addEventListener('hashchange', () => this.read()); }
-    else this.hideColumns();
+    else this.apply();
   }
   names() { return this.heads.map(h => (h.querySelector('abbr,button,.sr') || h).textContent.trim()); }
   tools() {
@@ -165,8 +165,8 @@ class Board {
     if (this.search.value !== s.q) this.search.value = s.q;
     const words = s.q.toLowerCase().split(/\s+/).filter(Boolean);
     let rows = this.sorted().filter(tr => {
-      const text = words.length ? `${tr.textContent} ${tr.dataset.id || ''}`.toLowerCase() : '';
-      return words.every(w => text.includes(w)) && ['status', 'device'].every(k => !s[k] || this.value(tr, k) === s[k]);
+      const text = words.length ? [...tr.cells].filter(td => !/num|pic|rank/.test(td.className)).map(td => td.textContent).join(' ').toLowerCase() : '';
+      return words.every(w => text.includes(w) || w.length > 5 && tr.dataset.id?.startsWith(w)) && ['status', 'device'].every(k => !s[k] || this.value(tr, k) === s[k]);
     });
     const limit = this.data ? this.shown : Infinity, part = rows.slice(0, limit);
     this.body.replaceChildren(...part);
