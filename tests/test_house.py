@@ -69,8 +69,8 @@ def test_functions_have_at_most_25_lines():
     assert not long
 
 
-def test_modules_have_at_most_400_lines():
-    long = {o.name:n for o in modules if (n := len(o.read_text(encoding='utf-8').splitlines())) > 400}
+def test_modules_have_at_most_450_lines():
+    long = {o.name:n for o in modules if (n := len(o.read_text(encoding='utf-8').splitlines())) > 450}
     assert not long
 
 

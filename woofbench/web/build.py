@@ -26,8 +26,11 @@ def build(b:Board) -> dict[str,bytes]:
     "Every file of the board's site, by address"
     pairs = pairs_of(b)
     cs,twins = changes(pairs),twins_of(pairs)
-    res = {f'static/{o.name}':o.read_bytes() for o in (HERE/'static').iterdir() if o.name.endswith(('.css','.js','.svg'))}
-    res |= {'index.html':front_page(b, cs), 'reported.html':reported_page(b), 'legend.html':legend_page(b), 'addresses.html':addresses_page(b), 'cells/index.html':cells_index(b), 'board.json':board_json(b), 'feed.xml':feed(b)}
+    res = {f'static/{o.name}':o.read_bytes() for o in (HERE/'static').iterdir()
+           if o.name.endswith(('.css','.js','.svg'))}
+    res |= {'index.html':front_page(b, cs), 'reported.html':reported_page(b), 'legend.html':legend_page(b),
+            'addresses.html':addresses_page(b), 'cells/index.html':cells_index(b), 'board.json':board_json(b),
+            'feed.xml':feed(b)}
     res |= tricks_files(b, pairs, cs)
     for c in b.cells: res |= cell_files(c, b)
     for e in b.entries: res |= row_files(e, b, twins)
@@ -40,7 +43,8 @@ def write(files:dict, out:str|Path) -> Path:
     if out.exists() and not out.is_dir(): raise BadInput(f'{out} is a file: give a folder for the site')
     if out.is_dir() and any(out.iterdir()) and not (out/MARK).is_file(): raise BadInput(f'{out} has other files: give an empty folder, or one that woofbench made')
     files = files | {MARK:b'', '.nojekyll':b''}
-    old = {o.relative_to(out).as_posix() for o in out.rglob('*') if o.is_file() or o.is_symlink()} if out.is_dir() else set()
+    old = {o.relative_to(out).as_posix() for o in out.rglob('*') if o.is_file()
+           or o.is_symlink()} if out.is_dir() else set()
     for d in {os.path.dirname(k) for k in files}: (out/d).mkdir(parents=True, exist_ok=True)
     for k,v in files.items():
         path = out/k

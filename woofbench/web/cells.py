@@ -45,7 +45,8 @@ def duration(s:float) -> str: return f'{s:.0f} s' if s<120 else f'{s/60:.0f} min
 
 def people(e:Entry) -> Markup|str:
     "The authors, with links to their accounts"
-    return join(*[join(', ' if i else '', h('a', o, href=f'https://github.com/{o}')) for i,o in enumerate(e.authors)]) if e.authors else ''
+    return join(*[join(', ' if i else '', h('a', o, href=f'https://github.com/{o}'))
+                  for i,o in enumerate(e.authors)]) if e.authors else ''
 
 # %% ../../nbs/web/06_cells.ipynb #columns-def
 def _th(text, sort, about='', class_='', **kw):
@@ -55,32 +56,48 @@ def _th(text, sort, about='', class_='', **kw):
 def head(a:float, b:float) -> list:
     "The headers of a cell's table; `a` and `b` are the ends of the scale of the dots"
     beats = 'Probability that a new run of the row is above a new run of the best row'
-    return [_th('Rank', 'num', class_='rank'), _th('Row', 'text', class_='name'), _th('Accuracy, %', 'num', 'Mean of the seeds, and half the width of its 95 % interval', 'num'),
-            dict(text=join(h('span', 'Seeds and interval', class_='sr'), axis(a, b, DOTS)), class_='pic'), _th('n', 'num', 'Seeds', 'num'), _th('p_beat', 'num', beats, 'num'),
-            _th('Time', 'num', 'Median time of a seed, training and validation', 'num'), _th('Params', 'num', 'Parameters, millions', 'num'), _th('MACs', 'num', 'Multiply-adds for one image, thousand millions', 'num'),
-            _th('img/s', 'num', 'Images per second in training', 'num opt'), _th('Device', 'text', class_='opt dev'), _th('Date', 'text', class_='opt'), _th('Status', 'text'),
-            _th('Noise', 'num', 'Spread between seeds in points: the part of the images, and the part of the networks', 'num opt'), dict(text='Links', class_='opt')]
+    return [_th('Rank', 'num', class_='rank'), _th('Row', 'text', class_='name'),
+            _th('Accuracy, %', 'num', 'Mean of the seeds, and half the width of its 95 % interval', 'num'),
+            dict(text=join(h('span', 'Seeds and interval', class_='sr'), axis(a, b, DOTS)), class_='pic'),
+            _th('n', 'num', 'Seeds', 'num'), _th('p_beat', 'num', beats, 'num'),
+            _th('Time', 'num', 'Median time of a seed, training and validation', 'num'),
+            _th('Params', 'num', 'Parameters, millions', 'num'),
+            _th('MACs', 'num', 'Multiply-adds for one image, thousand millions', 'num'),
+            _th('img/s', 'num', 'Images per second in training', 'num opt'), _th('Device', 'text', class_='opt dev'),
+            _th('Date', 'text', class_='opt'), _th('Status', 'text'),
+            _th('Noise', 'num', 'Spread between seeds in points: the part of the images, and the part of the networks',
+                'num opt'), dict(text='Links', class_='opt')]
 
 def links(e:Entry, b:Board, root:str='../') -> list:
     "(text, address) of the record, and of the pull request where it is known"
     sha,pull = b.pulls.get(e.id, (None, None))
-    return [('record', root+e.path)] + ([('pull request', f'{b.repo}/pull/{pull}')] if pull and b.repo else [('commit', f'{b.repo}/commit/{sha}')] if sha and b.repo else [])
+    return [('record', root+e.path)] + ([('pull request', f'{b.repo}/pull/{pull}')] if pull and b.repo
+                                        else [('commit', f'{b.repo}/commit/{sha}')] if sha and b.repo else [])
 
 def name_cell(e:Entry, root:str) -> Markup:
     "The row's name and who made it"
-    small = [people(e), ' · ' if e.authors and e.method else None, h('span', e.text, class_='recipe') if e.method else None]
-    return h('th', h('a', e.name, href=f'{root}rows/{e.id}.html'), h('small', small) if e.authors or e.method else None, scope='row', class_='name', data_v=e.name.lower())
+    small = [people(e), ' · ' if e.authors and e.method else None,
+             h('span', e.text, class_='recipe') if e.method else None]
+    return h('th', h('a', e.name, href=f'{root}rows/{e.id}.html'), h('small', small) if e.authors or e.method else None,
+             scope='row', class_='name', data_v=e.name.lower())
 
 def row(e:Entry, b:Board, a:float, z:float, root:str='../') -> Markup:
     "A line of the table"
     image,network = (e.noise[k] for k in ('image','network'))
     noise = '–' if image is None else f'{100*image:.2f} / {100*network:.2f}'
     best = 'best' if e.cell.best is e else prob(e.p_beat)
-    cells = [td(places(e), e.rank[0] if e.rank else 9999, class_='rank'), name_cell(e, root), td([pct(e.mean), h('small', f' ± {pct(half(e))}') if e.lo is not None else None], f'{e.mean:.6f}', class_='num'),
-             h('td', dots(e.acc, e.mean, e.lo, e.hi, a, z), class_='pic'), td(e.n, e.n, class_='num'), td(best, 2 if best=='best' else '' if e.p_beat is None else f'{e.p_beat:.4f}', class_='num'),
-             td(duration(e.seconds), f'{e.seconds:.1f}', class_='num'), td(f'{e.params/1e6:.1f}', e.params, class_='num'), td(f'{e.macs/1e9:.2f}', e.macs, class_='num'),
-             td(f'{e.speed[0]:.0f}', f'{e.speed[0]:.0f}', class_='num opt'), td(e.device, e.device.lower(), class_='opt dev'), td(e.date, e.date, class_='opt'), td(status(e), e.state.lower(), class_='state'),
-             td(noise, '' if image is None else f'{network:.6f}', class_='num opt'), h('td', [[' ', h('a', s, href=to)] for s,to in links(e, b, root)], class_='opt')]
+    cells = [td(places(e), e.rank[0] if e.rank else 9999, class_='rank'), name_cell(e, root),
+             td([pct(e.mean), h('small', f' ± {pct(half(e))}') if e.lo is not None else None], f'{e.mean:.6f}',
+                class_='num'),
+             h('td', dots(e.acc, e.mean, e.lo, e.hi, a, z), class_='pic'), td(e.n, e.n, class_='num'),
+             td(best, 2 if best=='best' else '' if e.p_beat is None else f'{e.p_beat:.4f}', class_='num'),
+             td(duration(e.seconds), f'{e.seconds:.1f}', class_='num'),
+             td(f'{e.params/1e6:.1f}', e.params, class_='num'), td(f'{e.macs/1e9:.2f}', e.macs, class_='num'),
+             td(f'{e.speed[0]:.0f}', f'{e.speed[0]:.0f}', class_='num opt'),
+             td(e.device, e.device.lower(), class_='opt dev'), td(e.date, e.date, class_='opt'),
+             td(status(e), e.state.lower(), class_='state'),
+             td(noise, '' if image is None else f'{network:.6f}', class_='num opt'),
+             h('td', [[' ', h('a', s, href=to)] for s,to in links(e, b, root)], class_='opt')]
     return h('tr', cells, class_=f'g{(e.group-1)%2} tied' if e.group and e.rank[0]!=e.rank[1] else None, data_id=e.id)
 
 def limits(c:Cell) -> tuple:
@@ -105,43 +122,58 @@ def _short(v, n=5): return None if v is None else round(v, n)
 def cell_data(c:Cell, b:Board) -> bytes:
     "A script that holds the cell's rows, which also a page opened as a file may load"
     a,z = limits(c)
-    rows = [[e.id, places(e), e.group if e.rank and e.rank[0]!=e.rank[1] else 0, e.name, ' '.join(e.authors), e.text if e.method else '', _short(e.mean, 6), _short(half(e), 6), [r['correct'] for r in e.row.runs], e.n,
-             2 if e is c.best else _short(e.p_beat, 4), round(e.seconds, 1), e.params, e.macs, round(e.speed[0]), e.device, e.date, e.state, _short(e.noise['image']), _short(e.noise['network']),
+    rows = [[e.id, places(e), e.group if e.rank and e.rank[0]!=e.rank[1] else 0, e.name, ' '.join(e.authors),
+             e.text if e.method else '', _short(e.mean, 6), _short(half(e), 6), [r['correct'] for r in e.row.runs], e.n,
+             2 if e is c.best else _short(e.p_beat, 4), round(e.seconds, 1), e.params, e.macs, round(e.speed[0]),
+             e.device, e.date, e.state, _short(e.noise['image']), _short(e.noise['network']),
              [o for o in links(e, b, '') if o[0]!='record']] for e in c.entries]
     devices = sorted({e.device for e in c.entries})
     for o in rows: o[15] = devices.index(o[15])
-    doc = dict(keys=_keys, devices=devices, scale=[round(a, 3), round(z, 3)], prior=c.prior, n_val=[e.row.data['n_val'] for e in c.entries][0], records=f'records/{c.track.cell}/', rows=rows)
+    doc = dict(keys=_keys, devices=devices, scale=[round(a, 3), round(z, 3)], prior=c.prior,
+               n_val=[e.row.data['n_val'] for e in c.entries][0], records=f'records/{c.track.cell}/', rows=rows)
     return b'window.woofbenchCell = ' + json.dumps(doc, ensure_ascii=True, separators=(',', ':')).encode() + b';\n'
 
 def pager(c:Cell, i:int) -> Markup|None:
     "Links to the other pages of a large cell"
     pages = cell_pages(c)
     if len(pages)<2: return None
-    def item(k): return h('li', h('a', str(k+1), href=pages[k].removeprefix('cells/'), aria_current='page' if k==i else None, aria_label=f'Page {k+1}'))
+    def item(k): return h('li', h('a', str(k+1), href=pages[k].removeprefix('cells/'),
+                                  aria_current='page' if k==i else None, aria_label=f'Page {k+1}'))
     near = [k for k in range(len(pages)) if k in (0, len(pages)-1) or abs(k-i)<3]
     items = [x for a,k in zip([-1, *near], near) for x in ([h('li', '…')] if k-a>1 else []) + [item(k)]]
-    return h('nav', h('p', f'{len(c.entries)} rows on {len(pages)} pages'), h('ul', items), class_='pager', aria_label='Pages of this cell')
+    return h('nav', h('p', f'{len(c.entries)} rows on {len(pages)} pages'), h('ul', items), class_='pager',
+             aria_label='Pages of this cell')
 
 # %% ../../nbs/web/06_cells.ipynb #tie-def
 def more_command(e:Entry, n:int) -> str:
     "The command that trains `n` more seeds of a row"
     return f'woofbench reproduce {e.id} --seeds fresh --k {n}'
 
+def _how(a, b, n, more):
+    "The commands for a pair, where it is worth the time"
+    if n>=1000: return 'more than a thousand: not worth it'
+    if more>50: return f'{more} more each: too many for one pair'
+    return h('code', more_command(b, more)), h('br'), h('code', more_command(a, more))
+
 def ties(c:Cell) -> Markup:
     "What would separate the best row from those tied with it"
-    if not c.groups or len(c.groups[0])<2: return h('p', 'No row is tied with the best one.' if len(c.ranked)>1 else 'There are too few rows for a tie.')
+    none = 'No row is tied with the best one.' if len(c.ranked)>1 else 'There are too few rows for a tie.'
+    if not c.groups or len(c.groups[0])<2: return h('p', none)
     best,*others = c.groups[0]
     def line(o):
         n = c.more_seeds(best, o)
         d = h('td', f'{100*(best.mean-o.mean):.2f}', class_='num')
-        if n is None: return h('tr', h('th', o.name, scope='row'), d, h('td', '–', class_='num'), h('td', 'The means are equal: there is nothing to look for.'))
+        if n is None: return h('tr', h('th', o.name, scope='row'), d, h('td', '–', class_='num'),
+                               h('td', 'The means are equal.'))
         more = max(0, n-min(best.n, o.n))
-        how = h('td', 'more than a thousand: not worth it') if n>=1000 else h('td', h('code', more_command(o, more)), h('br'), h('code', more_command(best, more))) if more<=50 else h('td', f'{more} more each: too many for one pair')
-        return h('tr', h('th', h('a', o.name, href=f'../rows/{o.id}.html'), scope='row'), d, h('td', more if n<1000 else '–', class_='num'), how)
+        name = h('th', h('a', o.name, href=f'../rows/{o.id}.html'), scope='row')
+        return h('tr', name, d, h('td', more if n<1000 else '–', class_='num'), h('td', _how(best, o, n, more)))
     rows = Markup(''.join(line(o) for o in others[:8]))
     rest = h('p', f'{len(others)-8} more rows are tied with it.', class_='note') if others[8:] else None
     intro = h('p', h('strong', best.name), f' leads, but {len(others)} row{"s" if others[1:] else ""} cannot be told from it. If a difference is real, so many more seeds a side show it four times in five.')
-    return join(intro, table('Rows tied with the best one', ['Row', dict(text='Behind, points', class_='num'), dict(text='More seeds a side', class_='num'), 'Commands'], rows, 'ties', hide=True), rest)
+    return join(intro, table('Rows tied with the best one',
+                             ['Row', dict(text='Behind, points', class_='num'),
+                              dict(text='More seeds a side', class_='num'), 'Commands'], rows, 'ties', hide=True), rest)
 
 # %% ../../nbs/web/06_cells.ipynb #noise-def
 NOISE = ('Some of the spread between seeds comes from the finite set of validation images: some images are a coin toss for every network. The rest comes from networks that '
@@ -154,28 +186,39 @@ def noises(c:Cell, most:int=12) -> Markup:
     top = max(e.std for e in rows)
     def line(e):
         image,network = e.noise['image'],e.noise['network']
-        return h('tr', h('th', h('a', e.name, href=f'../rows/{e.id}.html'), scope='row'), *[h('td', f'{100*v:.2f}', class_='num') for v in (e.std, image, network)], h('td', shares(image, network, top), class_='pic'))
+        return h('tr', h('th', h('a', e.name, href=f'../rows/{e.id}.html'), scope='row'),
+                 *[h('td', f'{100*v:.2f}', class_='num') for v in (e.std, image, network)],
+                 h('td', shares(image, network, top), class_='pic'))
     key = h('p', [h('span', h('span', class_=f'key {k}'), f' {k}s') for k in ('image','network')], class_='keys')
-    heads = ['Row', *[dict(text=o, class_='num') for o in ('All, points','Images','Networks')], dict(text=h('span', 'Shares', class_='sr'), class_='pic')]
-    return join(h('p', NOISE), key, table('Spread between seeds, in points (standard deviation)', heads, Markup(''.join(map(line, rows))), 'noise'))
+    heads = ['Row', *[dict(text=o, class_='num') for o in ('All, points','Images','Networks')],
+             dict(text=h('span', 'Shares', class_='sr'), class_='pic')]
+    return join(h('p', NOISE), key, table('Spread between seeds, in points (standard deviation)', heads,
+                                          Markup(''.join(map(line, rows))), 'noise'))
 
 # %% ../../nbs/web/06_cells.ipynb #page-def
 def downloads(c:Cell) -> Markup:
     "Links to the view as files"
     kinds = (('csv','CSV'), ('json','JSON'), ('tex','LaTeX'), ('bib','BibTeX'))
-    return h('p', 'Download: ', [[' · ' if i else '', h('a', name, href=f'{c.slug}.{k}', download=True)] for i,(k,name) in enumerate(kinds)], ' · ', h('a', 'a table to embed', href=f'../embed/{c.slug}.html'), class_='downloads')
+    return h('p', 'Download: ', [[' · ' if i else '', h('a', name, href=f'{c.slug}.{k}', download=True)]
+                                 for i,(k,name) in enumerate(kinds)], ' · ',
+                                 h('a', 'a table to embed', href=f'../embed/{c.slug}.html'), class_='downloads')
 
 def _legend(c):
     words = sorted({word(e) for e in c.entries} | {e.row.ruling.state for e in c.entries if e.row.ruling})
     items = [[h('dt', h('span', k, class_=f'tag {k}')), h('dd', LEGEND[k])] for k in words if k in LEGEND]
-    return h('details', h('summary', 'What the words mean'), h('dl', items, h('dt', 'Rank'), h('dd', 'Rows that cannot be told apart share a range of ranks, and a bar joins them.'),
+    return h('details', h('summary', 'What the words mean'),
+             h('dl', items, h('dt', 'Rank'), h('dd',
+                                               'Rows that cannot be told apart share a range of ranks, and a bar joins them.'),
              h('dt', 'p_beat'), h('dd', f'The probability that a new run of the row is above a new run of the best row. Near 0.5 nobody can tell; a record takes {P_BEAT} against the old best.')), class_='legend', open=True)
 
 def _cost(c):
     rows = [e for e in c.ranked if e.cost>0]
     if len(rows)<2: return None
-    pic = pareto([(e.cost/1e12, 100*e.mean, f'{e.name}: {pct(e.mean)} %', e.id) for e in rows], 'multiply-adds of one training run, ×10¹² (forward)', 'accuracy, %', f'Accuracy against training cost of {len(rows)} rows', lambda o: f'../rows/{o}.html')
-    return h('section', h('h2', 'Accuracy against cost', id='cost'), h('p', 'Cost is the multiply-adds of one image, times the training images, times the epochs: it depends on no machine. The line joins rows that no cheaper row reaches.'), h('figure', pic))
+    pic = pareto([(e.cost/1e12, 100*e.mean, f'{e.name}: {pct(e.mean)} %', e.id) for e in rows],
+                 'multiply-adds of one training run, ×10¹² (forward)', 'accuracy, %',
+                 f'Accuracy against training cost of {len(rows)} rows', lambda o: f'../rows/{o}.html')
+    return h('section', h('h2', 'Accuracy against cost', id='cost'),
+             h('p', 'Cost is the multiply-adds of one image, times the training images, times the epochs: it depends on no machine. The line joins rows that no cheaper row reaches.'), h('figure', pic))
 
 def cell_page(c:Cell, b:Board, i:int) -> bytes:
     "One page of a cell: the first has everything, further ones have more rows"
@@ -183,30 +226,45 @@ def cell_page(c:Cell, b:Board, i:int) -> bytes:
     part = c.entries[i*STEP:(i+1)*STEP]
     large = len(c.entries)>STEP
     rows = Markup(''.join(row(e, b, a, z) for e in part))
-    t = table(f'Rows of {c.title}', head(a, z), rows, 'board sortable', hide=True, id='rows', data_more=f'{c.slug}.js' if large else None, data_total=len(c.entries), data_name='rows')
+    t = table(f'Rows of {c.title}', head(a, z), rows, 'board sortable', hide=True, id='rows',
+              data_more=f'{c.slug}.js' if large else None, data_total=len(c.entries), data_name='rows')
     kind = 'An official cell.' if c.track.official else 'A cell for practice: its ranks hold on this page, and nowhere else.'
     top = [h('h1', c.title), h('p', f'{kind} {len(c.entries)} row{"s" if c.entries[1:] else ""}, {len(c.ranked)} that count. Bars are 95 % intervals of the mean, dots are seeds.', class_='lede')]
-    if i: return page(f'{c.title}, page {i+1}', *top, t, pager(c, i), about=f'Rows of {c.title}', root='../', foot=b.foot())
-    body = [h('section', h('h2', 'Rows', class_='sr'), t, pager(c, i), downloads(c), _legend(c)), h('section', h('h2', 'What would separate a tie', id='ties'), ties(c)), _cost(c), h('section', h('h2', 'Image noise and network noise', id='noise'), noises(c))]
+    if i: return page(f'{c.title}, page {i+1}', *top, t, pager(c, i), about=f'Rows of {c.title}', root='../',
+                      foot=b.foot())
+    body = [h('section', h('h2', 'Rows', class_='sr'), t, pager(c, i), downloads(c), _legend(c)),
+            h('section', h('h2', 'What would separate a tie', id='ties'), ties(c)), _cost(c),
+            h('section', h('h2', 'Image noise and network noise', id='noise'), noises(c))]
     return page(c.title, *top, *body, about=f'Rows of {c.title}, with intervals and ranks', root='../', foot=b.foot())
 
 def embed_page(c:Cell, b:Board) -> bytes:
     "The best rows, for a frame on another page"
-    rows = [(places(e), h('td', h('a', e.name, href=f'{b.url}rows/{e.id}.html' if b.url else f'../rows/{e.id}.html', target='_blank', rel='noopener')), h('td', f'{pct(e.mean)} ± {pct(half(e))}', class_='num'), h('td', e.n, class_='num')) for e in (c.ranked or c.entries)[:10]]
+    rows = [(places(e), h('td', h('a', e.name, href=f'{b.url}rows/{e.id}.html' if b.url else f'../rows/{e.id}.html',
+                                  target='_blank', rel='noopener')),
+                                  h('td', f'{pct(e.mean)} ± {pct(half(e))}', class_='num'), h('td', e.n, class_='num'))
+                                  for e in (c.ranked or c.entries)[:10]]
     t = table(c.title, ['Rank', 'Row', dict(text='Accuracy, %', class_='num'), dict(text='n', class_='num')], rows)
     return page(c.title, h('h1', c.title, class_='sr'), t, root='../', foot=b.foot(), bare=True)
 
 def cell_files(c:Cell, b:Board) -> dict[str,bytes]:
     "All files of a cell, by address"
-    data = {f'cells/{c.slug}.{k}': v for k,v in dict(csv=cell_csv(c), json=cell_json(c), tex=cell_tex(c), bib=cell_bib(c, b), js=cell_data(c, b)).items()}
+    data = {f'cells/{c.slug}.{k}': v for k,v in dict(csv=cell_csv(c), json=cell_json(c), tex=cell_tex(c),
+                                                     bib=cell_bib(c, b), js=cell_data(c, b)).items()}
     return data | {o:cell_page(c, b, i) for i,o in enumerate(cell_pages(c))} | {f'embed/{c.slug}.html': embed_page(c, b)}
 
 def cells_index(b:Board) -> bytes:
     "`cells/index.html`"
     def line(c):
         best = h('td', '–') if not c.best else h('td', h('a', c.best.name, href=f'../rows/{c.best.id}.html'))
-        return [h('th', h('a', c.title, href=f'{c.slug}.html'), scope='row', data_v=c.title), td('official' if c.track.official else 'practice', 'o' if c.track.official else 'p'), td(len(c.entries), len(c.entries), class_='num'), best, td(pct(c.best.mean) if c.best else '–', c.best.mean if c.best else '', class_='num')]
-    heads = [dict(text='Cell', data_sort='text'), dict(text='Kind', data_sort='text'), dict(text='Rows', data_sort='num', class_='num'), 'Best row', dict(text='Accuracy, %', data_sort='num', class_='num')]
-    t = table('All cells with rows', heads, [line(c) for c in b.cells], 'sortable', hide=True, id='cells', data_name='cells', data_total=len(b.cells))
+        return [h('th', h('a', c.title, href=f'{c.slug}.html'), scope='row', data_v=c.title),
+                td('official' if c.track.official else 'practice', 'o' if c.track.official else 'p'),
+                td(len(c.entries), len(c.entries), class_='num'), best,
+                td(pct(c.best.mean) if c.best else '–', c.best.mean if c.best else '', class_='num')]
+    heads = [dict(text='Cell', data_sort='text'), dict(text='Kind', data_sort='text'),
+             dict(text='Rows', data_sort='num', class_='num'), 'Best row',
+             dict(text='Accuracy, %', data_sort='num', class_='num')]
+    t = table('All cells with rows', heads, [line(c) for c in b.cells], 'sortable', hide=True, id='cells',
+              data_name='cells', data_total=len(b.cells))
     lede = h('p', 'A cell is what was measured: dataset, image size, epochs, the files the images come from. Rows of different cells are never ranked together.', class_='lede')
-    return page('Cells', h('h1', 'Cells'), lede, t if b.cells else h('p', 'No rows yet.'), root='../', here='cells/index.html', about='All cells of the board', foot=b.foot())
+    return page('Cells', h('h1', 'Cells'), lede, t if b.cells else h('p', 'No rows yet.'), root='../',
+                here='cells/index.html', about='All cells of the board', foot=b.foot())

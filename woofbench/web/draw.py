@@ -37,7 +37,8 @@ def around(values, pad:float=.06) -> tuple:
 def svg(w:float, y:float, *kids, label:str='', class_:str='', **attrs) -> Markup:
     "A picture of `w` by `y` units; with a `label` it is an image of its own, without one it is decoration"
     said = dict(role='img', aria_label=label) if label else dict(aria_hidden='true')
-    return h('svg', *kids, viewBox=f'0 0 {num(w)} {num(y)}', width=num(w), height=num(y), class_=class_ or None, **said, **attrs)
+    return h('svg', *kids, viewBox=f'0 0 {num(w)} {num(y)}', width=num(w), height=num(y), class_=class_ or None, **said,
+             **attrs)
 
 def text(x, y, s, anchor=None, **attrs) -> Markup: return h('text', s, x=num(x), y=num(y), text_anchor=anchor, **attrs)
 
@@ -55,13 +56,15 @@ def dots(acc:list, mean:float, lo:float|None, hi:float|None, a:float, b:float) -
 
 def _beyond(left):
     "The mark of a row that is beside the scale"
-    return svg(DOTS, 22, h('path', d='M9 6l-5 5l5 5' if left else f'M{DOTS-9} 6l5 5l-5 5', class_='beyond'), class_='dots')
+    return svg(DOTS, 22, h('path', d='M9 6l-5 5l5 5' if left else f'M{DOTS-9} 6l5 5l-5 5', class_='beyond'),
+               class_='dots')
 
 def axis(a:float, b:float, w:float=DOTS, unit:str='', signed:bool=False) -> Markup:
     "The axis over such pictures"
     f,marks = scale(a, b, 5, w-5),ticks(a, b, 3)
     show = lambda v: f'{v:+g}' if signed and v else f'{v:g}'
-    return svg(w, 20, [[text(min(max(f(o), 12), w-14), 12, show(o)+unit*(o==marks[-1]), 'middle'), h('path', d=f'M{num(f(o))} 16v4')] for o in marks], class_='axis')
+    return svg(w, 20, [[text(min(max(f(o), 12), w-14), 12, show(o)+unit*(o==marks[-1]), 'middle'),
+                        h('path', d=f'M{num(f(o))} 16v4')] for o in marks], class_='axis')
 
 FOREST = 260
 
@@ -69,7 +72,8 @@ def span(mid:float, lo:float|None, hi:float|None, a:float, b:float, kind:str='')
     "A difference with its interval, on a scale from `a` to `b`, around a line at zero"
     f = scale(a, b, 5, FOREST-5)
     bar = h('path', d=f'M{num(f(lo))} 11H{num(f(hi))}', class_='ci') if lo is not None and lo==lo else None
-    return svg(FOREST, 22, h('path', d=f'M{num(f(0))} 0v22', class_='zero'), bar, h('circle', cx=num(f(mid)), cy=11, r=4), class_=f'span {kind}'.strip())
+    return svg(FOREST, 22, h('path', d=f'M{num(f(0))} 0v22', class_='zero'), bar,
+               h('circle', cx=num(f(mid)), cy=11, r=4), class_=f'span {kind}'.strip())
 
 def kind_of(lo, hi) -> str:
     "`better`, `worse`, or nothing for an interval with zero in it"
@@ -80,19 +84,24 @@ def shares(image:float, network:float, most:float) -> Markup:
     total = image**2+network**2
     w = 120*min(1, total**.5/most) if most else 0
     x = w*image**2/total if total else 0
-    return svg(120, 14, h('rect', x=0, y=3, width=num(x), height=8, class_='image'), h('rect', x=num(x), y=3, width=num(w-x), height=8, class_='network'), class_='shares')
+    return svg(120, 14, h('rect', x=0, y=3, width=num(x), height=8, class_='image'),
+               h('rect', x=num(x), y=3, width=num(w-x), height=8, class_='network'), class_='shares')
 
 # %% ../../nbs/web/03_draw.ipynb #chart-def
 W,H = 440,270
 _left,_right,_top,_bottom = 40,12,14,40
 
-def frame(xs:tuple, ys:tuple, xlabel:str='', ylabel:str='', xticks:list|None=None, w:float=W, y:float=H, low:float=_bottom) -> tuple:
+def frame(xs:tuple, ys:tuple, xlabel:str='', ylabel:str='', xticks:list|None=None, w:float=W, y:float=H,
+          low:float=_bottom) -> tuple:
     "(f, g, elements): the two scales of a chart, and its lines and labels; `xticks` are (value, text)"
     f,g = scale(*xs, _left, w-_right),scale(*ys, y-low, _top)
     marks = [(o, f'{o:g}') for o in ticks(*xs, 5)] if xticks is None else xticks
-    lines = [[h('path', d=f'M{_left} {num(g(o))}H{num(w-_right)}', class_='grid'), text(_left-6, g(o)+4, f'{o:g}', 'end')] for o in ticks(*ys, 4)]
-    below = [[h('path', d=f'M{num(f(o))} {num(y-low)}v4', class_='tick'), text(f(o), y-low+17, s, 'middle')] for o,s in marks]
-    said = [text((_left+w-_right)/2, y-6, xlabel, 'middle', class_='label') if xlabel else None, text(2, 10, ylabel, class_='label') if ylabel else None]
+    lines = [[h('path', d=f'M{_left} {num(g(o))}H{num(w-_right)}', class_='grid'),
+              text(_left-6, g(o)+4, f'{o:g}', 'end')] for o in ticks(*ys, 4)]
+    below = [[h('path', d=f'M{num(f(o))} {num(y-low)}v4', class_='tick'), text(f(o), y-low+17, s, 'middle')]
+             for o,s in marks]
+    said = [text((_left+w-_right)/2, y-6, xlabel, 'middle', class_='label') if xlabel else None,
+            text(2, 10, ylabel, class_='label') if ylabel else None]
     return f, g, [lines, below, said]
 
 def line(points, class_:str) -> Markup:
@@ -111,10 +120,12 @@ def curves(series:list, label:str, ylabel:str) -> Markup:
     seen = [v for _,vs in series for v in vs if v is not None]
     if not seen: return Markup('')
     n = max(len(vs) for _,vs in series)
-    f,g,parts = frame((1, max(n, 2)), around(seen), 'epoch', ylabel, [(o, f'{o:g}') for o in ticks(1, n, 5) if o==int(o) and o>=1] if n>1 else [(1, '1')])
+    f,g,parts = frame((1, max(n, 2)), around(seen), 'epoch', ylabel,
+                      [(o, f'{o:g}') for o in ticks(1, n, 5) if o==int(o) and o>=1] if n>1 else [(1, '1')])
     for i,(name,vs) in enumerate(series):
         pts = [(f(k), g(v)) for k,v in enumerate(vs, 1) if v is not None]
-        if pts: parts.append(h('g', h('title', name), line(pts, 'curve') if len(pts)>1 else None, h('circle', cx=num(pts[-1][0]), cy=num(pts[-1][1]), r=2.6), class_=f's{i%5}'))
+        if pts: parts.append(h('g', h('title', name), line(pts, 'curve') if len(pts)>1 else None,
+                               h('circle', cx=num(pts[-1][0]), cy=num(pts[-1][1]), r=2.6), class_=f's{i%5}'))
     return svg(W, H, parts, label=label, class_='chart')
 
 # %% ../../nbs/web/03_draw.ipynb #pareto-def
@@ -136,13 +147,16 @@ def pareto(points:list, xlabel:str, ylabel:str, label:str, link) -> Markup:
     if not points: return Markup('')
     logs = [log10(o[0]) for o in points]
     xs = around(logs, .08) if max(logs)>min(logs) else (logs[0]-.3, logs[0]+.3)
-    f,g,parts = frame(xs, around([o[1] for o in points], .1), xlabel, ylabel, [(log10(o), f'{o:g}') for o in _powers(*xs)])
+    f,g,parts = frame(xs, around([o[1] for o in points], .1), xlabel, ylabel,
+                      [(log10(o), f'{o:g}') for o in _powers(*xs)])
     best = front(points)
     at = lambda o: (f(log10(o[0])), g(o[1]))
     rest = h('path', d=''.join('M{} {}h0'.format(*map(num, at(o))) for o in points if o not in best), class_='points')
     stairs = line([*steps([at(o) for o in best]), (W-_right, at(best[-1])[1])], 'front')
-    marks = [h('a', h('circle', h('title', o[2]), cx=num(at(o)[0]), cy=num(at(o)[1]), r=5), href=link(o[3]), aria_label=o[2]) for o in best[-12:]]
-    return h('svg', parts, stairs, rest, marks, viewBox=f'0 0 {W} {H}', width=W, height=H, class_='chart pareto', role='group', aria_label=label)
+    marks = [h('a', h('circle', h('title', o[2]), cx=num(at(o)[0]), cy=num(at(o)[1]), r=5), href=link(o[3]),
+               aria_label=o[2]) for o in best[-12:]]
+    return h('svg', parts, stairs, rest, marks, viewBox=f'0 0 {W} {H}', width=W, height=H, class_='chart pareto',
+             role='group', aria_label=label)
 
 # %% ../../nbs/web/03_draw.ipynb #progress-def
 PW,PH = 250,140
@@ -171,7 +185,8 @@ def _climb(points):
 def progress(points:list, label:str, until:int) -> Markup:
     "Points are dicts of day, value (percent), kind (measured, told or doubtful), title, and lo and hi"
     vs = [v for o in points for v in (o['value'], o.get('lo'), o.get('hi')) if v is not None]
-    f,g,parts = frame((2019, until+1), around(vs, .12), '', '', [(o, f'’{o%100:02}') for o in range(2019, until+2, 2)], PW, PH, 22)
+    f,g,parts = frame((2019, until+1), around(vs, .12), '', '', [(o, f'’{o%100:02}') for o in range(2019, until+2, 2)],
+                      PW, PH, 22)
     told = [o for o in points if o['kind']=='told']
     for group,class_ in ((told, 'climb told'), ([o for o in points if o['kind']=='measured'], 'climb')):
         best = _climb([(year_of(o['day']), o['value']) for o in group])
@@ -186,6 +201,9 @@ def badge(left:str, right:str, color:str='#0b6e7f') -> str:
     "An SVG file: two words in a box"
     a,b = (12+6.6*len(o) for o in (left, right))
     t = dict(y='14', font_family='Verdana,DejaVu Sans,sans-serif', font_size='11', fill='#fff', text_anchor='middle')
-    parts = [h('title', f'{left}: {right}'), h('rect', width=num(a+b), height='20', rx='4', fill='#4a4f57'), h('path', d=f'M{num(a)} 0H{num(a+b-4)}a4 4 0 0 1 4 4v12a4 4 0 0 1 -4 4H{num(a)}z', fill=color),
-             h('text', left, x=num(a/2), textLength=num(a-12), **t), h('text', right, x=num(a+b/2), textLength=num(b-12), **t)]
-    return h('svg', parts, xmlns='http://www.w3.org/2000/svg', width=num(a+b), height='20', role='img', aria_label=f'{left}: {right}')+'\n'
+    parts = [h('title', f'{left}: {right}'), h('rect', width=num(a+b), height='20', rx='4', fill='#4a4f57'),
+             h('path', d=f'M{num(a)} 0H{num(a+b-4)}a4 4 0 0 1 4 4v12a4 4 0 0 1 -4 4H{num(a)}z', fill=color),
+             h('text', left, x=num(a/2), textLength=num(a-12), **t),
+             h('text', right, x=num(a+b/2), textLength=num(b-12), **t)]
+    return h('svg', parts, xmlns='http://www.w3.org/2000/svg', width=num(a+b), height='20', role='img',
+             aria_label=f'{left}: {right}')+'\n'

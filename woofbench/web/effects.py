@@ -31,7 +31,9 @@ class Pair:
     lo:float = 0.
     hi:float = 0.
 
-def show(v) -> str: return ', '.join(map(show, v)) if isinstance(v, (tuple,list)) else 'none' if v is None else f'{v}'.lower() if isinstance(v, bool) else f'{v}'
+def show(v) -> str: return ', '.join(map(show,
+                                         v)) if isinstance(v, (tuple,
+                                                               list)) else 'none' if v is None else f'{v}'.lower() if isinstance(v, bool) else f'{v}'
 
 def flat(e:Entry) -> dict:
     "All fields of a recipe, those of the model among them"
@@ -41,7 +43,8 @@ def flat(e:Entry) -> dict:
 def fair(e:Entry) -> bool:
     "May the row stand in a pair?"
     r = e.row
-    return (e.n>1 and not r.based_on and r.kind!='chosen' and not e.record['code']['dirty'] and (r.ruling is None or r.ruling.stands)
+    return (e.n>1 and not r.based_on and r.kind!='chosen' and not e.record['code']['dirty']
+            and (r.ruling is None or r.ruling.stands)
             and not any(o['diverged'] for o in r.runs) and 'contradicted' not in e.state)
 
 _plain = {k:v for k,v in vars(Recipe()).items() if k!='model'} | vars(XResNetSpec())
@@ -77,7 +80,8 @@ def pairs_of(b:Board) -> list[Pair]:
     for prior in dict.fromkeys(p for _,p in found):
         part = [o for o,p in found if p==prior]
         c = against(side([o[2] for o in part]), side([o[1] for o in part]), prior)
-        res += [Pair(k, x, y, fx[k], fy[k], *(float(c[q][i]) for q in ('diff','lo','hi'))) for i,(k,x,y,fx,fy) in enumerate(part)]
+        res += [Pair(k, x, y, fx[k], fy[k], *(float(c[q][i]) for q in ('diff','lo','hi')))
+                for i,(k,x,y,fx,fy) in enumerate(part)]
     return sorted(res, key=lambda p: (p.field, show(p.old), show(p.new), p.a.track.cell, p.a.id, p.b.id))
 
 # %% ../../nbs/web/04_effects.ipynb #change-def

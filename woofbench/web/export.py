@@ -21,12 +21,19 @@ def _round(v, n=6): return None if v is None else round(v, n)
 def facts(e:Entry) -> dict:
     "What there is to say of a row, ready for JSON"
     r,t = e.row,e.track
-    d = dict(id=e.id, cell=e.cell.slug, status=e.state, rank=list(e.rank) if e.rank else None, group=e.group, method=e.method, authors=e.authors, recipe=e.text, mean=_round(e.mean), std=_round(e.std),
-             lo=_round(e.lo), hi=_round(e.hi), n=e.n, correct=[o['correct'] for o in r.runs], n_val=r.data['n_val'], seeds=[o['seed'] for o in r.runs], seeds_kind=r.kind)
-    d |= {k:_round(getattr(e, k)) for k in ('p_beat','diff','diff_lo','diff_hi')} | {f'noise_{k}':_round(v) for k,v in e.noise.items() if k!='total'}
-    d |= dict(seconds=_round(e.seconds, 2), train_img_s=_round(e.speed[0], 1), eval_img_s=_round(e.speed[1], 1), params=e.params, macs=e.macs, train_macs=e.cost)
-    return d | dict(dataset=t.dataset, size=t.size, source=t.source, epochs=t.epochs, label_noise=t.noise, images=r.data['edition'], device=e.device, engine=e.record['engine'],
-                    precision=e.record['recipe']['precision'], created=e.record['created'], config_id=e.record['config_id'], record=e.path)
+    d = dict(id=e.id, cell=e.cell.slug, status=e.state, rank=list(e.rank) if e.rank else None, group=e.group,
+             method=e.method, authors=e.authors, recipe=e.text, mean=_round(e.mean), std=_round(e.std),
+             lo=_round(e.lo), hi=_round(e.hi), n=e.n, correct=[o['correct'] for o in r.runs], n_val=r.data['n_val'],
+             seeds=[o['seed'] for o in r.runs], seeds_kind=r.kind)
+    d |= {k:_round(getattr(e, k)) for k in ('p_beat','diff','diff_lo',
+                                            'diff_hi')} | {f'noise_{k}':_round(v) for k,v in e.noise.items()
+                                                           if k!='total'}
+    d |= dict(seconds=_round(e.seconds, 2), train_img_s=_round(e.speed[0], 1), eval_img_s=_round(e.speed[1], 1),
+              params=e.params, macs=e.macs, train_macs=e.cost)
+    return d | dict(dataset=t.dataset, size=t.size, source=t.source, epochs=t.epochs, label_noise=t.noise,
+                    images=r.data['edition'], device=e.device, engine=e.record['engine'],
+                    precision=e.record['recipe']['precision'], created=e.record['created'],
+                    config_id=e.record['config_id'], record=e.path)
 
 def row_json(e:Entry, pull:tuple|None) -> bytes:
     "`rows/<id>.json`"
@@ -36,11 +43,13 @@ def row_json(e:Entry, pull:tuple|None) -> bytes:
     said = dict(state=ruling.state, why=ruling.why, date=ruling.date) if ruling else None
     return _json(facts(e) | more | dict(replications=again, ruling=said, settings=e.record['recipe']))
 
-def _json(o) -> bytes: return json.dumps(o, ensure_ascii=False, sort_keys=True, allow_nan=False, separators=(',', ':')).encode()+b'\n'
+def _json(o) -> bytes: return json.dumps(o, ensure_ascii=False, sort_keys=True, allow_nan=False,
+                                         separators=(',', ':')).encode()+b'\n'
 
 def board_json(b:Board) -> bytes:
     "`board.json`: every cell and every row"
-    cells = [dict(cell=c.slug, title=c.title, official=c.track.official, best=c.best and c.best.id, rows=[facts(e) for e in c.entries]) for c in b.cells]
+    cells = [dict(cell=c.slug, title=c.title, official=c.track.official, best=c.best and c.best.id,
+                  rows=[facts(e) for e in c.entries]) for c in b.cells]
     return _json(dict(schema=1, newest=b.date, repository=b.repo, cells=cells))
 
 def cell_json(c:Cell) -> bytes: return _json(dict(cell=c.slug, title=c.title, rows=[facts(e) for e in c.entries]))
@@ -128,28 +137,39 @@ def python(e:Entry) -> str:
     "The same from Python"
     t = e.track
     first = ', '.join([repr(t.dataset), *(f'{k}={v!r}' for k,v in _where(e)[1:])])
-    parts = [first, *(f'{k}={_value(e, k, v)}' for k,v in _settings(e))] + (['official=True'] if e.row.kind=='official' or e.track.official else [])
+    parts = [first, *(f'{k}={_value(e, k, v)}'
+                      for k,v in _settings(e))] + (['official=True'] if e.row.kind=='official' or e.track.official
+                                                   else [])
     return 'from woofbench import run\n\nrow = run(' + ',\n          '.join(parts) + ')'
 
 # %% ../../nbs/web/05_export.ipynb #notebook-def
 def notebook(e:Entry, b:Board) -> bytes:
     "`rows/<id>.ipynb`"
     def md(*lines): return dict(cell_type='markdown', id=f'md{len(lines)}', metadata={}, source='\n'.join(lines))
-    def code(k, *lines): return dict(cell_type='code', id=k, metadata={}, execution_count=None, outputs=[], source='\n'.join(lines))
+    def code(k, *lines): return dict(cell_type='code', id=k, metadata={}, execution_count=None, outputs=[],
+                                     source='\n'.join(lines))
     folder = e.path.rpartition('/')[0]
-    cells = [md(f'# Run row {e.id} again', '', f'{cell_title(e.track)}. Choose a runtime with a GPU, then run all cells.'),
+    cells = [md(f'# Run row {e.id} again', '',
+                f'{cell_title(e.track)}. Choose a runtime with a GPU, then run all cells.'),
              code('install', f'%pip install -q git+{b.repo}'),
-             code('record', 'from pathlib import Path', 'from urllib.request import urlretrieve', f"Path('{folder}').mkdir(parents=True, exist_ok=True)", f"urlretrieve('{b.url}{e.path}', '{e.path}')[0]"),
+             code('record', 'from pathlib import Path', 'from urllib.request import urlretrieve',
+                  f"Path('{folder}').mkdir(parents=True, exist_ok=True)",
+                  f"urlretrieve('{b.url}{e.path}', '{e.path}')[0]"),
              code('again', 'from woofbench.reproduce import reproduce', f"reproduce('{e.id}', trust_code=True)")]
-    return json.dumps(dict(cells=cells, metadata=dict(accelerator='GPU', colab={}, kernelspec=dict(display_name='Python 3', language='python', name='python3')), nbformat=4, nbformat_minor=5), indent=1).encode()+b'\n'
+    return json.dumps(dict(cells=cells, metadata=dict(accelerator='GPU', colab={},
+                                                      kernelspec=dict(display_name='Python 3', language='python', name='python3')), nbformat=4, nbformat_minor=5), indent=1).encode()+b'\n'
 
 # %% ../../nbs/web/05_export.ipynb #feed-def
 def feed(b:Board, most:int=50) -> bytes:
     "`feed.xml`"
     tag = f'tag:{b.url.split("/")[2] if b.url else "woofbench"},2026:'
     def entry(e):
-        return h('entry', h('title', f'{e.name}: {percent(e)} % ({cell_title(e.track)})'), h('id', f'{tag}row/{e.id}'), h('updated', e.record['created']),
-                 h('link', rel='alternate', href=f'{b.url}rows/{e.id}.html'), h('author', h('name', ', '.join(e.authors) or 'unnamed')), h('summary', f'{e.state}; {e.n} seeds; {e.text}'))
+        return h('entry', h('title', f'{e.name}: {percent(e)} % ({cell_title(e.track)})'), h('id', f'{tag}row/{e.id}'),
+                 h('updated', e.record['created']),
+                 h('link', rel='alternate', href=f'{b.url}rows/{e.id}.html'),
+                 h('author', h('name', ', '.join(e.authors) or 'unnamed')),
+                 h('summary', f'{e.state}; {e.n} seeds; {e.text}'))
     new = sorted(b.entries, key=lambda e: (e.record['created'], e.id), reverse=True)[:most]
-    head = [h('title', 'woofbench: new rows'), h('id', f'{tag}feed'), h('updated', b.date), h('author', h('name', 'woofbench'))]
+    head = [h('title', 'woofbench: new rows'), h('id', f'{tag}feed'), h('updated', b.date),
+            h('author', h('name', 'woofbench'))]
     return f'<?xml version="1.0" encoding="utf-8"?>\n{h("feed", head, [entry(e) for e in new], xmlns="http://www.w3.org/2005/Atom")}\n'.encode()

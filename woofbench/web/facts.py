@@ -43,7 +43,8 @@ def side(
     rows:list, # `Row`s
 ) -> Side:
     "What a comparison needs to know of rows"
-    return Side(np.array([o.mean for o in rows], float), np.array([(o.std or 0.)**2 for o in rows], float), np.array([o.n for o in rows], float))
+    return Side(np.array([o.mean for o in rows], float), np.array([(o.std or 0.)**2 for o in rows], float),
+                np.array([o.n for o in rows], float))
 
 def _test(a, b, va, vb, df):
     d,(x,y) = a.mean-b.mean,(va/a.n, vb/b.n)
@@ -104,7 +105,8 @@ def pulls(
     root:str|Path, # Folder of the board
 ) -> dict[str,tuple]: # (commit, number of the pull request or None) by id
     "The commit that brought each record to this branch; nothing where there is no git repository"
-    try: out = git(root, 'log', '--first-parent', '-m', '--no-renames', '--diff-filter=A', '--name-only', '--format=%x00%H %s', '--', 'records').decode('utf-8', 'replace')
+    try: out = git(root, 'log', '--first-parent', '-m', '--no-renames', '--diff-filter=A', '--name-only',
+                   '--format=%x00%H %s', '--', 'records').decode('utf-8', 'replace')
     except BadInput: return {}
     res = {}
     for o in out.split('\0')[1:]:
@@ -152,7 +154,8 @@ class Entry:
     @cached_property
     def speed(self) -> tuple:
         "Images per second, in training and in validation"
-        return rates([o for r in self.row.runs for o in r['curve']], self.row.data['n_train'], self.record['recipe']['bs'], self.row.data['n_val'])
+        return rates([o for r in self.row.runs for o in r['curve']], self.row.data['n_train'],
+                     self.record['recipe']['bs'], self.row.data['n_val'])
     @property
     def macs(self) -> int: return self.record['cost']['macs']
     @property
@@ -198,7 +201,8 @@ class Cell:
         if not self.best: return
         res = against(side(self.entries), side([self.best]), self.prior)
         for i,o in enumerate(self.entries):
-            o.diff,o.diff_lo,o.diff_hi,o.p_beat = (None if o is self.best or v!=v else float(v) for v in (res[k][i] for k in ('diff','lo','hi','p_beat')))
+            o.diff,o.diff_lo,o.diff_hi,o.p_beat = (None if o is self.best or v!=v else float(v)
+                                                   for v in (res[k][i] for k in ('diff','lo','hi','p_beat')))
 
     @property
     def title(self) -> str: return cell_title(self.track)
@@ -206,7 +210,8 @@ class Cell:
     @cached_property
     def groups(self) -> list:
         "The tie groups, each a list of rows"
-        return [list(g) for _,g in groupby(sorted((o for o in self.ranked if o.group), key=lambda o: (o.group, -o.mean, o.id)), key=attrgetter('group'))]
+        return [list(g) for _,g in groupby(sorted((o for o in self.ranked if o.group),
+                                                  key=lambda o: (o.group, -o.mean, o.id)), key=attrgetter('group'))]
 
     @cached_property
     def std(self) -> float|None:
@@ -282,11 +287,13 @@ def from_rows(
     entries = _entries(rows)
     cells = defaultdict(list)
     for o in entries: cells[o.track].append(o)
-    order = lambda c: (not c.track.official, ('imagewoof','imagenette','imagewang').index(c.track.dataset) if c.track.official else 9, c.track.dataset, c.track.size, c.track.epochs, c.slug)
+    order = lambda c: (not c.track.official, ('imagewoof','imagenette','imagewang').index(c.track.dataset)
+                       if c.track.official else 9, c.track.dataset, c.track.size, c.track.epochs, c.slug)
     repo = _address()
     where = dict(repo=repo.url, url=f'https://{repo.owner}.github.io/{repo.name}/') if repo else {}
     kw = where | dict(names={}, pulls={}, reported=[]) | kw
-    return Board(entries, list(bad), sorted((Cell(k, v) for k,v in cells.items()), key=order), by_id={o.id:o for o in entries}, **kw)
+    return Board(entries, list(bad), sorted((Cell(k, v) for k,v in cells.items()), key=order),
+                 by_id={o.id:o for o in entries}, **kw)
 
 def read_board(
     root:str|Path='.', # Folder of the board

@@ -32,7 +32,8 @@ def _said(o):
     "A reported row in a few words"
     odd = doubts(o)
     mark = h('span', class_=f'key {"cross" if odd else "hollow"}', aria_hidden='true')
-    return h('small', mark, f' {100*float(read_accuracy(o.accuracy)[0]):.2f} reported', ', doubtful' if odd else '', class_='told')
+    return h('small', mark, f' {100*float(read_accuracy(o.accuracy)[0]):.2f} reported', ', doubtful' if odd else '',
+             class_='told')
 
 def gain(c) -> Markup:
     "What the best row has over the cell's base"
@@ -79,7 +80,8 @@ def _told_point(o):
 
 def _point(e):
     lo,hi = (None if v is None else 100*v for v in (e.lo, e.hi))
-    return dict(day=e.date, value=100*e.mean, lo=lo, hi=hi, kind='measured', title=f'{e.name}: {pct(e.mean)} %, {e.date}, measured')
+    return dict(day=e.date, value=100*e.mean, lo=lo, hi=hi, kind='measured',
+                title=f'{e.name}: {pct(e.mean)} %, {e.date}, measured')
 
 def points(b:Board, t, most:int=40) -> list[dict]:
     "The points of a cell's panel: reported rows, and the best measured ones"
@@ -111,7 +113,8 @@ def _forest_line(o, a, z):
     label,d,lo,hi,rest = o
     known,k = lo==lo,kind_of(lo, hi)
     pic = span(100*d, 100*lo if known else None, 100*hi if known else None, a, z, k)
-    number = h('td', h('b', f'{100*d:+.2f}'), h('small', f' {100*lo:+.2f} to {100*hi:+.2f}') if known else None, class_=f'num {k}'.strip())
+    number = h('td', h('b', f'{100*d:+.2f}'), h('small', f' {100*lo:+.2f} to {100*hi:+.2f}') if known else None,
+               class_=f'num {k}'.strip())
     return h('tr', h('th', label, scope='row'), h('td', pic, class_='pic'), number, [h('td', x) for x in rest])
 
 def forest(
@@ -174,10 +177,12 @@ def _practice(b):
     def line(c):
         best = h('a', c.best.name, href=f'rows/{c.best.id}.html')
         acc = h('td', pct(c.best.mean), h('small', f' ± {pct(half(c.best))}'), class_='num')
-        return [h('th', h('a', c.title, href=f'cells/{c.slug}.html'), scope='row'), h('td', best), acc, h('td', len(c.entries), class_='num')]
+        return [h('th', h('a', c.title, href=f'cells/{c.slug}.html'), scope='row'), h('td', best), acc,
+                h('td', len(c.entries), class_='num')]
     heads = ['Cell', 'Best row', dict(text='Accuracy, %', class_='num'), dict(text='Rows', class_='num')]
     about = 'Cells of other sizes or sources, for trying things out. They have no rank on the board, but every row has its page.'
-    return h('section', h('h2', 'Practice', id='practice'), h('p', about), table('Practice cells', heads, [line(c) for c in rows], hide=True))
+    return h('section', h('h2', 'Practice', id='practice'), h('p', about),
+             table('Practice cells', heads, [line(c) for c in rows], hide=True))
 
 def _hero(b):
     dot = h('span', ' · ', aria_hidden='true')
@@ -185,7 +190,8 @@ def _hero(b):
     facts = ((len(b.entries), ' rows'), (n, ' trained networks'), (len(b.cells), ' cells'))
     stats = [[h('b', k), s, dot] for k,s in facts]
     title = h('h1', 'Which vision tricks really help?')
-    return h('section', title, h('p', _lede, class_='lede'), h('p', stats, 'newest row ', h('b', b.date[:10]), class_='stats'), class_='hero')
+    return h('section', title, h('p', _lede, class_='lede'),
+             h('p', stats, 'newest row ', h('b', b.date[:10]), class_='stats'), class_='hero')
 
 def _wrong(b):
     odd = sum(bool(doubts(o)) for o in b.reported)
@@ -197,13 +203,17 @@ def _wrong(b):
 def front_page(b:Board, cs:list) -> bytes:
     "`index.html`"
     steps = [h('li', h('b', t), copy_block(c.format(repo=b.repo or 'REPOSITORY'))) for t,c in ADD]
-    broken = h('p', f'Files that could not be read: {len(b.bad)}. The first: ', b.bad[0], class_='missing') if b.bad else None
-    parts = [h('section', h('h2', 'The best of each official cell', id='best'), h('p', _gain), [official(b, d) for d in ('imagewoof','imagenette')]),
-             _practice(b), h('section', h('h2', 'Imagewoof, 2019 to now', id='years'), _wrong(b), years(b, 'imagewoof')),
+    broken = h('p', f'Files that could not be read: {len(b.bad)}. The first: ', b.bad[0],
+               class_='missing') if b.bad else None
+    parts = [h('section', h('h2', 'The best of each official cell', id='best'), h('p', _gain),
+               [official(b, d) for d in ('imagewoof','imagenette')]),
+             _practice(b), h('section', h('h2', 'Imagewoof, 2019 to now', id='years'), _wrong(b),
+                             years(b, 'imagewoof')),
              h('section', h('h2', 'What helps most', id='helps'), h('p', _pairs), helps(named(cs) or cs), _all(cs)),
              h('section', h('h2', 'Add a row', id='add'), h('ol', steps, class_='steps'), h('p', _fair))]
     about = 'A leaderboard of vision tricks on Imagewoof and Imagenette, with intervals'
-    return page('woofbench: which vision tricks really help?', _hero(b), broken, *parts, about=about, here='index.html', foot=b.foot())
+    return page('woofbench: which vision tricks really help?', _hero(b), broken, *parts, about=about, here='index.html',
+                foot=b.foot())
 
 # %% ../../nbs/web/08_front.ipynb #tricks-def
 def cards() -> dict:
@@ -220,7 +230,8 @@ def _about(name): return (import_module(f'woofbench.tricks.{name}').__doc__ or '
 def _title(name): return name.replace('_', ' ').capitalize()
 
 def _pair_line(p):
-    who = [h('a', p.b.name, href=f'../rows/{p.b.id}.html'), ' less ', h('a', f'{p.a.name}', href=f'../rows/{p.a.id}.html')]
+    who = [h('a', p.b.name, href=f'../rows/{p.b.id}.html'), ' less ',
+           h('a', f'{p.a.name}', href=f'../rows/{p.a.id}.html')]
     where = h('small', h('a', p.a.cell.title, href=f'../cells/{p.a.cell.slug}.html'))
     return join(f'{p.field}: {show(p.old)} → {show(p.new)}', h('br'), h('small', who)), p.diff, p.lo, p.hi, [where]
 
@@ -231,7 +242,8 @@ def _effect(pairs):
     word = 'It helps.' if lo>0 else 'It hurts.' if hi<0 else 'That is not enough to tell.'
     said = f'{100*d:+.2f} points ({100*lo:+.2f} to {100*hi:+.2f}) over {len(pairs)} pair{"s" if pairs[1:] else ""}. {word}'
     all_ = [(h('b', 'All together'), d, lo, hi, [f'{len(pairs)} pairs'])] if pairs[1:] else []
-    return join(h('p', said, class_='lede'), forest('With the trick less without it', [*map(_pair_line, pairs[:40]), *all_], 'Pair', ('Cell',)))
+    return join(h('p', said, class_='lede'), forest('With the trick less without it',
+                                                    [*map(_pair_line, pairs[:40]), *all_], 'Pair', ('Cell',)))
 
 def _user(e):
     acc = td([pct(e.mean), h('small', f' ± {pct(half(e))}')], f'{e.mean:.6f}', class_='num')
@@ -244,7 +256,8 @@ def _users(rows):
     heads = [dict(text=t, data_sort=k, class_='num' if 'Acc' in t else None) for t,k in
              (('Row','text'), ('Cell','text'), ('Accuracy, %','num'), ('Rank','num'), ('Status','text'))]
     more = h('p', f'and {len(rows)-200} more', class_='note') if rows[200:] else None
-    t = table('Rows that use it', heads, [_user(e) for e in rows[:200]], 'sortable', hide=True, id='users', data_total=min(200, len(rows)))
+    t = table('Rows that use it', heads, [_user(e) for e in rows[:200]], 'sortable', hide=True, id='users',
+              data_total=min(200, len(rows)))
     return join(t, more)
 
 def _notebook(b, name):
@@ -259,7 +272,8 @@ def trick_page(name:str, parts:set, pairs:list, b:Board, card:dict) -> bytes:
     facts = h('dl', [[h('dt', k), h('dd', _linked(v))] for k,v in card.items()], class_='facts')
     rows = sorted((e for e in b.entries if parts and uses(e, parts)), key=lambda e: (e.track.cell, -e.mean, e.id))
     codes = [[', ' if i else '', h('code', f'{k}={v}')] for i,(k,v) in enumerate(sorted(parts))]
-    body = [h('h1', _title(name)), h('p', _about(name), class_='lede'), facts, h('p', 'Parts: ', codes) if codes else None, _notebook(b, name),
+    body = [h('h1', _title(name)), h('p', _about(name), class_='lede'), facts,
+            h('p', 'Parts: ', codes) if codes else None, _notebook(b, name),
             h('section', h('h2', 'What it is worth'), _effect(pairs_with(pairs, parts))),
             h('section', h('h2', f'Rows that use it ({len(rows)})'), _users(rows))]
     return page(_title(name), *body, about=_about(name), root='../', foot=b.foot())
@@ -278,16 +292,20 @@ def tricks_files(b:Board, pairs:list, cs:list) -> dict[str,bytes]:
     parts,said = parts_by_trick(),cards()
     names = sorted({*parts, *said})
     res = {f'tricks/{k}.html':trick_page(k, parts.get(k, set()), pairs, b, said.get(k, {})) for k in names}
-    heads = [dict(text='Trick', data_sort='text'), 'What it does', *[dict(text=t, data_sort='num', class_='num') for t in ('Rows','Worth, points','Pairs')]]
+    heads = [dict(text='Trick', data_sort='text'), 'What it does',
+             *[dict(text=t, data_sort='num', class_='num') for t in ('Rows','Worth, points','Pairs')]]
     lines = [_trick_line(k, parts.get(k, set()), pairs, b) for k in names]
     t = table('All tricks', heads, lines, 'sortable', hide=True, id='tricks', data_name='tricks', data_total=len(lines))
     lede = h('p', 'A trick is one notebook. Its worth is the average over all pairs of rows with and without it, all else equal.', class_='lede')
-    more = h('section', h('h2', 'Changes', id='changes'), h('p', f'The {min(60, len(cs))} that help and hurt most, of {len(cs)} that were seen.'), helps(cs, '../', 60))
+    more = h('section', h('h2', 'Changes', id='changes'),
+             h('p', f'The {min(60, len(cs))} that help and hurt most, of {len(cs)} that were seen.'),
+             helps(cs, '../', 60))
     kw = dict(root='../', here='tricks/index.html', about='What each trick is worth', foot=b.foot())
     return res | {'tricks/index.html':page('Tricks', h('h1', 'Tricks'), lede, t, more, **kw)}
 
 # %% ../../nbs/web/08_front.ipynb #reported-def
-_columns = (('What','text'), ('Size','num'), ('Epochs','num'), ('Accuracy','num'), ('Runs it claims','num'), ('Runs to be seen','num'),
+_columns = (('What','text'), ('Size','num'), ('Epochs','num'), ('Accuracy','num'), ('Runs it claims','num'),
+            ('Runs to be seen','num'),
             ('Images','text'), ('When','text'), ('Findings','num'))
 _audit = ('The audit checks arithmetic (can this percentage be a number of right answers?), the runs that are linked '
           '(do they give the mean, are there as many as claimed?), and the images that the code loads.')
@@ -297,7 +315,8 @@ def _told_row(o):
     when = o.added + {'page':'', 'replaced':f', replaced {o.removed}', 'unmerged':', never on the page'}[o.state]
     runs = h('a', f'{len(o.logged)} run{"s" if o.logged[1:] else ""}', href=o.evidence) if o.evidence else 'none'
     v,said = float(read_accuracy(o.accuracy)[0]),h('ul', [h('li', x) for x in found]) if found else '–'
-    return [h('th', h('a', o.method, href=o.link), scope='row', class_='name', data_v=o.method.lower()), td(o.size, o.size, class_='num'),
+    return [h('th', h('a', o.method, href=o.link), scope='row', class_='name', data_v=o.method.lower()),
+            td(o.size, o.size, class_='num'),
             td(o.epochs, o.epochs, class_='num'), td(o.accuracy.replace('&pm;', '±'), f'{v:.6f}', class_='num'),
             td((o.runs or 'not said').replace('&pm;', '±'), o.n or 0), td(runs, len(o.logged or [])),
             td(o.source or 'unknown', o.source or ''), td(when, o.added), td(said, len(found), class_='findings')]
@@ -307,7 +326,8 @@ def _told_table(i, k, rows):
     more = f', {noise} % of labels changed' if noise else ''
     more += ', first edition with 500 validation images' if edition==1 else ', earlier rows' if gone else ''
     heads = [dict(text=t, data_sort=s, class_='num' if t in ('Size','Epochs','Accuracy') else None) for t,s in _columns]
-    t = table(f'Reported rows of {d.capitalize()}{more}', heads, map(_told_row, rows), 'sortable reported', hide=True, id=f't{i}', data_total=len(rows))
+    t = table(f'Reported rows of {d.capitalize()}{more}', heads, map(_told_row, rows), 'sortable reported', hide=True,
+              id=f't{i}', data_total=len(rows))
     return h('section', h('h2', d.capitalize()+more, id=f'part-{i}'), t)
 
 def reported_page(b:Board) -> bytes:
@@ -319,7 +339,8 @@ def reported_page(b:Board) -> bytes:
     for o in b.reported: groups.setdefault((o.state!='page', o.dataset, o.edition, o.noise), []).append(o)
     lede = ('What the public board prints. Nobody has run these rows again here, so they are history: '
             'no rank, no interval, and no row to beat.')
-    pics = [h('section', h('h2', f'{d.capitalize()}, 2019 to now'), years(b, d)) for d in ('imagewoof','imagenette') if any(o.dataset==d for o in b.reported)]
+    pics = [h('section', h('h2', f'{d.capitalize()}, 2019 to now'), years(b, d)) for d in ('imagewoof','imagenette')
+            if any(o.dataset==d for o in b.reported)]
     tables = [_told_table(i, k, rows) for i,(k,rows) in enumerate(sorted(groups.items()))]
     said = h('p', f'{len(b.reported)} rows, {odd} with a finding. {_audit}')
     return page('Reported rows', h('h1', 'Reported rows'), h('p', lede, class_='lede'), said, *pics, *tables, **kw)
@@ -333,36 +354,48 @@ TERMS = (('Row','One recipe in one cell: usually five trained networks, their pr
     ('Rank','Rows that cannot be told apart share a range of ranks. A bar at the left joins them.'),
     ('Image noise','The part of the spread between seeds that comes from the finite set of validation images: some are a coin toss for every network.'),
     ('Network noise','The rest: one seed gives a really better network than another.'),
-    ('MACs','Multiply-adds of the network for one image.'), ('Reported','Printed by the public board, and never run again here.'))
+    ('MACs','Multiply-adds of the network for one image.'),
+    ('Reported','Printed by the public board, and never run again here.'))
 
 def legend_page(b:Board) -> bytes:
     "`legend.html`"
     words = h('dl', [[h('dt', k), h('dd', v)] for k,v in TERMS], class_='facts')
     states = h('dl', [[h('dt', h('span', k, class_=f'tag {k}')), h('dd', v)] for k,v in LEGEND.items()], class_='facts')
     formula = h('p', 'Let X be the table of what is right, a line for each of n seeds and a column for each of N images. Image noise is ',
-                h('code', '(X.var(0, ddof=1).sum() / N**2) ** 0.5'), '. Network noise is the root of what is left of the variance between seeds.')
+                h('code', '(X.var(0, ddof=1).sum() / N**2) ** 0.5'),
+                '. Network noise is the root of what is left of the variance between seeds.')
     body = [h('h1', 'How to read it'), h('p', 'The words of this board, each with one meaning.', class_='lede'), words,
             h('section', h('h2', 'Status'), states), h('section', h('h2', 'The split of noise'), formula)]
     return page('How to read it', *body, here='legend.html', about='The words of the board', foot=b.foot())
 
-PLACES = (('index.html','The front page'), ('board.json','Every cell and every row, as JSON'), ('feed.xml','New rows, as an Atom feed'),
-    ('cells/CELL.html','The page of a cell; further rows at cells/CELL-pN.html'), ('cells/CELL.csv, .json, .tex, .bib','The cell as data, as a LaTeX table, as BibTeX'),
-    ('embed/CELL.html','The ten best rows, for a frame on your page'), ('rows/ID.html','The page of a row'), ('rows/ID.json','The row as JSON'),
-    ('rows/ID.ipynb','A notebook that runs the row again'), ('records/CELL/ID.json','The record itself, with all predictions'), ('badges/ID.svg','A badge for a README'),
-    ('tricks/NAME.html','The page of a trick'), ('reported.html','Rows of the public board'), ('legend.html','What the words mean'))
+PLACES = (('index.html','The front page'), ('board.json','Every cell and every row, as JSON'),
+          ('feed.xml','New rows, as an Atom feed'),
+    ('cells/CELL.html','The page of a cell; further rows at cells/CELL-pN.html'),
+    ('cells/CELL.csv, .json, .tex, .bib','The cell as data, as a LaTeX table, as BibTeX'),
+    ('embed/CELL.html','The ten best rows, for a frame on your page'), ('rows/ID.html','The page of a row'),
+    ('rows/ID.json','The row as JSON'),
+    ('rows/ID.ipynb','A notebook that runs the row again'),
+    ('records/CELL/ID.json','The record itself, with all predictions'), ('badges/ID.svg','A badge for a README'),
+    ('tricks/NAME.html','The page of a trick'), ('reported.html','Rows of the public board'),
+    ('legend.html','What the words mean'))
 _policy = ('Pages load nothing from elsewhere: their policy allows scripts, styles and pictures of this site alone, and nothing that stands in a page runs. '
            'There are no cookies and no counters.')
 
 def _files_of(c):
-    kinds = (('cells','html','page'), ('cells','csv','CSV'), ('cells','json','JSON'), ('cells','tex','LaTeX'), ('cells','bib','BibTeX'), ('embed','html','embed'))
-    return h('li', h('code', c.slug), ': ', [[' · ' if i else '', h('a', name, href=f'{d}/{c.slug}.{k}')] for i,(d,k,name) in enumerate(kinds)])
+    kinds = (('cells','html','page'), ('cells','csv','CSV'), ('cells','json','JSON'), ('cells','tex','LaTeX'),
+             ('cells','bib','BibTeX'), ('embed','html','embed'))
+    return h('li', h('code', c.slug), ': ', [[' · ' if i else '', h('a', name, href=f'{d}/{c.slug}.{k}')]
+                                             for i,(d,k,name) in enumerate(kinds)])
 
 def addresses_page(b:Board) -> bytes:
     "`addresses.html`"
-    rows = [(h('th', h('a', k, href=k) if re.fullmatch(r'[\w.]+', k) else h('code', k), scope='row'), v) for k,v in PLACES]
+    rows = [(h('th', h('a', k, href=k) if re.fullmatch(r'[\w.]+', k) else h('code', k), scope='row'), v)
+            for k,v in PLACES]
     frame = f'<iframe src="{b.url}embed/{b.cells[0].slug if b.cells else "CELL"}.html" width="100%" height="480" title="woofbench"></iframe>'
     lede = 'Everything on this board is a file with an address that stays. ID is the 16 digits of a record, CELL is as in the list below.'
-    body = [h('h1', 'Data and addresses'), h('p', lede, class_='lede'), table('Addresses', ['Address','What is there'], rows, hide=True),
+    body = [h('h1', 'Data and addresses'), h('p', lede, class_='lede'),
+            table('Addresses', ['Address','What is there'], rows, hide=True),
             h('section', h('h2', 'Cells'), h('ul', [_files_of(c) for c in b.cells])),
-            h('section', h('h2', 'A table on your page'), copy_block(frame)), h('section', h('h2', 'Privacy'), h('p', _policy))]
+            h('section', h('h2', 'A table on your page'), copy_block(frame)),
+            h('section', h('h2', 'Privacy'), h('p', _policy))]
     return page('Data', *body, here='addresses.html', about='All stable addresses of the board', foot=b.foot())

@@ -30,7 +30,8 @@ def escape(
     s = str(o)
     if not s.isalnum():
         if not s.isprintable(): s = _control.sub('\ufffd', s)
-        s = s.replace('&', '&amp;').replace('<', '&lt;').replace('>', '&gt;').replace('"', '&quot;').replace("'", '&#39;')
+        s = s.replace('&', '&amp;').replace('<',
+                                            '&lt;').replace('>', '&gt;').replace('"', '&quot;').replace("'", '&#39;')
     return s
 
 _void = frozenset('br hr img input link meta'.split())
@@ -47,7 +48,8 @@ def _attr(k, v):
     if v is None or v is False: return ''
     name = _names.get(k) or _name(k)
     if v is True: return f' {name}=""'
-    if name in ('href','src') and not re.match(r'https://|#|(?![a-z]+:|//|\\)', str(v), re.I): raise BadInput(f'a page has no link to {v}')
+    if name in ('href','src') and not re.match(r'https://|#|(?![a-z]+:|//|\\)', str(v),
+                                               re.I): raise BadInput(f'a page has no link to {v}')
     return f' {name}="{escape(v)}"'
 
 def h(
@@ -68,21 +70,26 @@ def join(*kids) -> Markup:
 # %% ../../nbs/web/00_markup.ipynb #shell-def
 POLICY = ("default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
           "connect-src 'self'; base-uri 'none'; form-action 'none'")
-MENU = (('index.html','Board'), ('cells/index.html','Cells'), ('tricks/index.html','Tricks'), ('reported.html','Reported'),
+MENU = (('index.html','Board'), ('cells/index.html','Cells'), ('tricks/index.html','Tricks'),
+        ('reported.html','Reported'),
         ('legend.html','How to read it'), ('addresses.html','Data'))
 
 def _head(title, about, root, scripts):
     return h('head', h('meta', charset='utf-8'), h('meta', http_equiv='Content-Security-Policy', content=POLICY),
-        h('meta', name='viewport', content='width=device-width, initial-scale=1'), h('meta', name='color-scheme', content='light dark'),
-        h('title', title), h('meta', name='description', content=about), h('link', rel='stylesheet', href=f'{root}static/style.css'),
+        h('meta', name='viewport', content='width=device-width, initial-scale=1'),
+        h('meta', name='color-scheme', content='light dark'),
+        h('title', title), h('meta', name='description', content=about),
+        h('link', rel='stylesheet', href=f'{root}static/style.css'),
         h('link', rel='icon', href=f'{root}static/icon.svg', type='image/svg+xml'),
         h('link', rel='alternate', type='application/atom+xml', title='New rows', href=f'{root}feed.xml'),
         [h('script', src=root+o, defer=True) for o in ('static/board.js', *scripts)])
 
 def _top(root, here):
     links = [h('li', h('a', text, href=root+to, aria_current='page' if to==here else None)) for to,text in MENU]
-    brand = h('a', h('svg', h('use', href='#mark'), viewBox='0 0 24 24', class_='logo', aria_hidden='true'), 'woofbench', href=f'{root}index.html', class_='brand')
-    mark = h('svg', h('symbol', [h('circle', cx=x, cy=y, r=r) for x,y,r in _paw], h('path', d=_pad), id='mark', viewBox='0 0 24 24'), class_='defs', aria_hidden='true')
+    brand = h('a', h('svg', h('use', href='#mark'), viewBox='0 0 24 24', class_='logo', aria_hidden='true'),
+              'woofbench', href=f'{root}index.html', class_='brand')
+    mark = h('svg', h('symbol', [h('circle', cx=x, cy=y, r=r) for x,y,r in _paw], h('path', d=_pad), id='mark',
+                      viewBox='0 0 24 24'), class_='defs', aria_hidden='true')
     return join(h('a', 'Skip to the content', href='#main', class_='skip'), mark,
                 h('header', h('div', brand, h('nav', h('ul', links), aria_label='Main'), class_='bar'), class_='top'))
 
@@ -101,7 +108,8 @@ def page(
 ) -> bytes:
     "A whole page"
     name = title if title.startswith('woofbench') else f'{title} · woofbench'
-    line = h('footer', h('p', foot or 'Made from the records alone.', ' ', h('a', 'All addresses and downloads', href=f'{root}addresses.html'), '.'))
+    line = h('footer', h('p', foot or 'Made from the records alone.', ' ',
+                         h('a', 'All addresses and downloads', href=f'{root}addresses.html'), '.'))
     if bare: body = h('body', h('main', *body), class_='bare')
     else: body = h('body', _top(root, here), h('main', *body, id='main', tabindex='-1'), line)
     return f'<!doctype html>\n{h("html", _head(name, about, root, scripts), body, lang="en")}\n'.encode()
@@ -121,8 +129,10 @@ def table(
         return h('th', kw.pop('text'), scope='col', **kw)
     def td(i, o): return o if isinstance(o, Markup) and o.startswith(('<td','<th')) else h('td', o) if i else h('th', o, scope='row')
     body = rows if isinstance(rows, Markup) else [h('tr', [td(i, o) for i,o in enumerate(r)]) for r in rows]
-    t = h('table', h('caption', caption, class_='sr' if hide else None), h('thead', h('tr', [th(o) for o in head])), h('tbody', body), class_=class_ or None, **attrs)
-    return h('div', t, class_='scroll', tabindex='0', role='region', aria_label=re.sub('<[^>]+>', '', str(caption)) if caption else None)
+    t = h('table', h('caption', caption, class_='sr' if hide else None), h('thead', h('tr', [th(o) for o in head])),
+          h('tbody', body), class_=class_ or None, **attrs)
+    return h('div', t, class_='scroll', tabindex='0', role='region',
+             aria_label=re.sub('<[^>]+>', '', str(caption)) if caption else None)
 
 def cell(
     o, # What it shows

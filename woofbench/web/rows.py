@@ -25,9 +25,12 @@ def seeds(e:Entry) -> Markup:
     n = e.row.data['n_val']
     def line(r):
         worst = max(o['correct'] for o in r['curve'])
-        return (str(r['seed']), _num(f'{r["correct"]} of {n}'), _num(pct(r['correct']/n)), _num(f'{100*(worst-r["correct"])/n:.2f}'), _num(duration(sum(o['train_s']+o['eval_s'] for o in r['curve']))),
+        return (str(r['seed']), _num(f'{r["correct"]} of {n}'), _num(pct(r['correct']/n)),
+                _num(f'{100*(worst-r["correct"])/n:.2f}'),
+                _num(duration(sum(o['train_s']+o['eval_s'] for o in r['curve']))),
                 _num(f'{r["peak_mem_mb"]} MB'), 'diverged' if r['diverged'] else 'finished')
-    heads = ['Seed', *[dict(text=o, class_='num') for o in ('Right','Accuracy, %','Best epoch above the last, points','Time','Memory')], 'Ended']
+    heads = ['Seed', *[dict(text=o, class_='num')
+                       for o in ('Right','Accuracy, %','Best epoch above the last, points','Time','Memory')], 'Ended']
     return table('The seeds of the row', heads, [line(r) for r in e.row.runs], hide=True)
 
 def learning(e:Entry) -> Markup:
@@ -65,11 +68,15 @@ def confused(e:Entry, names) -> Markup:
     share = 100*m/m.sum(1, keepdims=True)
     lines = []
     for i,w in enumerate(words):
-        cells = ''.join(f'<td class="q{int(v)//10 if i!=j else "d"}">{v:.0f}</td>' if v>=.5 else '<td></td>' for j,v in enumerate(share[i]))
+        cells = ''.join(f'<td class="q{int(v)//10 if i!=j else "d"}">{v:.0f}</td>' if v>=.5 else '<td></td>'
+                        for j,v in enumerate(share[i]))
         worst = max((v, j) for j,v in enumerate(share[i]) if j!=i)
-        lines.append(h('tr', h('th', w, scope='row'), _num(f'{share[i,i]:.1f}'), Markup(cells), h('td', f'{words[worst[1]]} ({worst[0]:.0f} %)' if worst[0]>=.5 else '–')))
-    heads = ['Class', dict(text='Right, %', class_='num'), *[dict(text=h('abbr', _short(w, 7), title=w)) for w in words], 'Most often taken for']
-    return table('What was taken for what, in percent of the images of a class, all seeds together', heads, Markup(''.join(lines)), 'confusion')
+        lines.append(h('tr', h('th', w, scope='row'), _num(f'{share[i,i]:.1f}'), Markup(cells),
+                       h('td', f'{words[worst[1]]} ({worst[0]:.0f} %)' if worst[0]>=.5 else '–')))
+    heads = ['Class', dict(text='Right, %', class_='num'),
+             *[dict(text=h('abbr', _short(w, 7), title=w)) for w in words], 'Most often taken for']
+    return table('What was taken for what, in percent of the images of a class, all seeds together', heads,
+                 Markup(''.join(lines)), 'confusion')
 
 @lru_cache(64)
 def right_by_most(c:Cell, manifest:str) -> tuple:
@@ -88,10 +95,14 @@ def hardest(e:Entry, names, most:int=24) -> Markup:
         _,folder,name = names.val[i].split('/')
         return h('li', h('code', name.rpartition('.')[0]), ' ', h('small', names.classes[folder]))
     def part(title, ids, about):
-        return join(h('h3', title), h('p', about), h('ul', [item(i) for i in ids[:most]], class_='ids') if ids else None, h('p', f'and {len(ids)-most} more', class_='note') if ids[most:] else None)
+        return join(h('h3', title), h('p', about),
+                    h('ul', [item(i) for i in ids[:most]], class_='ids') if ids else None,
+                    h('p', f'and {len(ids)-most} more', class_='note') if ids[most:] else None)
     n = len(where)
-    res = part('Every seed gets these wrong', order, f'{len(order)} of {len(names.val)} images. Those that the fewest rows of the cell get right come first.')
-    return join(res, part('Only this row gets these right', alone, f'{len(alone)} images, by most seeds of this row and of none of the {n-1} other rows with the same images.') if n>1 else None)
+    res = part('Every seed gets these wrong', order,
+               f'{len(order)} of {len(names.val)} images. Those that the fewest rows of the cell get right come first.')
+    return join(res, part('Only this row gets these right', alone,
+                          f'{len(alone)} images, by most seeds of this row and of none of the {n-1} other rows with the same images.') if n>1 else None)
 
 def mistakes(e:Entry, b:Board) -> Markup:
     "The section about mistakes"
@@ -120,11 +131,16 @@ def compared(e:Entry, twins:dict) -> Markup:
         diff = [f'{k} {show(theirs.get(k))} → {show(v)}' for k,v in mine.items() if theirs.get(k)!=v]
         text = '; '.join(diff[:4])+(f'; {len(diff)-4} more' if diff[4:] else '') or 'nothing: the same recipe'
         kind = 'better' if lo>0 else 'worse' if hi<0 else ''
-        return h('tr', h('th', h('a', o.name, href=f'{o.id}.html'), scope='row'), _num(f'{100*res["diff"][i]:+.2f}'), _num(f'{100*lo:+.2f} to {100*hi:+.2f}' if lo==lo else '–'), _num(prob(None if p!=p else float(p))), h('td', text, class_='diff'), class_=kind)
-    heads = ['Other row', dict(text='This one less the other, points', class_='num'), dict(text='95 % interval', class_='num'), dict(text='p_beat', class_='num'), 'What this one has instead']
-    t = table('This row less another', heads, Markup(''.join(line(i, o) for i,o in enumerate(others))), 'versus', hide=True)
+        return h('tr', h('th', h('a', o.name, href=f'{o.id}.html'), scope='row'), _num(f'{100*res["diff"][i]:+.2f}'),
+                 _num(f'{100*lo:+.2f} to {100*hi:+.2f}' if lo==lo else '–'), _num(prob(None if p!=p else float(p))),
+                 h('td', text, class_='diff'), class_=kind)
+    heads = ['Other row', dict(text='This one less the other, points', class_='num'),
+             dict(text='95 % interval', class_='num'), dict(text='p_beat', class_='num'), 'What this one has instead']
+    t = table('This row less another', heads, Markup(''.join(line(i, o) for i,o in enumerate(others))), 'versus',
+              hide=True)
     pick = h('div', id='pick', data_src=f'../cells/{e.cell.slug}.js', data_id=e.id) if len(e.cell.entries)>1 else None
-    return join(t, pick, h('p', 'From a terminal: ', h('code', f'woofbench compare {e.id} {others[0].id}'), class_='note'))
+    return join(t, pick, h('p', 'From a terminal: ', h('code', f'woofbench compare {e.id} {others[0].id}'),
+                           class_='note'))
 
 # %% ../../nbs/web/07_rows.ipynb #rest-def
 def dl(items) -> Markup:
@@ -135,24 +151,34 @@ def costs(e:Entry) -> Markup:
     "Time, size, machine"
     rec,env = e.record,e.record['env']
     versions = ', '.join(f'{k} {v}' for k,v in sorted(env['versions'].items()))
-    return dl([('Time of a seed', f'{duration(e.seconds)} (median)'), ('Training', f'{e.speed[0]:.0f} images a second'), ('Validation', f'{e.speed[1]:.0f} images a second'), ('Parameters', f'{e.params:,}'),
-               ('Multiply-adds', f'{e.macs:,} for one image'), ('One training run', f'{e.cost/1e12:,.1f} ×10¹² multiply-adds (forward)'), ('Device', e.device), ('Engine', f'{rec["engine"]}, {rec["recipe"]["precision"]}'),
-               ('Images', e.row.data['edition']), ('Software', versions), ('Source code', f'{rec["code"]["source_sha256"]}'+(f', commit {rec["code"]["commit"][:12]}' if rec['code']['commit'] else ''))])
+    return dl([('Time of a seed', f'{duration(e.seconds)} (median)'), ('Training', f'{e.speed[0]:.0f} images a second'),
+               ('Validation', f'{e.speed[1]:.0f} images a second'), ('Parameters', f'{e.params:,}'),
+               ('Multiply-adds', f'{e.macs:,} for one image'),
+               ('One training run', f'{e.cost/1e12:,.1f} ×10¹² multiply-adds (forward)'), ('Device', e.device),
+               ('Engine', f'{rec["engine"]}, {rec["recipe"]["precision"]}'),
+               ('Images', e.row.data['edition']), ('Software', versions),
+               ('Source code', f'{rec["code"]["source_sha256"]}'
+                +(f', commit {rec["code"]["commit"][:12]}' if rec['code']['commit'] else ''))])
 
 def again(e:Entry, b:Board) -> Markup:
     "Replications, challenges and reviews"
-    rows = [h('li', h('a', f'{"Challenge" if o.row.kind=="challenge" else "Replication"} {o.row.id}', href=f'{o.row.id}.html'), f': {o}') for o in e.again]
+    rows = [h('li', h('a', f'{"Challenge" if o.row.kind=="challenge" else "Replication"} {o.row.id}',
+                      href=f'{o.row.id}.html'), f': {o}') for o in e.again]
     of = e.row.based_on
-    first = h('p', f'This row is a {word(e)} of ', h('a', of, href=f'{of}.html') if of in b.by_id else of, '.') if of else None
+    first = h('p', f'This row is a {word(e)} of ', h('a', of, href=f'{of}.html') if of in b.by_id else of,
+              '.') if of else None
     said = e.row.ruling
-    review = h('p', h('span', said.state, class_=f'tag {said.state}'), f' {said.date}: ', h('bdi', said.why)) if said else h('p', 'No maintainer has ruled on this row.')
-    how = h('p', 'Nobody has run this row again yet. ', h('code', f'woofbench challenge {e.id}'), ' does it with seeds that nobody could know.') if not rows and not of else None
+    review = h('p', h('span', said.state, class_=f'tag {said.state}'), f' {said.date}: ',
+               h('bdi', said.why)) if said else h('p', 'No maintainer has ruled on this row.')
+    how = h('p', 'Nobody has run this row again yet. ', h('code', f'woofbench challenge {e.id}'),
+            ' does it with seeds that nobody could know.') if not rows and not of else None
     return join(first, h('ul', rows) if rows else how, h('h3', 'Reviews'), review)
 
 def recipe(e:Entry) -> Markup:
     "The recipe as a command, as Python, and in full"
     rows = [f'{k} = {show(v)}' for k,v in sorted(flat(e).items())]
-    return join(h('h3', 'As a command'), copy(command(e)), h('h3', 'As Python'), copy(python(e)), h('details', h('summary', f'All {len(rows)} settings'), copy('\n'.join(rows))))
+    return join(h('h3', 'As a command'), copy(command(e)), h('h3', 'As Python'), copy(python(e)),
+                h('details', h('summary', f'All {len(rows)} settings'), copy('\n'.join(rows))))
 
 def copy(text:str) -> Markup:
     "A block of code; the script adds a button that copies it"
@@ -162,24 +188,34 @@ def cite(e:Entry, b:Board) -> Markup:
     "BibTeX, a line of LaTeX, a badge"
     img = h('img', src=f'../badges/{e.id}.svg', alt=badge_text(e), height='20')
     md = f'[![woofbench]({b.url}badges/{e.id}.svg)]({b.url}rows/{e.id}.html)'
-    return join(h('h3', 'BibTeX'), copy(bib(e, b)), h('h3', 'A line of a LaTeX table'), copy(tex_row(e)), h('h3', 'Badge'), h('p', img), copy(md))
+    return join(h('h3', 'BibTeX'), copy(bib(e, b)), h('h3', 'A line of a LaTeX table'), copy(tex_row(e)),
+                h('h3', 'Badge'), h('p', img), copy(md))
 
-def badge_text(e:Entry) -> str: return f'{percent(e)} %' + (f' · rank {places(e)}' if e.rank and word(e)=='ranked' else f' · {word(e)}')
+def badge_text(e:Entry) -> str: return f'{percent(e)} %' + (f' · rank {places(e)}' if e.rank and word(e)=='ranked'
+                                                            else f' · {word(e)}')
 
 def badge_svg(e:Entry) -> bytes: return badge('woofbench', badge_text(e), '#0b6e7f' if e.counts else '#7a5a3a').encode()
 
 def rerun(e:Entry) -> Markup:
     "How to run the row again"
-    steps = [h('li', 'On your machine, in a clone of the board: ', copy(f'woofbench reproduce {e.id}')), h('li', 'With fresh seeds, as a challenge to its claim: ', copy(f'woofbench challenge {e.id}')),
-             h('li', 'In a notebook: ', h('a', 'download it', href=f'{e.id}.ipynb', download=True), ', open ', h('a', 'Colab', href='https://colab.research.google.com/#create=true'), ', and upload it with File, Upload notebook.')]
+    steps = [h('li', 'On your machine, in a clone of the board: ', copy(f'woofbench reproduce {e.id}')),
+             h('li', 'With fresh seeds, as a challenge to its claim: ', copy(f'woofbench challenge {e.id}')),
+             h('li', 'In a notebook: ', h('a', 'download it', href=f'{e.id}.ipynb', download=True), ', open ',
+               h('a', 'Colab', href='https://colab.research.google.com/#create=true'),
+               ', and upload it with File, Upload notebook.')]
     return h('ol', steps)
 
 # %% ../../nbs/web/07_rows.ipynb #page-def
 def _numbers(e):
     "The row in six numbers"
     beat = 'best' if e.cell.best is e else prob(e.p_beat)
-    items = [('Accuracy', f'{pct(e.mean)} %', f'± {pct(half(e))} (95 % interval of the mean)' if e.lo is not None else 'one seed: no interval'), ('Rank', places(e), f'of {len(e.cell.ranked)} that count' if e.rank else 'the row does not count'),
-             ('Seeds', str(e.n), e.row.kind), ('p_beat', beat, 'against the best row of the cell'), ('Time', duration(e.seconds), f'a seed, {e.device}'), ('Network', f'{e.params/1e6:.1f} M', f'parameters, {e.macs/1e9:.2f} G multiply-adds')]
+    items = [('Accuracy', f'{pct(e.mean)} %', f'± {pct(half(e))} (95 % interval of the mean)' if e.lo is not None
+              else 'one seed: no interval'), ('Rank', places(e),
+                                              f'of {len(e.cell.ranked)} that count' if e.rank
+                                              else 'the row does not count'),
+             ('Seeds', str(e.n), e.row.kind), ('p_beat', beat, 'against the best row of the cell'),
+             ('Time', duration(e.seconds), f'a seed, {e.device}'),
+             ('Network', f'{e.params/1e6:.1f} M', f'parameters, {e.macs/1e9:.2f} G multiply-adds')]
     return h('dl', [h('div', h('dt', a), h('dd', h('b', v), h('small', s))) for a,v,s in items], class_='numbers')
 
 def _noise(e):
@@ -192,18 +228,30 @@ def _noise(e):
 def _top(e, b):
     by = [' by ', people(e)] if e.authors else None
     pull = links(e, b)
-    head = [h('p', h('a', e.cell.title, href=f'../cells/{e.cell.slug}.html'), class_='crumb'), h('h1', e.name, class_=None if len(e.name)<48 else 'long'), h('p', status(e), by, h('span', f' · {e.date} · ', h('code', e.id)), [[' · ', h('a', s, href=to)] for s,to in pull], class_='meta')]
-    missing = None if b.pulls.get(e.id) else h('p', 'Its pull request is not shown: the board was built without its git history.', class_='missing')
-    return [*head, h('p', h('code', e.text), class_='lede') if e.method else None, _numbers(e), missing, h('p', 'Note of its author: ', h('bdi', e.record['note']), class_='note') if e.record['note'] else None]
+    head = [h('p', h('a', e.cell.title, href=f'../cells/{e.cell.slug}.html'), class_='crumb'),
+            h('h1', e.name, class_=None if len(e.name)<48 else 'long'),
+            h('p', status(e), by, h('span', f' · {e.date} · ', h('code', e.id)),
+              [[' · ', h('a', s, href=to)] for s,to in pull], class_='meta')]
+    missing = None if b.pulls.get(e.id) else h('p',
+                                               'Its pull request is not shown: the board was built without its git history.', class_='missing')
+    return [*head, h('p', h('code', e.text), class_='lede') if e.method else None, _numbers(e), missing,
+            h('p', 'Note of its author: ', h('bdi', e.record['note']), class_='note') if e.record['note'] else None]
 
 def row_page(e:Entry, b:Board, twins:dict) -> bytes:
     "The page of a row"
-    parts = (('Seeds', 'seeds', [seeds(e), learning(e)]), ('Where the spread comes from', 'noise', [_noise(e)]), ('Mistakes', 'mistakes', [mistakes(e, b)]), ('Recipe', 'recipe', [recipe(e)]), ('Beside other rows', 'compare', [compared(e, twins)]),
-             ('Costs and machine', 'costs', [costs(e)]), ('Replications and challenges', 'again', [again(e, b)]), ('Run it again', 'rerun', [rerun(e)]), ('Cite it', 'cite', [cite(e, b)]))
-    toc = h('nav', h('ul', [h('li', h('a', t, href=f'#{k}')) for t,k,_ in parts]), class_='toc', aria_label='On this page')
+    parts = (('Seeds', 'seeds', [seeds(e), learning(e)]), ('Where the spread comes from', 'noise', [_noise(e)]),
+             ('Mistakes', 'mistakes', [mistakes(e, b)]), ('Recipe', 'recipe', [recipe(e)]),
+             ('Beside other rows', 'compare', [compared(e, twins)]),
+             ('Costs and machine', 'costs', [costs(e)]), ('Replications and challenges', 'again', [again(e, b)]),
+             ('Run it again', 'rerun', [rerun(e)]), ('Cite it', 'cite', [cite(e, b)]))
+    toc = h('nav', h('ul', [h('li', h('a', t, href=f'#{k}')) for t,k,_ in parts]), class_='toc',
+            aria_label='On this page')
     legend = h('p', LEGEND.get(word(e), ''), class_='note')
-    down = h('p', 'Download: ', h('a', 'JSON', href=f'{e.id}.json'), ' · ', h('a', 'the record itself', href=f'../{e.path}'), ' · ', h('a', 'badge', href=f'../badges/{e.id}.svg'), class_='downloads')
-    return page(e.name, *_top(e, b), legend, toc, [h('section', h('h2', t, id=k), body) for t,k,body in parts], down, about=f'{e.name}: {percent(e)} % on {e.cell.title}', root='../', foot=b.foot())
+    down = h('p', 'Download: ', h('a', 'JSON', href=f'{e.id}.json'), ' · ',
+             h('a', 'the record itself', href=f'../{e.path}'), ' · ', h('a', 'badge', href=f'../badges/{e.id}.svg'),
+             class_='downloads')
+    return page(e.name, *_top(e, b), legend, toc, [h('section', h('h2', t, id=k), body) for t,k,body in parts], down,
+                about=f'{e.name}: {percent(e)} % on {e.cell.title}', root='../', foot=b.foot())
 
 def twins_of(pairs:list) -> dict:
     "Rows that differ in one field, by id"
@@ -216,4 +264,6 @@ def twins_of(pairs:list) -> dict:
 def row_files(e:Entry, b:Board, twins:dict) -> dict[str,bytes]:
     "All files of a row, by address"
     record = e.row.path.read_bytes() if e.row.path else b''
-    return {f'rows/{e.id}.html':row_page(e, b, twins), f'rows/{e.id}.json':row_json(e, b.pulls.get(e.id)), f'rows/{e.id}.ipynb':notebook(e, b), f'badges/{e.id}.svg':badge_svg(e)} | ({e.path:record} if record else {})
+    return {f'rows/{e.id}.html':row_page(e, b, twins), f'rows/{e.id}.json':row_json(e, b.pulls.get(e.id)),
+            f'rows/{e.id}.ipynb':notebook(e, b),
+            f'badges/{e.id}.svg':badge_svg(e)} | ({e.path:record} if record else {})
