@@ -145,6 +145,14 @@ def test_ranks_and_ties_are_those_of_the_board(some):
         assert e.p_beat==pytest.approx(want['p_beat'], abs=1e-9) and e.diff_lo==pytest.approx(want['lo'], abs=1e-9)
     assert [e.rank for e in c.groups[0]]==[(1, len(c.groups[0]))]*len(c.groups[0])
 
+def test_rows_on_other_images_have_no_p_beat():
+    cells = [c for c in read_board(root).cells if len({e.row.data['manifest_sha256'] for e in c.entries})>1]
+    assert cells
+    for c in cells:
+        for e in c.entries:
+            alike = e is not c.best and e.row.data['manifest_sha256']==c.best.row.data['manifest_sha256']
+            assert (e.p_beat is not None)==alike
+
 def test_replications_are_shown(pool):
     a,b = make_row(0, pool),make_row(0, pool, created='2026-11-28T00:00:00Z')
     b.record |= dict(based_on=a.id)

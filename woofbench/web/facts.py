@@ -200,7 +200,9 @@ class Cell:
     def _claims(self):
         if not self.best: return
         res = against(side(self.entries), side([self.best]), self.prior)
+        images = self.best.row.data['manifest_sha256'] # accuracies on other images are no comparison
         for i,o in enumerate(self.entries):
+            if o.row.data['manifest_sha256']!=images: continue
             o.diff,o.diff_lo,o.diff_hi,o.p_beat = (None if o is self.best or v!=v else float(v)
                                                    for v in (res[k][i] for k in ('diff','lo','hi','p_beat')))
 

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['KEYS', 'ADD', 'TERMS', 'PLACES', 'told', 'gain', 'slot', 'official', 'doubts', 'points', 'panels', 'years', 'forest',
-           'trick_of', 'helps', 'named', 'copy_block', 'front_page', 'cards', 'trick_page', 'tricks_files',
+           'trick_of', 'helps', 'named', 'copy_block', 'front_page', 'cards', 'by_field', 'trick_page', 'tricks_files',
            'reported_page', 'legend_page', 'addresses_page']
 
 # %% ../../nbs/web/08_front.ipynb #imports
@@ -227,7 +227,10 @@ def _linked(s):
     return [join(' (', h('a', o.split('/')[2], href=o), ')') if i%2 else o for i,o in enumerate(parts)]
 
 def _about(name): return (import_module(f'woofbench.tricks.{name}').__doc__ or '').strip()
-def _title(name): return name.replace('_', ' ').capitalize()
+_titles = dict(se='Squeeze and excitation', simple_sa='SimpleSelfAttention', tresnet='TResNet', selecsls='SelecSLS',
+    inplace_norm='In-place norm', max_blur='MaxBlurPool', twist='Twisted convolution')
+
+def _title(name): return _titles.get(name) or name.replace('_', ' ').capitalize()
 
 def _pair_line(p):
     who = [h('a', p.b.name, href=f'../rows/{p.b.id}.html'), ' less ',
@@ -235,15 +238,24 @@ def _pair_line(p):
     where = h('small', h('a', p.a.cell.title, href=f'../cells/{p.a.cell.slug}.html'))
     return join(f'{p.field}: {show(p.old)} → {show(p.new)}', h('br'), h('small', who)), p.diff, p.lo, p.hi, [where]
 
+def by_field(pairs:list) -> list:
+    "(field, pairs): a part does another thing in another place, so places are never averaged; the best known first"
+    groups = {}
+    for p in pairs: groups.setdefault(p.field, []).append(p)
+    return sorted(groups.items(), key=lambda o: (-len(o[1]), -average(o[1])[0], o[0]))
+
 def _effect(pairs):
     ask = h('code', 'woofbench ablate')
     if not pairs: return h('p', 'No pair of rows has it on one side alone, all else equal. ', ask, ' makes such pairs.')
+    return join(*[_effect_in(k, v) for k,v in by_field(pairs)])
+
+def _effect_in(field, pairs):
     d,lo,hi = average(pairs)
     word = 'It helps.' if lo>0 else 'It hurts.' if hi<0 else 'That is not enough to tell.'
-    said = f'{100*d:+.2f} points ({100*lo:+.2f} to {100*hi:+.2f}) over {len(pairs)} pair{"s" if pairs[1:] else ""}. {word}'
-    all_ = [(h('b', 'All together'), d, lo, hi, [f'{len(pairs)} pairs'])] if pairs[1:] else []
-    return join(h('p', said, class_='lede'), forest('With the trick less without it',
-                                                    [*map(_pair_line, pairs[:40]), *all_], 'Pair', ('Cell',)))
+    n = f'{len(pairs)} pair{"s" if pairs[1:] else ""}'
+    said = h('p', h('b', f'{100*d:+.2f} points'), f' ({100*lo:+.2f} to {100*hi:+.2f}) over {n}. {word}')
+    pic = forest(f'As {field}: with the trick less without it', [*map(_pair_line, pairs[:40])], 'Pair', ('Cell',))
+    return join(h('h3', 'As ', h('code', field)), said, pic)
 
 def _user(e):
     acc = td([pct(e.mean), h('small', f' ± {pct(half(e))}')], f'{e.mean:.6f}', class_='num')
@@ -280,9 +292,11 @@ def trick_page(name:str, parts:set, pairs:list, b:Board, card:dict) -> bytes:
 
 def _trick_line(k, parts, pairs, b):
     mine = pairs_with(pairs, parts)
-    d,lo,hi = average(mine) if mine else (None, None, None)
+    places = by_field(mine)
+    d,lo,hi = average(places[0][1]) if mine else (None, None, None)
+    field = h('small', f' as {places[0][0]}') if places[1:] else None
     n = sum(uses(e, parts) for e in b.entries) if parts else 0
-    text = join(h('b', f'{100*d:+.2f}'), h('small', f' {100*lo:+.2f} to {100*hi:+.2f}')) if mine else '–'
+    text = join(h('b', f'{100*d:+.2f}'), h('small', f' {100*lo:+.2f} to {100*hi:+.2f}'), field) if mine else '–'
     worth = td(text, f'{d:.6f}' if mine else '', class_=f'num {kind_of(lo, hi)}'.strip())
     name = h('th', h('a', _title(k), href=f'{k}.html'), scope='row', data_v=k)
     return [name, h('td', _about(k)), td(n, n, class_='num'), worth, td(len(mine), len(mine), class_='num')]
@@ -296,7 +310,7 @@ def tricks_files(b:Board, pairs:list, cs:list) -> dict[str,bytes]:
              *[dict(text=t, data_sort='num', class_='num') for t in ('Rows','Worth, points','Pairs')]]
     lines = [_trick_line(k, parts.get(k, set()), pairs, b) for k in names]
     t = table('All tricks', heads, lines, 'sortable', hide=True, id='tricks', data_name='tricks', data_total=len(lines))
-    lede = h('p', 'A trick is one notebook. Its worth is the average over all pairs of rows with and without it, all else equal.', class_='lede')
+    lede = h('p', 'A trick is one notebook. Its worth is the average over pairs of rows with and without it, all else equal, in the place where most pairs have it.', class_='lede')
     more = h('section', h('h2', 'Changes', id='changes'),
              h('p', f'The {min(60, len(cs))} that help and hurt most, of {len(cs)} that were seen.'),
              helps(cs, '../', 60))

@@ -130,6 +130,7 @@ def compared(e:Entry, twins:dict) -> Markup:
         theirs = flat(o)
         diff = [f'{k} {show(theirs.get(k))} → {show(v)}' for k,v in mine.items() if theirs.get(k)!=v]
         text = '; '.join(diff[:4])+(f'; {len(diff)-4} more' if diff[4:] else '') or 'nothing: the same recipe'
+        if o.row.data['manifest_sha256']!=e.row.data['manifest_sha256']: text = f'other images; {text}'
         kind = 'better' if lo>0 else 'worse' if hi<0 else ''
         return h('tr', h('th', h('a', o.name, href=f'{o.id}.html'), scope='row'), _num(f'{100*res["diff"][i]:+.2f}'),
                  _num(f'{100*lo:+.2f} to {100*hi:+.2f}' if lo==lo else '–'), _num(prob(None if p!=p else float(p))),
