@@ -18,6 +18,7 @@ from .markup import h
 # %% ../../nbs/web/05_export.ipynb #facts-def
 def _round(v, n=6): return None if v is None else round(v, n)
 
+@lru_cache(20_000) # four files want them
 def facts(e:Entry) -> dict:
     "What there is to say of a row, ready for JSON"
     r,t = e.row,e.track
@@ -69,7 +70,7 @@ def cell_csv(c:Cell) -> bytes:
     w = csv.writer(out, lineterminator='\n')
     w.writerow(_fields)
     for e in c.entries:
-        d = facts(e)
+        d = dict(facts(e))
         d['rank'] = '-'.join(map(str, dict.fromkeys(e.rank))) if e.rank else ''
         w.writerow([_plain(d[k]) for k in _fields])
     return out.getvalue().encode()
@@ -107,11 +108,13 @@ def bib(e:Entry, b:Board) -> str:
 def cell_bib(c:Cell, b:Board) -> bytes: return '\n'.join(bib(e, b) for e in (c.ranked or c.entries)).encode()
 
 # %% ../../nbs/web/05_export.ipynb #command-def
+@lru_cache
+def _base(dataset): return recipes(datasets[dataset].recipe)()
+
 @lru_cache(4)
 def _settings(e):
     "(name, value as text) of what makes the recipe of its dataset's usual one"
-    base = recipes(datasets[e.track.dataset].recipe)()
-    label = label_of(base, e.recipe)
+    label = label_of(_base(e.track.dataset), e.recipe)
     return [tuple(o.split('=', 1)) for o in re.split(r'\+(?=[a-z]\w*=)', label)] if label else []
 
 def _where(e):

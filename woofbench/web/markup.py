@@ -19,6 +19,7 @@ class Markup(str):
     def __add__(self, o): return Markup(str(self)+escape(o))
 
 _control = re.compile('[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ufffe\uffff\ud800-\udfff]')
+_special = re.compile('[&<>"\''+_control.pattern[1:])
 
 def escape(
     o # Text, `Markup`, a number, None, or a list of these
@@ -28,11 +29,10 @@ def escape(
     if o is None or o is False: return ''
     if isinstance(o, (list,tuple)): return ''.join(map(escape, o))
     s = str(o)
-    if not s.isalnum():
-        if not s.isprintable(): s = _control.sub('\ufffd', s)
-        s = s.replace('&', '&amp;').replace('<',
-                                            '&lt;').replace('>', '&gt;').replace('"', '&quot;').replace("'", '&#39;')
-    return s
+    if not _special.search(s): return s
+    s = _control.sub('\ufffd', s)
+    s = s.replace('&', '&amp;').replace('<', '&lt;').replace('>', '&gt;')
+    return s.replace('"', '&quot;').replace("'", '&#39;')
 
 _void = frozenset('br hr img input link meta'.split())
 _names = {}
