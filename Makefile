@@ -9,7 +9,7 @@ KERNELS = $(shell grep -l '"\#| triton' nbs/*.ipynb)
 # The working tree, uncommitted and untracked files too, as one git tree
 TREE = $$(export GIT_INDEX_FILE="$$(mktemp -u)"; git add -A && git write-tree; ok=$$?; rm -f "$$GIT_INDEX_FILE"; exit $$ok)
 
-.PHONY: help setup demo test nbs outputs lint readme docs board check lock clean-env
+.PHONY: help setup demo test nbs outputs lint readme docs board site check lock clean-env
 
 help: ## what you can do
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -23,7 +23,7 @@ demo: $(STAMP) ## a first leaderboard row on a small built-in dataset, on CPU
 test: $(STAMP) ## run the notebooks, then the tests
 	OMP_NUM_THREADS=1 $(BIN)/nbdev-test --n-workers 2
 	@$(BIN)/python -c 'import triton' 2>/dev/null || exit 0; for o in $(KERNELS); do OMP_NUM_THREADS=1 $(BIN)/nbdev-test $$o --flags triton || exit 1; done
-	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n logical --maxprocesses 8 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -rs -n logical --maxprocesses 8 --dist loadfile
 
 nbs: $(STAMP) ## clean the notebooks and export them to woofbench/
 	@$(BIN)/nbdev-clean
@@ -45,6 +45,9 @@ docs: $(STAMP) ## docs/ from the notebooks and the leaderboard
 
 board: $(STAMP) ## leaderboard.csv from the records
 	@$(BIN)/woofbench board
+
+site: $(STAMP) ## the web board in _site/, from the records
+	@$(BIN)/woofbench site
 
 check: $(STAMP) ## all generated files are in step, the records hold, and ruff is content
 	@before=$(TREE) && \

@@ -32,8 +32,8 @@ setup(
     long_description=readme(),
     long_description_content_type='text/markdown',
     packages=find_packages(include=['woofbench', 'woofbench.*']),
-    package_data={'woofbench': ['cards.json', 'history.json']},
+    package_data={'woofbench': ['cards.json', 'history.json'], 'woofbench.web': ['static/*', 'editions/*']},
     install_requires=lines('requirements'),
-    extras_require={'submit': lines('submit_requirements'), 'dev': lines('submit_requirements') + lines('dev_requirements')},
+    extras_require={'browser': lines('browser_requirements'), 'submit': lines('submit_requirements'), 'dev': lines('submit_requirements') + lines('dev_requirements')},
     entry_points={'console_scripts': lines('console_scripts'), 'nbdev': ['woofbench = woofbench._modidx:d']},
 )

@@ -31,7 +31,8 @@ def test_permissions(name):
     flow = flows[name]
     assert flow['permissions']==dict(contents='read')
     more = {k:j['permissions'] for k,j in flow['jobs'].items() if 'permissions' in j}
-    assert more==(dict(push=dict(contents='write')) if name=='board.yml' else {})
+    allowed = {'board.yml':dict(push=dict(contents='write')), 'pages.yml':dict(deploy={'pages':'write', 'id-token':'write'})}
+    assert more==allowed.get(name, {})
 
 def test_only_a_push_to_main_may_write():
     assert triggers(flows['board.yml'])==dict(push=dict(branches=['main']))

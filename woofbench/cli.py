@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['cmd_run', 'add_board_flags', 'cmd_board', 'cmd_parts', 'add_cost_flags', 'cmd_cost', 'add_ablate_flags', 'cmd_ablate',
-           'make_parser', 'NoOutput', 'shown', 'main']
+           'cmd_site', 'make_parser', 'NoOutput', 'shown', 'main']
 
 # %% ../nbs/16_cli.ipynb #imports
 import errno, inspect, json, os, sys, time
@@ -185,6 +185,18 @@ def _run_flags(p):
     add_run_flags(p, run)
 def _parts_flags(p): p.add_argument('name', nargs='?', help='A kind (act, attn, arch, ...) or the name of a part')
 
+def _site_flags(p):
+    p.add_argument('--out', default='_site', metavar='DIR', help='Folder of the pages; empty, or made by this command before [_site]')
+    p.add_argument('--board', default='.', metavar='DIR', help='Folder of records/ [.]')
+    p.add_argument('--serve', action='store_true', help='Show the pages on 127.0.0.1, for this machine alone, until Ctrl-C')
+
+def cmd_site(args) -> int:
+    "Make the web board from the records: plain files for any server, or for your browser"
+    from woofbench.web.build import make_site, serve
+    print(f'{make_site(args.out, args.board)}/index.html is the front page')
+    if args.serve: serve(args.out)
+    return 0
+
 def make_parser() -> Parser:
     "The parser of all commands"
     p = Parser('woofbench', description='Imagenette and Imagewoof experiments: five seeds, one row, with its evidence.')
@@ -194,6 +206,7 @@ def make_parser() -> Parser:
     add('ablate', cmd_ablate, add_ablate_flags)
     add('board', cmd_board, add_board_flags)
     add_review_commands(add)
+    add('site', cmd_site, _site_flags)
     add('cost', cmd_cost, add_cost_flags)
     add('parts', cmd_parts, _parts_flags)
     return p
