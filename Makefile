@@ -5,7 +5,7 @@ BIN := .venv/bin
 # The name of the stamp depends on what the dependencies are, so a change to them installs again
 STAMP := .venv/.ready-$(shell cat settings.ini setup.py pyproject.toml | cksum | cut -d' ' -f1)
 # Cells that run Triton's interpreter, which has to be asked for before Triton is imported: a process for each notebook
-KERNELS = $(shell grep -l '"\#| triton' nbs/*.ipynb)
+KERNELS = $(shell grep -rl --include='*.ipynb' --exclude-dir='.*' '"\#| triton' nbs)
 # The working tree, uncommitted and untracked files too, as one git tree
 TREE = $$(export GIT_INDEX_FILE="$$(mktemp -u)"; git add -A && git write-tree; ok=$$?; rm -f "$$GIT_INDEX_FILE"; exit $$ok)
 

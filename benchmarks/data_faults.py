@@ -55,7 +55,7 @@ def pixels(path): return np.asarray(Image.open(path).convert('RGB'))
 class Bench:
     "A folder of images, its cache, and what is right"
     def __init__(self, folder, rng):
-        from woofbench.data import verify
+        from woofbench.data.manifest import verify
         self.root,self.cache,self.rng = folder/'images',folder/'cache',rng
         make_images(self.root, rng)
         os.environ['WOOFBENCH_CACHE'] = str(self.cache)
@@ -65,7 +65,7 @@ class Bench:
         self.right = {o:pixels(self.root/o) for o in self.files}
 
     def store(self, m=None):
-        from woofbench.store import load_store
+        from woofbench.data.store import load_store
         return load_store(m or self.m, 'train')
 
     def kept(self):
@@ -108,7 +108,7 @@ def flip(path):
 def cut(path): os.truncate(path, random.randrange(path.stat().st_size))
 
 def store_kinds(bench):
-    from woofbench.store import Kept
+    from woofbench.data.store import Kept
     def before(damage, sampled):
         bench.store()
         path = bench.kept()
@@ -128,7 +128,7 @@ def store_kinds(bench):
 
 def wrong_types(key, res):
     "A scan whose checksum is right, and whose contents are not those of a scan"
-    from woofbench.data import _sha
+    from woofbench.data.manifest import _sha
     one = random.randrange(len(res))
     def but(x): return [x if i==one else o for i,o in enumerate(res)]
     h,w,v = res[one]
@@ -143,7 +143,7 @@ def older(res):
     return json.dumps(random.choice([bad, dict(version=1, files=bad), [o[0] for o in bad]])).encode()
 
 def scan_kinds(bench):
-    from woofbench import data
+    from woofbench.data import manifest as data
     def scan(damage, name='scan-*.json'):
         keys,true = [],data._kept_scan
         with patch.object(data, '_kept_scan', lambda path, key, n: keys.append(key) or true(path, key, n)): data.verify(bench.root, 'imagewoof')
@@ -177,8 +177,8 @@ def exchange(bench, name):
     assert (t := path.stat()).st_size==s.st_size and t.st_mtime_ns==s.st_mtime_ns
 
 def image_kinds(bench):
-    from woofbench import store as store_module
-    from woofbench.data import CheckedImage, file_digest, verify
+    from woofbench.data import store as store_module
+    from woofbench.data.manifest import CheckedImage, file_digest, verify
     def before():
         verify(bench.root, 'imagewoof')
         exchange(bench, name := random.choice(bench.files))
@@ -207,7 +207,7 @@ def image_kinds(bench):
 
 
 def jpeg_kinds(bench):
-    from woofbench.data import verify
+    from woofbench.data.manifest import verify
     def damaged(n):
         name = random.choice(bench.files)
         raw = bench.raw[name]
@@ -241,7 +241,7 @@ def small_disk(folder, n):
     finally: subprocess.run(['umount',str(folder)], check=True)
 
 def disk_kinds(bench):
-    from woofbench.data import verify
+    from woofbench.data.manifest import verify
     plenty = patch('shutil.disk_usage', lambda path: shutil._ntuple_diskusage(1<<50, 0, 1<<50)) # or it would not begin to write
     bench.clean()
     size = bench.store().nbytes+4096

@@ -7,11 +7,11 @@ It can be stopped: pairs of runs that are in the file already are not trained ag
 import argparse, csv
 from pathlib import Path
 import torch
-from woofbench.runner import plan
-from woofbench.recipe import engines
-from woofbench.reuse import Kept
-from woofbench.stats import equivalent
-from woofbench.train import device_name, fit
+from woofbench.commands.run import plan
+from woofbench.train.recipe import engines
+from woofbench.train.kept import Kept
+from woofbench.board.stats.tests import equivalent
+from woofbench.train.learner import device_name, fit
 
 MARGIN = .25
 

@@ -28,7 +28,7 @@ DIED = 77 # exit status of a process that a crash point ended
 
 def numbers(out):
     "What the records of a board say, without seconds and dates"
-    from woofbench.record import read_records
+    from woofbench.board.record.record import read_records
     recs,bad = read_records(out)
     def one(r):
         curve = [(o['train_loss'], o['valid_loss'], o['correct']) for o in r['curve']]
@@ -37,7 +37,7 @@ def numbers(out):
 
 def wrong(out, want):
     "What is not as it should be on a board, a word each"
-    from woofbench.leaderboard import load_rows, to_csv
+    from woofbench.board.table import load_rows, to_csv
     have,bad = numbers(out)
     path = out/'leaderboard.csv'
     res = ['records'] if have!=want or bad else []
@@ -51,16 +51,16 @@ def wrong(out, want):
 class Bench:
     "A plan, and the evidence of its seeds, trained once"
     def __init__(self, **changes):
-        from woofbench.runner import plan
-        from woofbench.several import train_seeds
+        from woofbench.commands.run import plan
+        from woofbench.train.seeds_at_once import train_seeds
         self.plan = plan(**FIELDS | changes)
         p = self.plan
         self.runs = {o.seed:o for o in train_seeds(p.track, p.recipe, p.manifest, SEEDS, workers=0, device='cpu')}
 
     def train(self, out, plan=None, gate=None, **kw):
         "Publish a row of stored evidence; seeds end when `gate` opens"
-        from woofbench import several
-        from woofbench.runner import train_row
+        from woofbench.train import seeds_at_once as several
+        from woofbench.commands.run import train_row
         def stored(track, recipe, m, seeds, *args, **kw):
             if gate: gate.wait(60)
             yield from (self.runs[o] for o in seeds)
@@ -181,7 +181,7 @@ def small(bench, room, want, pages):
 
 def watch(path, stop, found):
     "Read leaderboard.csv until told to stop; (reads, reads of a part)"
-    from woofbench.leaderboard import COLUMNS
+    from woofbench.board.table import COLUMNS
     n = part = 0
     while not stop.is_set():
         try: text = path.read_text()
@@ -223,7 +223,7 @@ def writers(bench, folder, args):
 
 def kills(bench, folder, args):
     "SIGKILL at random moments of real runs"
-    from woofbench.cli import main
+    from woofbench.commands.cli import main
     def command(out): return f'run --dataset digits --epochs 1 --size 16 --seeds {len(SEEDS)} --out {out}'.split()
     start = time.monotonic()
     assert apart(main, command(folder/'whole'))==0

@@ -12,7 +12,7 @@ from benchmarks import gpu_plan as plan
 from benchmarks.search import toy_fields
 
 PY = [sys.executable, '-u']
-CLI = [*PY, '-c', 'import sys; from woofbench.cli import main; sys.exit(main(sys.argv[1:]))']
+CLI = [*PY, '-c', 'import sys; from woofbench.commands.cli import main; sys.exit(main(sys.argv[1:]))']
 
 
 def row_command(a, size, epochs, engine, fields, official=True):
@@ -105,7 +105,7 @@ def main():
     if not (a.toy or a.data): p.error('--data DIR or --toy')
     for o in ('results','commit/benchmarks/results'): (a.out/o).mkdir(parents=True, exist_ok=True)
     import torch
-    from woofbench.train import device_name
+    from woofbench.train.learner import device_name
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     start = time.time()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143)) # so that what was started ends too

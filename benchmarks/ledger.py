@@ -7,10 +7,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent/'tests'))
 from pulls import Dogs
-from woofbench.check import check_path
-from woofbench.cli import main
-from woofbench import record
-from woofbench.track import datasets
+from woofbench.board.check import check_path
+from woofbench.commands.cli import main
+from woofbench.board.record import record
+from woofbench.data.track import datasets
 
 
 def board(n, root):

@@ -24,7 +24,7 @@ def child(a):
     os.dup2(2, 1) # whatever else is printed is no answer
     import torch
     from benchmarks.ways import loader, profile, train
-    from woofbench.runner import plan
+    from woofbench.commands.run import plan
     device = torch.device(a.device or ('cuda' if torch.cuda.is_available() else 'cpu'))
     imports = time.perf_counter()-START
     p = plan(a.dataset, a.size, a.epochs, data=a.data, recipe=a.recipe, **fields(a))
@@ -32,12 +32,12 @@ def child(a):
     t = time.perf_counter()
     kept = None
     if a.way=='fast':
-        from woofbench.fast import load_images
-        from woofbench.reuse import Kept
+        from woofbench.data.batches import load_images
+        from woofbench.train.kept import Kept
         load_images(p.manifest, p.track, device)
         kept = Kept()
     def say(o): print(json.dumps(o), file=out, flush=True)
-    from woofbench.train import device_name
+    from woofbench.train.learner import device_name
     say(dict(imports=imports, verify=verified, images=time.perf_counter()-t, cuda=device.type=='cuda', device=device_name(device), torch=torch.__version__, n=len(p.manifest.train), bs=p.recipe.bs, n_val=len(p.manifest.val), recipe=str(p.recipe), track=str(p.track)))
     for line in sys.stdin:
         what,seed = line.split()
@@ -46,7 +46,7 @@ def child(a):
 
 def fields(a):
     "Fields of the recipe from the flags"
-    from woofbench.recipe import parse
+    from woofbench.train.recipe import parse
     kw = dict(o.split('=', 1) for o in a.set)
     return dict(arch=a.arch) | {k:parse(k, v) for k,v in kw.items()}
 
@@ -77,7 +77,7 @@ def spread(xs):
 
 def figures(w, ref):
     "What the seeds of a way say"
-    from woofbench.leaderboard import rates
+    from woofbench.board.table import rates
     s,f,rest = w.seeds,w.facts,w.seeds[1:] or w.seeds
     def total(k): return round(sum(e[k] for o in rest for e in o['curve'])/len(rest), 3)
     train_img_s,eval_img_s = rates([e for o in s for e in o['curve']], f['n'], f['bs'], f['n_val'])

@@ -15,7 +15,7 @@ SLACK = 1.05 # seconds are measured
 
 def fields(text):
     "Fields of a recipe from `FIELD=VALUE ...`; the last one counts"
-    from woofbench.recipe import parse
+    from woofbench.train.recipe import parse
     return {k:parse(k, v) for k,v in (o.split('=', 1) for o in text.split())}
 
 
@@ -59,7 +59,7 @@ def main():
     p.add_argument('--toy', action='store_true', help='digits, one epoch')
     a = p.parse_args()
     from woofbench.registry import BadInput
-    from woofbench.runner import run
+    from woofbench.commands.run import run
     _,size,epochs = next(o for o in plan.SEARCHES if o[0]==a.name)
     if a.toy: size,epochs = plan.TOY['size'],plan.TOY['epochs']
     texts = candidates(a.name, a.out, a.toy)

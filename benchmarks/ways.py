@@ -44,9 +44,9 @@ def fastai_learner(p, seed, tuned, device):
     from fastai.metrics import accuracy, top_k_accuracy
     from fastai.optimizer import ranger
     from fastai.torch_core import set_seed
-    from woofbench.data import make_loaders
-    from woofbench.train import n_workers
-    from woofbench.xresnet import build
+    from woofbench.data.manifest import make_loaders
+    from woofbench.train.learner import n_workers
+    from woofbench.models.xresnet import build
     set_seed(seed, reproducible=True)
     r = p.recipe
     dls = make_loaders(p.manifest, p.track, r.bs, r.min_scale, r.flip, r.normalize, r.erase, n_workers(), device)
@@ -58,7 +58,7 @@ def fastai_learner(p, seed, tuned, device):
 
 def make(p, way, seed, device):
     "The learner of a way that has one"
-    from woofbench.train import make_learner
+    from woofbench.train.learner import make_learner
     return make_learner(p.track, p.recipe, p.manifest, seed, device=device, engine=way) if way in ('fastai','fast') else fastai_learner(p, seed, way=='tuned', device)
 
 
@@ -90,8 +90,8 @@ def timm_parts(p, seed, device):
     from timm.data import ImageDataset, create_loader
     from timm.loss import LabelSmoothingCrossEntropy
     from timm.optim import create_optimizer_v2
-    from woofbench.train import n_workers
-    from woofbench.xresnet import build
+    from woofbench.train.learner import n_workers
+    from woofbench.models.xresnet import build
     random.seed(seed); torch.manual_seed(seed)
     r,size = p.recipe,p.track.size
     if r.opt!='ranger': raise SystemExit('the way timm is for recipes with Ranger')
@@ -137,7 +137,7 @@ def train(p, way, seed, device, kept=None):
     "Seconds and accuracy of one seed; `kept` is what the fast engine keeps from seed to seed"
     t = time.perf_counter()
     if way in ('fastai','fast'):
-        from woofbench.train import fit
+        from woofbench.train.learner import fit
         run = fit(p.track, p.recipe, p.manifest, seed, device=device, engine=way, kept=kept)
         curve,correct = run.curve,run.correct
     else: curve,correct = timm_seed(p, seed, device) if way=='timm' else fastai_seed(p, way, seed, device)
@@ -147,7 +147,7 @@ def train(p, way, seed, device, kept=None):
 def epoch_of_batches(p, way, seed, device):
     "One training epoch, as the network would see it"
     if way=='timm': return timm_parts(p, seed, device).train
-    from woofbench.fast import FastData
+    from woofbench.data.batches import FastData
     learn = make(p, way, seed, device)
     learn.dl = learn.dls.train
     for cb in learn.cbs:

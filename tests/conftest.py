@@ -18,7 +18,7 @@ def pytest_unconfigure(): shutil.rmtree(_home, ignore_errors=True)
 @pytest.fixture
 def cli(capsys):
     "Call the program in this process: `cli('run ...')` gives its exit code, output and errors"
-    from woofbench.cli import main
+    from woofbench.commands.cli import main
     def _f(line):
         try: rc = main(shlex.split(line) if isinstance(line, str) else line)
         except SystemExit as e: rc = e.code

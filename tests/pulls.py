@@ -3,13 +3,13 @@ import copy, os, subprocess
 from pathlib import Path
 import numpy as np
 from conftest import root
-from woofbench.claims import BANDS
-from woofbench.recipe import config_id, from_dict, recipes
-from woofbench.record import encode_preds, make_record, record_id, record_path, source_sha, to_bytes
-from woofbench.doubts import counted
-from woofbench.rulings import Ruling, ruling_text
-from woofbench.seeds import official_seeds
-from woofbench.track import make_track
+from woofbench.board.stats.claims import BANDS
+from woofbench.train.recipe import config_id, from_dict, recipes
+from woofbench.board.record.record import encode_preds, make_record, record_id, record_path, source_sha, to_bytes
+from woofbench.board.doubts import counted
+from woofbench.board.rulings import Ruling, ruling_text
+from woofbench.board.record.seeds import official_seeds
+from woofbench.data.track import make_track
 
 N,BAND = 3929, BANDS['imagewoof',5]['s0']
 edition = dict(edition='imagewoof2-320', known=True, manifest_sha256='0'*64, n_train=9025, n_val=N, twins=2, classes=[f'n{i}' for i in range(10)])
@@ -97,7 +97,7 @@ class Repo:
 
 def board(path):
     "A repository with this package, three rows, the first of which somebody has looked at, and a table; and the code of its first commit, as records have it"
-    from woofbench.leaderboard import Row, to_csv
+    from woofbench.board.table import Row, to_csv
     repo = Repo(path)
     source = {o.relative_to(root).as_posix():o.read_bytes() for o in (root/'woofbench').rglob('*.py')}
     first = repo.commit(source, ref='refs/heads/main')

@@ -6,7 +6,7 @@ import pytest
 import yaml
 from conftest import root
 from pulls import board, put, rule
-from woofbench.record import record_path
+from woofbench.board.record.record import record_path
 
 actions,scripts = root/'.github'/'workflows',root/'.github'/'scripts'
 texts = {o.name:o.read_text(encoding='utf-8') for o in sorted(actions.glob('*.yml'))}
@@ -130,7 +130,7 @@ def test_hostile(origin, base, tmp_path):
     "Everything at once: code wherever something might run it, links, edits, and paths that are commands"
     row,run = origin.dogs.entry(code=origin.code, lr=7e-3),runs(origin)
     other = record_path(origin.rows[0]).as_posix()
-    files = {o:run for o in ('conftest.py','sitecustomize.py','usercustomize.py','setup.py','woofbench/__init__.py','woofbench/check.py','json.py','.github/scripts/check-pull-request.sh','::error::pwned','a\n::set-output name=x::y')}
+    files = {o:run for o in ('conftest.py','sitecustomize.py','usercustomize.py','setup.py','woofbench/__init__.py','woofbench/board/check.py','json.py','.github/scripts/check-pull-request.sh','::error::pwned','a\n::set-output name=x::y')}
     files |= {'.gitattributes':b'* filter=x\n', 'hooks/post-checkout':('100755', run), '.gitmodules':b'[submodule "x"]\n\tpath = x\n\turl = ext::sh -c id\n', 'x':('160000', origin.base), other:b'{}',
               'records/::add-mask::x':run, 'records/$(id)`id`"\';|<b>':('120000', b'/etc/passwd')}
     rc,log,summary = check(origin, base, origin.commit(put(row) | files, origin.base), tmp_path)

@@ -7,19 +7,19 @@ import pytest
 import torch
 from torch import nn
 from conftest import root, tiny_dataset
-from woofbench.augs import augs
-from woofbench.data import make_loaders, verify
-from woofbench.fast import load_images
-from woofbench.history import reported
-from woofbench.leaderboard import Row
-from woofbench.parts import blocks, convs
-from woofbench.recipe import Recipe, canonical, config_id, from_dict, later, recipes, to_dict
-from woofbench.record import check_current, check_record, make_record, read_records, record_id
+from woofbench.data.augment import augs
+from woofbench.data.manifest import make_loaders, verify
+from woofbench.data.batches import load_images
+from woofbench.board.reported.history import reported
+from woofbench.board.table import Row
+from woofbench.models.parts import blocks, convs
+from woofbench.train.recipe import Recipe, canonical, config_id, from_dict, later, recipes, to_dict
+from woofbench.board.record.record import check_current, check_record, make_record, read_records, record_id
 from woofbench.registry import BadInput
-from woofbench.runner import run
-from woofbench.track import Track, make_track
-from woofbench.val_resize import ways
-from woofbench.xresnet import XResNetSpec, build, change
+from woofbench.commands.run import run
+from woofbench.data.track import Track, make_track
+from woofbench.data.val_resize import ways
+from woofbench.models.xresnet import XResNetSpec, build, change
 
 records = read_records(root)[0]
 
@@ -113,7 +113,7 @@ def with_recipe(rec, **kw):
 
 @pytest.mark.parametrize('size,source,n', [(128,'320',5), (64,'192',5)])
 def test_rows_with_another_validation_are_never_ranked(size, source, n):
-    from woofbench.standing import incumbent, standing
+    from woofbench.board.standing import incumbent, standing
     rec = next(o for o in records if o['schema']==2 and o['track']['dataset']=='imagewoof')
     rec = rec | dict(track=rec['track'] | dict(size=size, source=source), data=rec['data'] | dict(known=True))
     usual,other = (Row(with_recipe(rec, **kw)) for kw in ({}, dict(val_resize='shorter32')))
@@ -145,7 +145,7 @@ def test_only_training_images_are_augmented(oblong):
 
 @pytest.mark.parametrize('kw', [dict(dropout=.1), dict(aug='jitter_affine')], ids=str)
 def test_seeds_with_shared_draws_are_trained_one_at_a_time(kw):
-    from woofbench.several import train_seeds
+    from woofbench.train.seeds_at_once import train_seeds
     recipe = recipes('digits')().but(**kw)
     with pytest.raises(BadInput, match='one seed at a time'): next(train_seeds(make_track('digits'), recipe, None, [0,1], device='cpu', seeds_at_once=2))
 
@@ -164,7 +164,7 @@ def rates(**kw):
     seen = {}
     learn = SimpleNamespace(fit_one_cycle=lambda n, lr, div, div_final, wd, pct_start, moms: seen.update(
         lr=combined_cos(pct_start, lr/div, lr, lr/div_final), mom=combined_cos(pct_start, *moms)))
-    from woofbench.optim import scheds
+    from woofbench.train.optim import scheds
     scheds('one_cycle')(learn, 5, r)
     return seen
 
@@ -191,7 +191,7 @@ def test_one_cycle_alone_peaks_at_three_quarters():
 @pytest.mark.parametrize('preset,params', [('channel_selection',27_363), ('sub_kernels',174_787)])
 def test_channel_selection_has_the_authors_counts(preset, params):
     "27,363 and 174,787, as his notebook and his README print them, for three classes"
-    from woofbench.effect import idle
+    from woofbench.models.effect import idle
     m = recipes(preset)().model
     assert n_params(build(m, 3))==params and idle(m)==()
     net = build(m, 3)
@@ -227,7 +227,7 @@ def test_channel_selection_runs(preset, tmp_path):
 
 def test_whole_images_where_nothing_is_cropped():
     "min_scale 1 takes all of a square image"
-    from woofbench.crops import crop_boxes
+    from woofbench.data.crops import crop_boxes
     boxes = crop_boxes(torch.tensor([[32,32]]*200), min_scale=1.)
     assert (boxes[:,2:]>=31).all()
 
@@ -323,7 +323,7 @@ def test_two_starts_of_tresnet():
         assert all(abs(a/b-1)<.02 for a,b in zip(got, want))
 
 def test_a_start_by_name_is_the_one_that_was():
-    from woofbench.xresnet import init_weights
+    from woofbench.models.xresnet import init_weights
     torch.manual_seed(0)
     a = build(change(XResNetSpec(), 'xresnet10_tiny'))
     torch.manual_seed(0)
@@ -341,8 +341,8 @@ old = 'ranger_mish ranger_mish_sa ranger_mish_blur resnet_trick depthwise_leader
 @pytest.mark.parametrize('name', [*old, 'lesson_11', 'max_blur_board', 'channel_selection', 'sub_kernels'])
 def test_presets_can_be_run(name):
     "Nothing in them is without effect, their networks can be counted, and they are written and read back"
-    from woofbench.cost import cost
-    from woofbench.effect import idle
+    from woofbench.models.costs import cost
+    from woofbench.models.effect import idle
     r = recipes(name)()
     assert idle(r.model)==() and from_dict(json.loads(canonical(to_dict(r))))==r
     assert cost(r.model, 128)['params']>0
@@ -375,8 +375,8 @@ def test_ayasyrevs_rows_are_reported():
     assert all(o.status=='reported: elsewhere' and o.added_by=='ayasyrev' for o in yasyrev)
 
 def test_what_is_doubtful_in_them_is_said():
-    from woofbench.audit import faults
-    from woofbench.history import comparable
+    from woofbench.board.reported.audit import faults
+    from woofbench.board.reported.history import comparable
     for o in yasyrev:
         mine = SimpleNamespace(track=Track('imagewoof', o.size, o.epochs, o.source or '320'), data=dict(known=True, edition=''), n=5, val_resize='shorter32')
         assert comparable(mine, o)==(False, 'it never was on the page')
@@ -389,7 +389,7 @@ def test_what_is_doubtful_in_them_is_said():
 
 def test_a_row_of_another_validation_is_not_compared_with_todays():
     "At 256 px his rows come from the cell's own files; the way of validation tells them apart"
-    from woofbench.history import comparable
+    from woofbench.board.reported.history import comparable
     r = next(o for o in reported('imagewoof', 256, 20) if o.accuracy=='88,58%')
     def mine(how): return SimpleNamespace(track=make_track('imagewoof', 256, 20), data=dict(known=True, edition=''), n=5, val_resize=how)
     assert comparable(mine('squish'), r)==(False, 'validated on images by shorter+32, not by squish')

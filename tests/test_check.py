@@ -8,20 +8,20 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 from conftest import root
 from pulls import N, Dogs, board, doctored, put, rule
-from woofbench.check import SHOWN, Report, check_base, check_bytes, check_path
-from woofbench.claims import BANDS
-from woofbench.commits import landed
-from woofbench.doubts import ceiling
-from woofbench.leaderboard import Row, load_rows, to_csv
-from woofbench.record import decode_preds, encode_preds, record_path, to_bytes
+from woofbench.board.check import SHOWN, Report, check_base, check_bytes, check_path
+from woofbench.board.stats.claims import BANDS
+from woofbench.board.record.git import landed
+from woofbench.board.doubts import ceiling
+from woofbench.board.table import Row, load_rows, to_csv
+from woofbench.board.record.record import decode_preds, encode_preds, record_path, to_bytes
 from woofbench.registry import BadInput
-from woofbench.repeats import repeat_status
-from woofbench.rules import WORDS, judge
-from woofbench.rulings import Ruling
-from woofbench.seeds import challenge_seeds, official_seeds
-from woofbench.standing import incumbent, standing
-from woofbench.track import Track, datasets
-from woofbench.recipe import config_id, from_dict
+from woofbench.board.repeats import repeat_status
+from woofbench.board.rules import WORDS, judge
+from woofbench.board.rulings import Ruling
+from woofbench.board.record.seeds import challenge_seeds, official_seeds
+from woofbench.board.standing import incumbent, standing
+from woofbench.data.track import Track, datasets
+from woofbench.train.recipe import config_id, from_dict
 
 CELL = 'records/imagewoof/128-s320-e5'
 
@@ -90,9 +90,9 @@ def tricks(repo, row):
     "name -> (what the pull request changes, what is said of it)"
     mine,theirs,run = record_path(row).as_posix(),record_path(repo.rows[0]).as_posix(),payload(repo)
     foreign,good = to_bytes(repo.rows[0]),put(row)
-    other = dict(workflow={'.github/workflows/check.yml':b'on: pull_request_target\n'}, module={'woofbench/rules.py':run}, program={'setup.py':run, 'conftest.py':run, 'sitecustomize.py':run, 'woofbench/__init__.py':run},
+    other = dict(workflow={'.github/workflows/check.yml':b'on: pull_request_target\n'}, module={'woofbench/board/rules.py':run}, program={'setup.py':run, 'conftest.py':run, 'sitecustomize.py':run, 'woofbench/__init__.py':run},
         attributes={'.gitattributes':b'* filter=x diff=x merge=x ident\n', 'x':run}, config={'.gitconfig':b'[core]\n\tfsmonitor = touch canary\n'}, hooks={'.githooks/post-checkout':('100755', run), 'hooks/pre-commit':('100755', run)},
-        submodules={'.gitmodules':b'[submodule "x"]\n\tpath = x\n\turl = ext::sh -c touch% canary\n', 'x':('160000', repo.base)}, pickle={'x.pkl':b'cos\nsystem\n(S"touch canary"\ntR.'}, notebook={'nbs/11g_check.ipynb':b'{}'})
+        submodules={'.gitmodules':b'[submodule "x"]\n\tpath = x\n\turl = ext::sh -c touch% canary\n', 'x':('160000', repo.base)}, pickle={'x.pkl':b'cos\nsystem\n(S"touch canary"\ntR.'}, notebook={'nbs/board/08_check.ipynb':b'{}'})
     return {k:(good | v, 'brings nothing but rows') for k,v in other.items()} | dict(
         link_to_passwd=({mine:link(b'/etc/passwd')}, 'a link'), link_to_a_row=({mine:link(theirs.encode())}, 'a link'), link_of_a_folder=({'records/evil':link(b'/etc')}, 'a link'),
         records_as_link={'records':link(b'/etc')} and ({theirs:None, **{record_path(o).as_posix():None for o in repo.rows}, 'records':link(b'/etc')}, 'removed'),
@@ -132,7 +132,7 @@ def test_other_files_alone_are_left_to_people(repo):
     assert not canary(repo).exists()
 
 def test_a_report_is_short_however_much_is_wrong():
-    from woofbench.rules import Verdict
+    from woofbench.board.rules import Verdict
     rep = Report(tuple((f'::x{i}', Verdict('invalid', ('`<b>`|',))) for i in range(10_000)), tuple(map(str, range(10_000))))
     assert len(rep.to_md())<20_000 and len(str(rep).splitlines())<3*SHOWN+10
     harmless(rep)
@@ -198,7 +198,7 @@ def test_filters_and_drivers_of_the_clone_are_not_used(repo, row):
 # Code
 
 def test_code_that_nobody_has_seen(repo):
-    stray = repo.commit({'woofbench/strict.py':b'pass\n'}, repo.base)
+    stray = repo.commit({'woofbench/board/record/strict.py':b'pass\n'}, repo.base)
     empty = repo.commit({}) # a commit without a package has no source to compare with
     repo.git('update-ref', 'refs/heads/grown', repo.commit({}, repo.base, empty))
     cases = [(repo.code | dict(source_sha256='f'*16), 'is not that of its commit'), (repo.code | dict(commit=stray), 'not in the history'), (repo.code | dict(commit='e'*40), 'not in the history'),
@@ -795,8 +795,8 @@ def test_null_submissions(capsys):
 
 def work(monkeypatch, rows):
     "How often rows are compared, and predictions decoded, while a board of `rows` is judged as it grows and its table is made"
-    from woofbench import doubts, forensics, repeats, rules
-    from woofbench.repeats import Board
+    from woofbench.board import doubts, forensics, repeats, rules
+    from woofbench.board.repeats import Board
     done = dict(between=0, copied=0, decode_bytes=0, repeat=0)
     def count(module, name):
         f = getattr(module, name)
@@ -828,8 +828,8 @@ def test_work_grows_with_the_rows_and_not_with_their_square(monkeypatch):
 
 def test_the_rows_to_compare_are_all_that_can_be_odd(monkeypatch):
     "What is left out, the full comparison calls neither strange nor patched nor near"
-    from woofbench import forensics
-    from woofbench.forensics import LOT, MENDED, OWN, Patterns, between
+    from woofbench.board import forensics
+    from woofbench.board.forensics import LOT, MENDED, OWN, Patterns, between
     def odd(v, w):
         b = between(v, w)
         own = b['own'][(b['apart']>0).all(1)]

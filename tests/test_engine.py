@@ -8,21 +8,21 @@ from fastai.callback.core import Callback
 from fastai.data.core import DataLoaders
 from fastai.vision.core import TensorImage
 from fasttransform import Transform
-from woofbench.data import find, verify
+from woofbench.data.manifest import find, verify
 from fastai.callback.mixup import CutMix, MixUp
 from fastai.callback.schedule import ParamScheduler, SchedCos
 from fastai.callback.tracker import SaveModelCallback
 from fastai.callback.training import GradientClip
-from woofbench import fast as fast_module
-from woofbench.fast import FastData, load_images, valid_bs
-from woofbench.graph import Graph
-from woofbench.options import Ema
-from woofbench.recipe import engines, recipes
-from woofbench.reuse import Kept
-from woofbench.runner import learner
-from woofbench.several import train_seeds
-from woofbench.track import make_track
-from woofbench.train import fit, make_learner
+from woofbench.data import batches as fast_module
+from woofbench.data.batches import FastData, load_images, valid_bs
+from woofbench.fast.graph import Graph
+from woofbench.train.callbacks import Ema
+from woofbench.train.recipe import engines, recipes
+from woofbench.train.kept import Kept
+from woofbench.commands.run import learner
+from woofbench.train.seeds_at_once import train_seeds
+from woofbench.data.track import make_track
+from woofbench.train.learner import fit, make_learner
 
 
 @pytest.fixture(scope='module')
@@ -56,7 +56,7 @@ class Brighter(Transform):
 @pytest.mark.parametrize('change', [{}, dict(normalize=False), dict(channels_last=True), 'more transforms'], ids=str)
 def test_training_batches_are_what_the_loaders_own_transforms_make(digits, change):
     "Where the transforms are the usual ones, crops become floats in threads, to the same bits; where there are more, the loader does all of it"
-    from woofbench.fast import plain
+    from woofbench.data.batches import plain
     track,recipe,m = digits
     more = change=='more transforms'
     recipe = recipe if more else recipe.but(**change)
@@ -417,7 +417,7 @@ def test_validation_does_not_depend_on_its_batches(digits):
 
 
 def test_no_cache_keeps_no_images_on_disk(cli, tiny, tmp_path, monkeypatch):
-    from woofbench import fast
+    from woofbench.data import batches as fast
     line = f'run --dataset imagewoof --data {tiny} --size 32 --epochs 1 --seeds 1 --engine fast --device cpu --arch xresnet10_tiny --bs 8'
     monkeypatch.setenv('WOOFBENCH_CACHE', str(tmp_path/'cache'))
     correct = []

@@ -7,11 +7,11 @@ import PIL
 import pytest
 import torch
 from PIL import Image
-from woofbench import store as store_module
-from woofbench.crops import crop, crop_boxes, squish
-from woofbench.data import cache_dir, verify
+from woofbench.data import store as store_module
+from woofbench.data.crops import crop, crop_boxes, squish
+from woofbench.data.manifest import cache_dir, verify
 from woofbench.registry import BadInput
-from woofbench.store import Store, load_store, make_store
+from woofbench.data.store import Store, load_store, make_store
 
 here = Path(__file__).parent
 
@@ -180,8 +180,8 @@ def python(code, *args, **env):
 builder = '''
 import os, resource, signal, sys, time
 from pathlib import Path
-from woofbench import store
-from woofbench.data import verify
+from woofbench.data import store
+from woofbench.data.manifest import verify
 root,how = Path(sys.argv[1]),sys.argv[2]
 m = verify(root, 'imagewoof')
 if how=='full': resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192)); signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -402,7 +402,7 @@ def test_order_of_passes_follows_pillows_version(monkeypatch):
     assert torch.equal(crop(s, *args, 32, way='gather'), torch.from_numpy(np.stack(ref)))
 
 def test_chunks_do_not_matter(monkeypatch):
-    from woofbench import crops
+    from woofbench.data import crops
     s,*args = cases()
     ref,whole = crop(s, *args, 40, way='gather'),crops._chunks
     for budget in (1, 40*40, 10**5):
@@ -426,7 +426,7 @@ def test_floats_are_fastais_transforms_of_the_crops():
     from fastai.data.transforms import IntToFloatTensor, Normalize
     from fastai.vision.core import TensorImage, imagenet_stats
     from fasttransform import Pipeline
-    from woofbench.crops import ToFloat
+    from woofbench.data.crops import ToFloat
     s,*args = cases()
     ref = crop(s, *args, 32)
     for stats in (imagenet_stats, None):

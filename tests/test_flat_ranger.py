@@ -20,9 +20,9 @@ from fastai.data.load import DataLoader
 from fastai.learner import load_learner
 from fastai.optimizer import ranger
 from fastai.torch_core import noop, params
-from woofbench.flat_ranger import FlatRanger, flat_ranger
-from woofbench.options import GradToNone
-from woofbench.ranger_steps import memory, rows, torch_step_
+from woofbench.fast.ranger import FlatRanger, flat_ranger
+from woofbench.train.callbacks import GradToNone
+from woofbench.fast.ranger_steps import memory, rows, torch_step_
 from woofbench.registry import BadInput
 
 base = dict(mom=.9, sqr_mom=.99, eps=1e-6, beta=0.)
@@ -416,7 +416,7 @@ def buffers(n, dtype, device='cpu'):
 
 def kernel_against_torch(device, dtype=single, beta=0., low=None, grad=None, n=3000, steps=14):
     "Both planned steps, 14 of them and two past the end, with one rounding of difference at most per step"
-    from woofbench.ranger_kernel import ranger_step_
+    from woofbench.fast.ranger_kernel import ranger_step_
     table = rows([.01*(1+i%3) for i in range(steps)], [.9-.01*i for i in range(steps)], .99, .1, 1e-6)
     table = torch.cat([table, torch.tensor([[1.,0,0,0,0,1,1,0]], dtype=double)]).to(device, dtype)
     res = []
@@ -438,8 +438,8 @@ def types(o): return {k:getattr(torch, v) if isinstance(v, str) else v for k,v i
 inner = '''
 import sys
 sys.path.insert(0, {tests!r})
-import test_flat_ranger as t, woofbench.flat_ranger as f
-from woofbench.ranger_kernel import ranger_step_
+import test_flat_ranger as t, woofbench.fast.ranger as f
+from woofbench.fast.ranger_kernel import ranger_step_
 for o in t.cases: t.kernel_against_torch('cpu', **t.types(o))
 f._step_on = lambda device: ranger_step_
 t.planned_against_fastai(fits=(1,1))
@@ -453,7 +453,7 @@ def test_kernel_in_the_interpreter():
     assert p.returncode==0 and p.stdout.split()[-1]=='equal', p.stderr
 
 def test_triton_is_not_imported_on_the_cpu():
-    code = 'import sys, torch; from woofbench.flat_ranger import FlatRanger; w = torch.nn.Parameter(torch.ones(3)); o = FlatRanger([w], lr=.1); o.plan([.1]); w.grad = torch.ones(3); o.planned_step(); print("woofbench.ranger_kernel" in sys.modules)'
+    code = 'import sys, torch; from woofbench.fast.ranger import FlatRanger; w = torch.nn.Parameter(torch.ones(3)); o = FlatRanger([w], lr=.1); o.plan([.1]); w.grad = torch.ones(3); o.planned_step(); print("woofbench.fast.ranger_kernel" in sys.modules)'
     assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True).stdout.strip()=='False'
 
 no_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')

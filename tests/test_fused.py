@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
-from woofbench import fused
-from woofbench.cost import saved_bytes
-from woofbench.fused import FusedLayers, FusedMaxBlur, FusedReduceFirstBlock, FusedResBlock, QuickMish, fuse_layers, fusion, norm_act, unfuse
-from woofbench.parts import slots
+from woofbench.fast import fused
+from woofbench.models.costs import saved_bytes
+from woofbench.fast.fused import FusedLayers, FusedMaxBlur, FusedReduceFirstBlock, FusedResBlock, QuickMish, fuse_layers, fusion, norm_act, unfuse
+from woofbench.models.parts import slots
 from woofbench.tricks.max_blur import MaxBlur
-from woofbench.xresnet import XResNetSpec, build, change
+from woofbench.models.xresnet import XResNetSpec, build, change
 
 has_cuda = torch.cuda.is_available()
 needs_cuda = pytest.mark.skipif(not has_cuda, reason='no CUDA device')
@@ -197,10 +197,10 @@ def test_under_torch_compile():
 
 def curve(fuse, steps=20, device='cpu'):
     "Losses of the first steps on digits"
-    from woofbench.data import find, verify
-    from woofbench.recipe import recipes
-    from woofbench.track import make_track
-    from woofbench.train import Callback, CancelFitException, make_learner
+    from woofbench.data.manifest import find, verify
+    from woofbench.train.recipe import recipes
+    from woofbench.data.track import make_track
+    from woofbench.train.learner import Callback, CancelFitException, make_learner
     class Course(Callback):
         def __init__(self): self.all = []
         def after_batch(self):
@@ -360,7 +360,8 @@ def compiled(cc):
     import triton
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
-    from woofbench import blur_kernel as B, crop_kernel as C, norm_kernel as N, ranger_kernel as R
+    from woofbench.fast import blur_kernel as B, norm_kernel as N, ranger_kernel as R
+    from woofbench.data import crop_kernel as C
     def compile(kernel, kind, consts):
         res = triton.compile(ASTSource(kernel, kind, {(kernel.arg_names.index(k),):v for k,v in consts.items()}), target=GPUTarget('cuda', cc, 32))
         assert len(res.asm['cubin'])>0

@@ -7,8 +7,8 @@ from conftest import root
 
 sys.path.insert(0, str(root))
 from benchmarks import equivalence, gpu, gpu_plan as plan, search  # noqa: E402
-from woofbench.recipe import recipes  # noqa: E402
-from woofbench.xresnet import build  # noqa: E402
+from woofbench.train.recipe import recipes  # noqa: E402
+from woofbench.models.xresnet import build  # noqa: E402
 
 texts = {f'row {k}':v[3] for k,v in plan.ROWS.items()} | {f'candidate {k}':f'{v} {plan.FAST}' for k,v in plan.CANDIDATES.items()} | {f'20: {k}':f'{plan.BEST_2020} {v} {plan.FAST}' for k,v in plan.CHANGES_20.items()}
 
@@ -42,7 +42,7 @@ def test_order_and_what_waits(tmp_path):
 @pytest.mark.parametrize('toy', [False, True])
 def test_commands_are_understood(tmp_path, toy):
     "By the parsers of what they call"
-    from woofbench.cli import make_parser
+    from woofbench.commands.cli import make_parser
     for name,cmd in gpu.pieces(args(tmp_path, toy=toy)):
         if cmd is None or 'run' not in cmd: continue
         got = make_parser().parse_strict(cmd[cmd.index('run'):])

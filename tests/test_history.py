@@ -6,12 +6,12 @@ from types import SimpleNamespace
 import pytest
 from hypothesis import given, strategies as st
 from conftest import root
-from woofbench.audit import FIRST, Reported, faults, fits, read_accuracy
-from woofbench.history import ASK, comparable, of_board, parse_history, reported, reported_md, seal
-from woofbench.leaderboard import COLUMNS, to_csv, to_md, update_csv
-from woofbench.recipe import digest
+from woofbench.board.reported.audit import FIRST, Reported, faults, fits, read_accuracy
+from woofbench.board.reported.history import ASK, comparable, of_board, parse_history, reported, reported_md, seal
+from woofbench.board.table import COLUMNS, to_csv, to_md, update_csv
+from woofbench.train.recipe import digest
 from woofbench.registry import BadInput
-from woofbench.track import datasets, make_track
+from woofbench.data.track import datasets, make_track
 
 path = root/'woofbench'/'history.json'
 text = path.read_text(encoding='utf-8')
@@ -207,7 +207,7 @@ def test_board_command_follows_the_file(board, cli):
 
 def test_a_new_row_keeps_them_apart(board):
     "What a run does at its end, on a board that asks"
-    from woofbench.runner import _publish
+    from woofbench.commands.run import _publish
     old = next(board.rglob('records/**/*.json'))
     rec = json.loads(old.read_text())
     old.unlink()

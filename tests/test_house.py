@@ -5,38 +5,33 @@ from importlib.metadata import distribution
 from pathlib import Path
 import pytest
 from conftest import root
+from structure import circle, folder_of, module_graph, modules as modules_in
+from woofbench.site.site import subpackages
 
 package = root/'woofbench'
-modules = sorted(o for o in package.rglob('*.py') if o.name not in ('__init__.py','_modidx.py'))
-number = {m[3]:int(m[1])+'_abcdefghi'.index(m[2] or '_')/10 for o in (root/'nbs').glob('[0-9]*.ipynb') if (m := re.match(r'(\d+)([a-z]?)_(\w+)', o.stem))} | {'tricks':3.5, 'web':14.5}
-writers = {'files','data','store','record','leaderboard','request','runner','page','site','web'}
+paths,graph = modules_in(root),module_graph(root)
+modules = list(paths.values())
+order = ['', *subpackages] # the modules beside them come first; each imports from those before it
+writers = set('board.record.record board.table commands.request commands.run data.manifest data.store files site.page site.site web'.split())
 
 
-def name_of(path): return path.relative_to(package).parts[0].removesuffix('.py')
+def name_of(path): return '.'.join(path.relative_to(package).with_suffix('').parts)
 
 def tree(path): return ast.parse(path.read_text(encoding='utf-8'))
 
-def imported(path):
-    "Modules of this package that `path` imports, also within functions"
-    inner = path.relative_to(root).with_suffix('').parts
-    for o in ast.walk(tree(path)):
-        if isinstance(o, ast.Import): found = [a.name for a in o.names]
-        elif isinstance(o, ast.ImportFrom):
-            base = '.'.join([*(inner[:-o.level] if o.level else ()), *([o.module] if o.module else [])])
-            found = [f'{base}.{a.name}' for a in o.names] if base=='woofbench' else [base]
-        else: continue
-        yield from (parts[1] for s in found if (parts := s.split('.'))[0]=='woofbench' and len(parts)>1)
+
+@pytest.mark.parametrize('module', sorted(graph))
+def test_imports_point_to_earlier_sub_packages(module):
+    me = order.index(folder_of(module))
+    later = {o for o in graph[module] if order.index(folder_of(o))>me}
+    assert not later, f'{module} imports {later}'
 
 
-@pytest.mark.parametrize('path', modules, ids=lambda o: o.stem)
-def test_imports_point_to_lower_numbers(path):
-    me = name_of(path)
-    up = {o for o in imported(path) if o in number and number[o]>=number[me] and not (me==o and o in ('tricks','web'))}
-    assert not up, f'{me} ({number[me]}) imports {up}'
+def test_every_sub_package_is_in_the_list():
+    assert {folder_of(o) for o in graph}==set(order)
 
 
-def test_every_module_has_a_numbered_notebook():
-    assert {name_of(o) for o in modules} <= set(number)
+def test_imports_have_no_circle(): assert circle(graph) is None
 
 
 def _without_main(t):
@@ -46,7 +41,7 @@ def _without_main(t):
 @pytest.mark.parametrize('path', modules, ids=lambda o: o.stem)
 def test_argv_is_read_only_in_cli(path):
     reads = [o.lineno for o in ast.walk(_without_main(tree(path))) if isinstance(o, ast.Attribute) and o.attr=='argv' or isinstance(o, ast.Name) and o.id=='argv']
-    assert not reads or name_of(path)=='cli', f'{path.name} reads argv in lines {reads}'
+    assert not reads or name_of(path)=='commands.cli', f'{path.name} reads argv in lines {reads}'
 
 
 def _writes(o):
@@ -69,11 +64,6 @@ def test_functions_have_at_most_25_lines():
     assert not long
 
 
-def test_modules_have_at_most_450_lines():
-    long = {o.name:n for o in modules if (n := len(o.read_text(encoding='utf-8').splitlines())) > 450}
-    assert not long
-
-
 def test_package_is_what_the_notebooks_export(tmp_path):
     for o in ('nbs','woofbench'): shutil.copytree(root/o, tmp_path/o, ignore=shutil.ignore_patterns('__pycache__','.ipynb_checkpoints'))
     for o in ('settings.ini','pyproject.toml','setup.py'): shutil.copy(root/o, tmp_path)
@@ -85,7 +75,7 @@ def test_package_is_what_the_notebooks_export(tmp_path):
 
 
 def test_pages_are_in_step(monkeypatch):
-    from woofbench.site import dead_links, stale
+    from woofbench.site.site import dead_links, stale
     monkeypatch.chdir(root)
     assert stale()==[]
     assert dead_links()==[]
@@ -120,7 +110,7 @@ def test_quoted_target_exists(command): assert set(o for o in shlex.split(comman
 
 @pytest.mark.parametrize('command', [c for c in commands if c.startswith('woofbench')])
 def test_quoted_command_works(command, monkeypatch, tmp_path):
-    from woofbench.cli import main, make_parser
+    from woofbench.commands.cli import main, make_parser
     argv = shlex.split(command)[1:]
     if '--help' in argv: return
     args = make_parser().parse_strict(argv)
@@ -132,9 +122,9 @@ def test_quoted_command_works(command, monkeypatch, tmp_path):
 
 def _recipe(args):
     "Fields of a quoted run must make a recipe, even where its dataset is not here to train on"
-    from woofbench.flags import fields_of
-    from woofbench.recipe import recipes
-    from woofbench.track import datasets
+    from woofbench.commands.flags import fields_of
+    from woofbench.train.recipe import recipes
+    from woofbench.data.track import datasets
     recipes(args.recipe or datasets(args.dataset).recipe)().but(**fields_of(args))
 
 

@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 from PIL import Image
 from conftest import picture, root
-from woofbench import data as data_module
-from woofbench.data import CheckedImage, cache_dir, find, make_digits, make_loaders, noisy_labels, verify
-from woofbench.images import list_images, to_rgb
-from woofbench.jpeg import jpeg_fault
+from woofbench.data import manifest as data_module
+from woofbench.data.manifest import CheckedImage, cache_dir, find, make_digits, make_loaders, noisy_labels, verify
+from woofbench.data.images import list_images, to_rgb
+from woofbench.data.jpeg import jpeg_fault
 from woofbench.registry import BadInput
-from woofbench.track import Track, datasets, make_track
+from woofbench.data.track import Track, datasets, make_track
 
 sys.path.insert(0, str(root))
 from benchmarks import data_faults  # noqa: E402
@@ -171,13 +171,13 @@ def test_too_many_classes_are_refused_before_training(tmp_path):
 
 def test_a_wrong_clock_is_told(monkeypatch):
     from datetime import datetime
-    from woofbench import rules
+    from woofbench.board import rules
     assert rules.clock_fault()=='' and '2999' in rules.clock_fault('2999-01-01T00:00:00Z')
     monkeypatch.setattr(rules, 'datetime', type('Then', (datetime,), dict(now=classmethod(lambda cls, tz=None: datetime(2020, 1, 1, tzinfo=tz)))))
     assert 'the clock says 2020-01-01' in rules.clock_fault()
 
 def test_shared_memory_is_not_memory():
-    from woofbench.train import _lack
+    from woofbench.train.learner import _lack
     assert 'shared memory' in _lack(RuntimeError('DataLoader worker (pid 7) is killed by signal: Bus error. It is possible that dataloader\'s workers are out of shared memory'))
     assert _lack(RuntimeError('CUDA out of memory')) is None
 

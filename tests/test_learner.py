@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 from conftest import tiny_dataset
 from woofbench import BadInput, learner
-from woofbench.fused import MishFunction, QuickMish, fuse_layers
+from woofbench.fast.fused import MishFunction, QuickMish, fuse_layers
 
 engines = pytest.mark.parametrize('engine', ('fastai','fast'))
 
@@ -191,8 +191,8 @@ def test_an_export_that_fails_takes_nothing_away(folder, engine, tmp_path):
 @pytest.fixture(scope='module')
 def pair():
     "The same network with plain and with fast layers"
-    from woofbench.recipe import Recipe
-    from woofbench.xresnet import build
+    from woofbench.train.recipe import Recipe
+    from woofbench.models.xresnet import build
     spec = Recipe().but(arch='xresnet10_tiny', act='mish', pool='max_blur', sa='simple_sa').model
     torch.manual_seed(0)
     a = build(spec).double().float()
@@ -209,8 +209,8 @@ def test_trace_and_script(pair, tmp_path):
     with torch.no_grad(): traced = torch.jit.trace(b, x, check_trace=False)
     traced.save(str(tmp_path/'t.pt'))
     assert torch.allclose(torch.jit.load(str(tmp_path/'t.pt'))(x), want, atol=1e-5)
-    from woofbench.recipe import Recipe
-    from woofbench.xresnet import build
+    from woofbench.train.recipe import Recipe
+    from woofbench.models.xresnet import build
     plain = build(Recipe().but(arch='xresnet10_tiny', act='mish').model).eval()
     fast = copy.deepcopy(plain)
     fuse_layers(fast)

@@ -7,10 +7,11 @@ from conftest import root
 
 sys.path.insert(0, str(root))
 from benchmarks import faults  # noqa: E402
-from woofbench import files, runner  # noqa: E402
+from woofbench import files
+from woofbench.commands import run as runner  # noqa: E402
 from woofbench.files import claim, locked, probe, replacing, sweep, unfinished, write_atomic  # noqa: E402
-from woofbench.leaderboard import check_csv, load_rows, update_csv  # noqa: E402
-from woofbench.record import read_records, seed_bytes  # noqa: E402
+from woofbench.board.table import check_csv, load_rows, update_csv  # noqa: E402
+from woofbench.board.record.record import read_records, seed_bytes  # noqa: E402
 from woofbench.registry import BadInput  # noqa: E402
 
 program = Path(sys.executable).with_name('woofbench')
@@ -31,7 +32,7 @@ def stopped(bench, out, monkeypatch, n=1):
         for s in seeds[:n]: yield replace(bench.runs[s%2], seed=s)
         raise Stop
     with monkeypatch.context() as m:
-        m.setattr('woofbench.several.train_seeds', some)
+        m.setattr('woofbench.train.seeds_at_once.train_seeds', some)
         with pytest.raises(Stop): runner.train_row(bench.plan, list(range(5)), out, say=None, device='cpu', workers=0)
     return next(out.rglob('seed-0.json')).parent
 
@@ -40,7 +41,7 @@ def stopped(bench, out, monkeypatch, n=1):
 
 def test_a_shorter_run_takes_nothing_from_a_stopped_one(bench, tmp_path, monkeypatch):
     folder = stopped(bench, tmp_path, monkeypatch, 2)
-    monkeypatch.setattr('woofbench.several.train_seeds', lambda *args, **kw: iter(()))
+    monkeypatch.setattr('woofbench.train.seeds_at_once.train_seeds', lambda *args, **kw: iter(()))
     row = runner.train_row(bench.plan, [0], tmp_path, say=None, device='cpu', workers=0)
     assert [r['seed'] for r in row.runs]==[0] and not (folder/'seed-0.json').exists()
     assert (folder/'seed-1.json').is_file(), 'it went into no record'
@@ -48,7 +49,7 @@ def test_a_shorter_run_takes_nothing_from_a_stopped_one(bench, tmp_path, monkeyp
     def train(track, recipe, m, seeds, *args, **kw):
         trained.extend(seeds)
         yield from (replace(bench.runs[s%2], seed=s, init_sha256=f'{s:016}') for s in seeds)
-    monkeypatch.setattr('woofbench.several.train_seeds', train)
+    monkeypatch.setattr('woofbench.train.seeds_at_once.train_seeds', train)
     five = runner.train_row(bench.plan, list(range(5)), tmp_path, say=None, device='cpu', workers=0)
     assert trained==[0,2,3,4] and five.n==5, 'the evidence of seed 0 is in a record, and belongs in no second one'
     assert not list(tmp_path.rglob('seed-*'))
@@ -85,7 +86,7 @@ def test_damaged_seed_is_trained_again(what, bench, want, tmp_path, monkeypatch)
     def train(track, recipe, m, seeds, *args, **kw):
         trained.extend(seeds)
         yield from (bench.runs[s] for s in seeds)
-    monkeypatch.setattr('woofbench.several.train_seeds', train)
+    monkeypatch.setattr('woofbench.train.seeds_at_once.train_seeds', train)
     runner.train_row(bench.plan, [0,1], tmp_path, say=said.append, device='cpu', workers=0)
     assert trained==[0,1] and any('seed-0.json cannot be used' in o and 'trained again' in o for o in said)
     assert not faults.wrong(tmp_path, want[0])
@@ -93,7 +94,7 @@ def test_damaged_seed_is_trained_again(what, bench, want, tmp_path, monkeypatch)
 def test_two_commands_share_the_seeds_of_a_row(bench, want, tmp_path):
     "The second waits for what the first trains, and nothing is trained twice"
     trained,said,rows,go = [],[],[],threading.Event()
-    from woofbench import several
+    from woofbench.train import seeds_at_once as several
     def train(track, recipe, m, seeds, *args, **kw):
         for s in seeds:
             assert go.wait(60)
@@ -246,8 +247,8 @@ def test_probes_do_not_race(tmp_path):
 @pytest.fixture
 def untrained(monkeypatch):
     def f(*args, **kw): raise AssertionError('training began')
-    monkeypatch.setattr('woofbench.several.train_seeds', f)
-    monkeypatch.setattr('woofbench.train.fit', f)
+    monkeypatch.setattr('woofbench.train.seeds_at_once.train_seeds', f)
+    monkeypatch.setattr('woofbench.train.learner.fit', f)
 
 @pytest.mark.parametrize('text', (b'dataset,acc,who\ndigits,0.9,me\n', b'\xff\xfe', b'mine\n'))
 def test_an_old_board_is_found_before_training(text, tmp_path, refused, untrained):
@@ -262,12 +263,12 @@ def test_a_plot_that_cannot_be_is_refused_before_training(plot, word, tmp_path, 
 
 def test_the_table_comes_before_the_plot(tmp_path, monkeypatch, capsys):
     from argparse import Namespace
-    from woofbench.cli import cmd_ablate
+    from woofbench.commands.cli import cmd_ablate
     class Table:
         def plot(self): raise RuntimeError('no font')
         def __str__(self): return 'the table'
-    monkeypatch.setattr('woofbench.cli.run_args', lambda args: {})
-    monkeypatch.setattr('woofbench.ablate.ablate', lambda *args, **kw: Table())
+    monkeypatch.setattr('woofbench.commands.cli.run_args', lambda args: {})
+    monkeypatch.setattr('woofbench.commands.ablate.ablate', lambda *args, **kw: Table())
     with pytest.raises(BadInput, match='cannot draw.*no font'): cmd_ablate(Namespace(plot=None, out=str(tmp_path), one_at_a_time=[]))
     assert 'the table' in capsys.readouterr().out
 
@@ -285,7 +286,7 @@ def test_quiet_and_here(bench, tmp_path, monkeypatch, capsys):
     bench.train(None)
     assert check_csv(tmp_path) and capsys.readouterr().out==''
     with pytest.raises(BadInput, match='out must be a folder'): bench.train(5)
-    monkeypatch.setattr('woofbench.several.train_seeds', lambda *args, **kw: iter([replace(bench.runs[0], peak_mem_mb=1)])) # no evidence goes into two rows
+    monkeypatch.setattr('woofbench.train.seeds_at_once.train_seeds', lambda *args, **kw: iter([replace(bench.runs[0], peak_mem_mb=1)])) # no evidence goes into two rows
     row = runner.run('digits', size=16, epochs=1, arch='xresnet10_tiny', seeds=1, say=None, out=None, device='cpu')
     assert row.path.is_file() and capsys.readouterr().out==''
 
@@ -317,7 +318,7 @@ def test_names_of_files_are_not_obeyed(bench, tmp_path, cli):
 @pytest.mark.parametrize('e', (MemoryError(), RuntimeError('CUDA out of memory. Tried to allocate 2 GiB')))
 def test_out_of_memory_outside_training(e, tmp_path, monkeypatch, refused):
     def f(*args, **kw): raise e
-    monkeypatch.setattr('woofbench.fast.load_images', f)
+    monkeypatch.setattr('woofbench.data.batches.load_images', f)
     assert 'out of memory' in refused([*tiny, '--seeds', '1', '--engine', 'fast', '--out', str(tmp_path)])
 
 def test_three_ctrl_c(tmp_path):
@@ -338,7 +339,8 @@ def test_without_what_only_posix_has(tmp_path):
 import os, pathlib, sys, torch, fastai.vision.all, filelock
 sys.modules['fcntl'] = None
 del os.sysconf
-from woofbench import files, runner
+from woofbench import files
+from woofbench.commands import run as runner
 assert files.fcntl is None and runner._memory(torch.device('cpu'))==float('inf')
 p = pathlib.Path({str(tmp_path)!r})
 files.write_atomic(p/'a', b'x')

@@ -14,8 +14,8 @@ from fastai.vision.augment import RandomErasing
 from fastai.vision.core import TensorImage
 from scipy.stats import ks_2samp
 from torch import nn
-from woofbench import mix
-from woofbench.mix import SeededCutMix, SeededErasing, SeededMixUp, cut_box, rectangles
+from woofbench.train import mix
+from woofbench.train.mix import SeededCutMix, SeededErasing, SeededMixUp, cut_box, rectangles
 
 
 class Seen(Callback):

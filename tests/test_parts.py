@@ -3,8 +3,8 @@ from collections import Counter
 from dataclasses import replace
 import pytest
 import torch
-from woofbench.parts import slots, acts
-from woofbench.xresnet import XResNet, XResNetSpec, TimmSpec, build, per_stage
+from woofbench.models.parts import slots, acts
+from woofbench.models.xresnet import XResNet, XResNetSpec, TimmSpec, build, per_stage
 import woofbench.tricks  # noqa: F401  registers all tricks
 
 small = XResNetSpec(depths=(1,1), widths=(16,32), expansion=1, stem_szs=(8,8,16))
@@ -92,8 +92,8 @@ def test_whole_timm_models(name): step(build(TimmSpec(name), 10, 64), 64)
 def test_a_row_knows_which_parts_are_not_this_packages(monkeypatch):
     "Own parts, partials of own classes among them, are covered by the commit; one registered elsewhere is not, whatever class it is of"
     from functools import partial
-    from woofbench.recipe import Recipe
-    from woofbench.provenance import outside as found
+    from woofbench.train.recipe import Recipe
+    from woofbench.board.record.provenance import outside as found
     def outside(kind, name): return list(found(Recipe(replace(small, **{field[kind]:name}))))
     for kind,name in parts:
         if ':' not in name: assert outside(kind, name)==[], (kind, name)

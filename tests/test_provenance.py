@@ -7,18 +7,18 @@ import torch
 from torch import nn
 from conftest import root
 from woofbench import run
-from woofbench.cost import cost
-from woofbench.doubts import counted
-from woofbench.leaderboard import Row, load_rows
-from woofbench.optim import opts, scheds
-from woofbench.parts import acts, slots
-from woofbench.provenance import missing, ours, outside, source_of, strangers
-from woofbench.recipe import Recipe, config_id, from_dict, recipes, to_dict
-from woofbench.record import check_record, record_id, record_path, to_bytes
+from woofbench.models.costs import cost
+from woofbench.board.doubts import counted
+from woofbench.board.table import Row, load_rows
+from woofbench.train.optim import opts, scheds
+from woofbench.models.parts import acts, slots
+from woofbench.board.record.provenance import missing, ours, outside, source_of, strangers
+from woofbench.train.recipe import Recipe, config_id, from_dict, recipes, to_dict
+from woofbench.board.record.record import check_record, record_id, record_path, to_bytes
 from woofbench.registry import BadInput
-from woofbench.rules import judge
-from woofbench.track import Track, datasets
-from woofbench.xresnet import XResNetSpec, arch, archs, change
+from woofbench.board.rules import judge
+from woofbench.data.track import Track, datasets
+from woofbench.models.xresnet import XResNetSpec, arch, archs, change
 
 digits = recipes('digits')()
 kinds = [*slots.values(), archs, recipes, opts, scheds, datasets]
@@ -70,7 +70,7 @@ def test_a_name_of_the_package_cannot_be_replaced(reg):
 
 def test_a_function_of_the_same_name_is_another_part():
     def adam(r): return None
-    adam.__qualname__,adam.__module__ = 'adam','woofbench.optim'
+    adam.__qualname__,adam.__module__ = 'adam','woofbench.train.optim'
     with pytest.raises(BadInput, match='choose another name'): opts.register('adam')(adam)
 
 def test_the_cell_of_your_own_part_may_run_again():
@@ -109,8 +109,8 @@ def test_all_parts_of_the_package_are_its_own(reg):
 
 def test_a_module_whose_name_begins_with_ours_is_not_ours(tmp_path):
     module(tmp_path, 'woofbench_extra', """
-from woofbench.optim import opts, scheds
-from woofbench.parts import acts
+from woofbench.train.optim import opts, scheds
+from woofbench.models.parts import acts
 from torch import nn
 class Act(nn.ReLU): pass
 acts.register('extra')(Act)
@@ -220,7 +220,7 @@ def test_any_part_of_a_library_has_one_source():
 def test_a_changed_optimiser_or_schedule_is_trained_again(tmp_path):
     said,space = [],dict(__name__='a_notebook')
     text = """
-from woofbench.optim import opts, scheds
+from woofbench.train.optim import opts, scheds
 def factor(): return 1
 @opts.register('my_adam')
 def my_adam(r):

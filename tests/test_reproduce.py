@@ -4,12 +4,12 @@ from dataclasses import replace
 import pytest
 import torch
 from conftest import real_data, root, tiny_dataset
-from woofbench.leaderboard import Row, load_rows, to_md
-from woofbench.record import decode_preds, encode_preds, make_record, record_id, to_bytes, write_record
-from woofbench.repeats import differences, first_epoch, repeat, repeat_status, repeats, tolerance
-from woofbench.reproduce import _seeds_for, doubt, judge_challenge, original, prepare, reproduce
-from woofbench.runner import run
-from woofbench.seeds import challenge_seeds, official_seeds
+from woofbench.board.table import Row, load_rows, to_md
+from woofbench.board.record.record import decode_preds, encode_preds, make_record, record_id, to_bytes, write_record
+from woofbench.board.repeats import differences, first_epoch, repeat, repeat_status, repeats, tolerance
+from woofbench.commands.reproduce import _seeds_for, doubt, judge_challenge, original, prepare, reproduce
+from woofbench.commands.run import run
+from woofbench.board.record.seeds import challenge_seeds, official_seeds
 
 
 def hush(line): pass
@@ -51,7 +51,7 @@ def replay(done, monkeypatch):
     def f(p, seeds, out, **kw):
         calls.append((seeds, kw))
         return done[2].row
-    monkeypatch.setattr('woofbench.reproduce.train_row', f)
+    monkeypatch.setattr('woofbench.commands.reproduce.train_row', f)
     return calls
 
 
@@ -160,7 +160,7 @@ def test_challenge(done, board, cli):
 def test_claim_stands_or_falls_with_the_challenge(done):
     row,new = done[1],done[2].row
     def other(shift, **kw):
-        from woofbench.recipe import from_dict
+        from woofbench.train.recipe import from_dict
         rec,o = preds_of(row.record, shift),from_dict(row.record['recipe']).but(**kw)
         return Row(make_record(row.track, o, rec['data'], rec['runs'], rec['code'] | dict(dirty=False), rec['env'], rec['cost'], rec['created']))
     low,high = other(-40, lr=1e-3),other(1, lr=3e-3)
@@ -202,7 +202,7 @@ def test_unknown_rules_schema_and_parts(done, tmp_path, refused, replay):
     path = tmp_path/'records'/done[1].track.cell/f'{odd["record_id"]}.json'
     path.write_bytes(to_bytes(odd))
     assert 'schema 99' in refused(f'reproduce {path} --out {tmp_path}')
-    from woofbench.recipe import from_dict
+    from woofbench.train.recipe import from_dict
     recipe = from_dict(rec['recipe'])
     strange = replace(recipe, model=replace(recipe.model, act='swish7'))
     keys = 'data','runs','code','env','cost','created'
@@ -219,7 +219,7 @@ def test_changed_code_takes_trust(done, tmp_path, refused, monkeypatch):
     line = refused(f'reproduce {path} --out {tmp_path}')
     assert 'changed code, source 0000000000000000' in line and '--trust-code' in line
     assert prepare(Row(dirty), None, trust_code=True).recipe
-    from woofbench.parts import acts
+    from woofbench.models.parts import acts
     monkeypatch.setitem(acts, 'swish8', Swish8)
     mine = run('digits', epochs=1, seeds=1, size=16, act='swish8', out=tmp_path/'mine', say=hush)
     assert mine.record['code']['dirty'] and doubt(mine.record)=='', 'the context shows that it is the same source'

@@ -78,7 +78,7 @@ class Boom(torch.nn.Module):
     def forward(self, x): return x*float('nan')
 
 def test_diverged_seed_is_kept_and_said(tmp_path, cli, monkeypatch):
-    from woofbench.parts import acts
+    from woofbench.models.parts import acts
     monkeypatch.setitem(acts, 'boom', Boom)
     rc,out,err = cli([*quick, '--seeds', '1', '--act', 'boom', '--out', str(tmp_path)])
     assert rc==0, err
@@ -113,8 +113,8 @@ def test_training_options(tiny, tmp_path, cli):
     assert len({r['runs'][0]['init_sha256'] for r in recs})==1, 'all began with the same weights'
 
 def test_editions_are_named():
-    from woofbench.data import _edition
-    from woofbench.track import datasets
+    from woofbench.data.manifest import _edition
+    from woofbench.data.track import datasets
     d = datasets['imagewoof']
     def names(n, m): return [f'train/{i}' for i in range(n)], [f'val/{i}' for i in range(m)]
     name,known = _edition(d, *names(12454, 500), '320')
@@ -131,7 +131,7 @@ def test_noise_comes_from_the_csv(tiny, tmp_path, cli, refused):
     text = 'path,noisy_labels_0,noisy_labels_1,noisy_labels_5,noisy_labels_25,noisy_labels_50,is_valid\n' + ''.join(f'{p},{p[6]},{p[6]},{"b" if i<2 else p[6]},a,a,False\n' for i,p in enumerate(paths))
     (tiny/'noisy_imagewoof.csv').write_text(text)
     assert cli(run)[0]==0 and lines(tmp_path/'out')[0]['noise']=='5'
-    from woofbench.data import noisy_labels, verify
+    from woofbench.data.manifest import noisy_labels, verify
     assert noisy_labels(verify(tiny, 'imagewoof'), 'imagewoof', 5)==['b','b'] + ['a']*6 + ['b']*8 + ['c']*8
 
 bad_noise = {'no column':b'path,x\ntrain/a/a_train_0.JPEG,a\n', 'short line':b'path,noisy_labels_5\n' + b''.join(b'train/%c/%c_train_%d.JPEG\n'%(c,c,i) for c in b'abc' for i in range(8)),
@@ -265,7 +265,7 @@ def test_mistake_gets_one_line(line, refused, tmp_path):
     assert not (tmp_path/'records').exists()
 
 def test_absurd_networks_are_refused_before_they_are_built():
-    from woofbench.recipe import Recipe
+    from woofbench.train.recipe import Recipe
     from woofbench.registry import BadInput
     for kw in (dict(depths=(10**8,1,1,1)), dict(widths=(10**8,)*4), dict(stem_szs=(10**8,)), dict(expansion=10**8)):
         with pytest.raises(BadInput): Recipe().but(**kw)
@@ -273,7 +273,7 @@ def test_absurd_networks_are_refused_before_they_are_built():
 @pytest.mark.parametrize('error', (MemoryError(), RuntimeError('CUDA out of memory. Tried to allocate 2 GiB'), RuntimeError('DataLoader worker (pid 7) is killed by signal: Killed.')), ids='python cuda worker'.split())
 def test_out_of_memory_says_what_to_lower(error, monkeypatch, tmp_path, refused):
     "Acted, as really using up the memory would hurt whatever else runs"
-    from woofbench import train
+    from woofbench.train import learner as train
     def _f(*args, **kw): raise error
     monkeypatch.setattr(train, 'make_learner', _f)
     assert 'lower' in refused([*quick, '--seeds', '1', '--out', str(tmp_path)])
@@ -335,8 +335,8 @@ def changed(o, at, v):
 
 def test_no_record_can_break_the_board(board):
     "Every value of a record replaced by junk, with ids made to fit: it is refused in one line, or it makes a row"
-    from woofbench.leaderboard import Row, to_csv
-    from woofbench.record import check_record, record_id
+    from woofbench.board.table import Row, to_csv
+    from woofbench.board.record.record import check_record, record_id
     from woofbench.registry import BadInput
     rec, = records(board[0])
     for at in places(rec):
@@ -372,7 +372,7 @@ def real(tmp_path_factory):
     return next(o for o in (out, *out.iterdir()) if (o/'train').is_dir())
 
 def test_real_edition_is_known(real):
-    from woofbench.data import verify
+    from woofbench.data.manifest import verify
     m = verify(real, 'imagewoof')
     assert m.known and m.edition==('imagewoof2' if m.source=='full' else f'imagewoof2-{m.source}')
     assert (len(m.train), len(m.val), len(m.classes))==(9025, 3929, 10)

@@ -6,11 +6,11 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings, strategies as st
 from torch.nn import functional as F
-from woofbench.cost import cost
-from woofbench.parts import slots
+from woofbench.models.costs import cost
+from woofbench.models.parts import slots
 from woofbench.registry import BadInput
-from woofbench.runner import plan
-from woofbench.xresnet import XResNetSpec, build, change, optional, per_stage, slot_of
+from woofbench.commands.run import plan
+from woofbench.models.xresnet import XResNetSpec, build, change, optional, per_stage, slot_of
 import woofbench.tricks  # noqa: F401  registers all tricks
 
 sizes = (64,128,192,256)
@@ -90,7 +90,7 @@ def test_part_at_all_sizes(kind, name):
 
 def test_what_cannot_work_is_refused_before_data_is_read(monkeypatch):
     def never(*args, **kw): raise AssertionError('data was read')
-    monkeypatch.setattr('woofbench.runner.find', never)
+    monkeypatch.setattr('woofbench.commands.run.find', never)
     for kw,hint in ((dict(arch='timm:tresnet_m', size=66), 'cannot take 66 px'), (dict(arch='xresnet18', stem='space_to_depth', stem_pool='none', size=66), 'cannot take 66 px'),
                     (dict(arch='xresnet18', norm='inplace', act='mish', size=64), 'leaky'), (dict(progressive=.5, size=32), 'multiples of 32'),
                     (dict(mixup=.2, cutmix=1., size=64), 'one of them'), (dict(opt='sgd', beta=50., size=64), 'no use of beta')):

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from scipy import stats
 from conftest import root
-from woofbench.claims import BANDS, D0_MAX, P_BEAT, band, best_of, claim, seeds_needed, seeds_to_beat, tie_groups
-from woofbench.paired import by_image
-from woofbench.stats import compare, critical_difference, dunnett, equivalent, pooled_std, smallest_effect, summary
+from woofbench.board.stats.claims import BANDS, D0_MAX, P_BEAT, band, best_of, claim, seeds_needed, seeds_to_beat, tie_groups
+from woofbench.board.stats.paired import by_image
+from woofbench.board.stats.tests import compare, critical_difference, dunnett, equivalent, pooled_std, smallest_effect, summary
 
 woof = band('imagewoof', 5)
 sizes = [(5, 5), (2, 2), (3, 7), (5, 2), (20, 5)]
@@ -271,9 +271,9 @@ real = dict(none='7f014871471a0398', five='92fad615da9826c5', fast='021a2b1c3de5
 
 def make(out, rights, n_val=100, seeds=None, dataset='digits', sha='', engine='fastai', **kw):
     "Write a record with so many right in each seed, the first images of all; return its id"
-    from woofbench.record import encode_preds, make_record, write_record
-    from woofbench.recipe import recipes
-    from woofbench.track import make_track
+    from woofbench.board.record.record import encode_preds, make_record, write_record
+    from woofbench.train.recipe import recipes
+    from woofbench.data.track import make_track
     labels = [i%10 for i in range(n_val)]
     def seed(i, right):
         epoch = dict(train_loss=1., valid_loss=1., correct=right, train_s=1., eval_s=.1)
@@ -286,7 +286,7 @@ def make(out, rights, n_val=100, seeds=None, dataset='digits', sha='', engine='f
     return write_record(out, rec).stem
 
 def test_real_rows():
-    from woofbench.versus import versus
+    from woofbench.commands.compare import versus
     beats,told = versus(real['none'][:6], real['five'], root),versus(real['fast'], real['none'], root)
     assert beats.outcome=='is beaten' and beats.sentence().startswith('92fad615 beats 7f014871 by +6.39 points')
     assert any('act=mish' in o and 'sa=simple_sa' in o for o in beats.lines())
@@ -297,12 +297,12 @@ def test_real_rows():
     assert versus(real['fast5'], real['five'], root).outcome=='ties'
 
 def test_by_image_agrees_with_the_means_of_real_rows():
-    from woofbench.versus import versus
+    from woofbench.commands.compare import versus
     v = versus(real['fast'], real['none'], root)
     close(v.images['diff'], v.a.mean-v.b.mean)
 
 def test_rows_as_ids_prefixes_paths_and_rows(tmp_path, refused, cli):
-    from woofbench.leaderboard import find_row
+    from woofbench.board.table import find_row
     ids = [make(tmp_path, [80, 81, 82+i], lr=1e-3*(i+1)) for i in range(20)]
     path = next((tmp_path/'records').rglob(f'{ids[0]}.json'))
     assert {find_row(o, tmp_path).id for o in (ids[0], ids[0][:12], path, str(path), find_row(ids[0], tmp_path))}=={ids[0]}
@@ -323,7 +323,7 @@ def test_compare_is_refused(line, what, refused, monkeypatch):
     assert what in refused('compare '+line)
 
 def test_warnings(tmp_path):
-    from woofbench.versus import versus
+    from woofbench.commands.compare import versus
     a,b = make(tmp_path, [80,81,82,83,84]),make(tmp_path, [81,82,83,84,85], seeds=[3,5,7,9,11], sha='x', engine='fast', precision='bf16')
     v = versus(a, b, tmp_path)
     text = '\n'.join(v.lines())
@@ -332,7 +332,7 @@ def test_warnings(tmp_path):
 @pytest.mark.parametrize('rights', [([80], [70,71,72]), ([80]*5, [70]*5), ([80]*5, [80]*5), ([80], [80]), ([80]*5, [70,71,72,73,74])])
 @pytest.mark.parametrize('dataset', ['digits', 'imagewoof'])
 def test_rows_without_noise_have_a_verdict(rights, dataset, tmp_path):
-    from woofbench.versus import versus
+    from woofbench.commands.compare import versus
     a,b = (make(tmp_path, o, dataset=dataset, lr=lr) for o,lr in zip(rights, (1e-2, 1e-3)))
     v = versus(a, b, tmp_path)
     known = min(map(len, rights))>1 and any(len(set(o))>1 for o in rights)
@@ -340,7 +340,7 @@ def test_rows_without_noise_have_a_verdict(rights, dataset, tmp_path):
     assert len(v.lines())>=4
 
 def test_rows_of_one_image(tmp_path):
-    from woofbench.versus import versus
+    from woofbench.commands.compare import versus
     a,b = make(tmp_path, [1,1,0,1,1], n_val=1),make(tmp_path, [1,0,0,1,1], n_val=1, arch='xresnet18')
     v = versus(a, b, tmp_path)
     assert v.outcome=='unknown' and v.images is None and any(o.startswith('recipe: ') and 'arch=' in o for o in v.lines())

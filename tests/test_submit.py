@@ -4,18 +4,18 @@ from functools import cache
 import ghapi.core
 import pytest
 from conftest import root
-from woofbench.check import check_base
-from woofbench.commits import changes, git
-from woofbench.claims import band, claim
-from woofbench.cost import cost
-from woofbench.data import edition_name
-from woofbench.leaderboard import Row
-from woofbench.recipe import config_id, from_dict
-from woofbench.record import make_record, read_record, record_id, source_sha, to_bytes, write_record
+from woofbench.board.check import check_base
+from woofbench.board.record.git import changes, git
+from woofbench.board.stats.claims import band, claim
+from woofbench.models.costs import cost
+from woofbench.data.manifest import edition_name
+from woofbench.board.table import Row
+from woofbench.train.recipe import config_id, from_dict
+from woofbench.board.record.record import make_record, read_record, record_id, source_sha, to_bytes, write_record
 from woofbench.registry import BadInput
-from woofbench.seeds import official_seeds
-from woofbench.submit import submit
-from woofbench.track import Track, datasets
+from woofbench.board.record.seeds import official_seeds
+from woofbench.commands.submit import submit
+from woofbench.data.track import Track, datasets
 
 TOKEN = 'ghp_5ecretOfAnn0123456789abcdefghijklmno'
 BASIC = base64.b64encode(f'x-access-token:{TOKEN}'.encode()).decode()
@@ -163,7 +163,7 @@ def leaks(text): return TOKEN in text or BASIC in text or TOKEN[:20] in text or 
 # What is sent
 
 def test_fork_branch_and_request(hub, send, made, out, monkeypatch):
-    monkeypatch.setattr('woofbench.submit.time.sleep', lambda s: None)
+    monkeypatch.setattr('woofbench.commands.submit.time.sleep', lambda s: None)
     hub.wait,lines,rid = 2,[],made[1]['record_id'] # the fork takes a moment
     assert send(method='Mish and friends', authors='ann bob-1', say=lines.append)==f'{hub.url}/dogs/kennel/pull/1'
     pull, = hub.pulls
@@ -306,7 +306,7 @@ def test_answers_that_are_none(call, said, hub, send):
     else: stops(send, 'does not answer as GitHub|the address of a repository')
 
 def test_a_fork_that_never_gets_ready(hub, send, monkeypatch):
-    monkeypatch.setattr('woofbench.submit.time.sleep', lambda s: None)
+    monkeypatch.setattr('woofbench.commands.submit.time.sleep', lambda s: None)
     hub.wait = 99
     stops(send, 'still not ready')
     assert not hub.pushes
@@ -337,7 +337,7 @@ def test_a_token_that_may_not_push(hub, send, made, tmp_path, monkeypatch):
     shutil.copytree(made[0], hub.root/'ann/kennel')
     asked = tmp_path/'asked'
     (tmp_path/'home/.gitconfig').write_text(f'[credential]\n\thelper = "!echo >> {asked};"\n[core]\n\taskPass = "echo >> {asked};"\n')
-    monkeypatch.setattr('woofbench.submit._basic', lambda token: base64.b64encode(b'x-access-token:another').decode())
+    monkeypatch.setattr('woofbench.commands.submit._basic', lambda token: base64.b64encode(b'x-access-token:another').decode())
     stops(send, 'could not be pushed to ann/kennel')
     assert hub.pushes and not hub.pulls and not asked.exists()
 
@@ -367,7 +367,7 @@ def test_the_token_is_nowhere(hub, send, made, out, tmp_path, monkeypatch, capfd
     assert 'GIT_CONFIG_VALUE_2' not in os.environ
 
 def test_where_a_token_comes_from(hub, send, monkeypatch):
-    from woofbench.submit import token_of
+    from woofbench.commands.submit import token_of
     assert token_of() is None
     monkeypatch.setenv('GH_TOKEN', TOKEN)
     assert token_of()==TOKEN and repr(token_of())=="'***'"
@@ -409,7 +409,7 @@ def test_without_a_token_the_steps_work(hub, send, made, tmp_path, monkeypatch):
 
 def test_short_records_fit_into_a_link():
     from urllib.parse import parse_qs, urlsplit
-    from woofbench.request import LONGEST, link_of, repo_of
+    from woofbench.commands.request import LONGEST, link_of, repo_of
     old = read_record(root/'records/digits/32-s32-e5/12de6e5acfcd9fba.json')
     raw = to_bytes(old | dict(runs=old['runs'][:3]))
     link = link_of(repo_of('https://github.com/dogs/kennel'), 'records/x/y/z.json', raw)
@@ -417,7 +417,7 @@ def test_short_records_fit_into_a_link():
     assert len(link)<=LONGEST and q['filename']==['records/x/y/z.json'] and q['value'][0].encode()==raw
 
 def test_the_projects_own_address():
-    from woofbench.request import repo_of
+    from woofbench.commands.request import repo_of
     line = re.search(r'^Repository = "(.+)"', (root/'pyproject.toml').read_text(encoding='utf-8'), re.M)[1]
     assert repo_of().url==line and repo_of().api=='https://api.github.com'
 

@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 from conftest import root
 from pulls import N, Dogs, edition, machine
-from woofbench.claims import band, claim
-from woofbench.history import of_board
-from woofbench.leaderboard import Row
-from woofbench.recipe import config_id, recipes
-from woofbench.record import encode_preds, make_record
-from woofbench.repeats import repeat
-from woofbench.rulings import Ruling
-from woofbench.seeds import official_seeds
-from woofbench.track import make_track
+from woofbench.board.stats.claims import band, claim
+from woofbench.board.reported.history import of_board
+from woofbench.board.table import Row
+from woofbench.train.recipe import config_id, recipes
+from woofbench.board.record.record import encode_preds, make_record
+from woofbench.board.repeats import repeat
+from woofbench.board.rulings import Ruling
+from woofbench.board.record.seeds import official_seeds
+from woofbench.data.track import make_track
 from woofbench.web.build import MARK, build, make_site, server, write
 from woofbench.web.facts import from_rows, read_board, read_names
 

@@ -1,6 +1,13 @@
 __version__ = "0.1.0"
 
-_lazy = dict(run='runner', learner='runner', plan='runner', Row='leaderboard', Track='track', Recipe='recipe', XResNetSpec='xresnet', BadInput='registry')
+_lazy = {name:module for module,names in {
+    'commands.run': 'run learner plan',
+    'board.table': 'Row',
+    'data.track': 'Track',
+    'train.recipe': 'Recipe',
+    'models.xresnet': 'XResNetSpec',
+    'registry': 'BadInput',
+}.items() for name in names.split()}
 __all__ = list(_lazy)
 
 def __getattr__(name):
@@ -27,7 +34,7 @@ def main():
     "The program; Ctrl-C is answered even while PyTorch is being imported"
     _ctrl_c()
     try:
-        from woofbench.cli import main
+        from woofbench.commands.cli import main
         return main()
     except KeyboardInterrupt:
         import sys

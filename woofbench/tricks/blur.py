@@ -8,7 +8,7 @@ __all__ = ['Blur']
 # %% ../../nbs/tricks/blur.ipynb #imports
 from torch import nn
 from torch.nn import functional as F
-from ..parts import pools
+from ..models.parts import pools
 from .max_blur import binomial_half
 
 # %% ../../nbs/tricks/blur.ipynb #blur-part

@@ -8,8 +8,8 @@ __all__ = ['depthwise', 'DepthwiseBlock', 'depthwise_stem']
 # %% ../../nbs/tricks/depthwise.ipynb #imports
 from functools import partial
 from torch import nn
-from ..parts import acts, blocks, conv_layer, pools, stems
-from ..xresnet import arch, attentions, id_path
+from ..models.parts import acts, blocks, conv_layer, pools, stems
+from ..models.xresnet import arch, attentions, id_path
 
 # %% ../../nbs/tricks/depthwise.ipynb #depthwise-part
 def depthwise(

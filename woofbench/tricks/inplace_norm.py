@@ -11,7 +11,7 @@ from torch import nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 from ..registry import BadInput
-from ..parts import acts, norms
+from ..models.parts import acts, norms
 
 # %% ../../nbs/tricks/inplace_norm.ipynb #leaky-def
 @acts.register('leaky', 'LeakyReLU')

@@ -8,7 +8,7 @@ __all__ = ['binomial_half', 'MaxBlur', 'MaxBlur2020']
 # %% ../../nbs/tricks/max_blur.ipynb #imports
 from torch import nn
 from torch.nn import functional as F
-from ..parts import pools
+from ..models.parts import pools
 
 # %% ../../nbs/tricks/max_blur.ipynb #binomial-def
 def binomial_half(

@@ -7,7 +7,7 @@ __all__ = ['mish']
 
 # %% ../../nbs/tricks/mish.ipynb #imports
 from torch import nn
-from ..parts import acts
+from ..models.parts import acts
 
 # %% ../../nbs/tricks/mish.ipynb #mish-part
 @acts.register('mish', 'Mish')

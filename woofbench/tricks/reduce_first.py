@@ -7,8 +7,8 @@ __all__ = ['ReduceFirstBlock']
 
 # %% ../../nbs/tricks/reduce_first.ipynb #imports
 from torch import nn
-from ..parts import acts, pools, blocks
-from ..xresnet import conv_path, id_path
+from ..models.parts import acts, pools, blocks
+from ..models.xresnet import conv_path, id_path
 
 # %% ../../nbs/tricks/reduce_first.ipynb #reduce-first-part
 @blocks.register('reduce_first', 'resnet_trick', 'NewResBlock')

@@ -8,8 +8,8 @@ __all__ = ['se', 'se_r4', 'se_r2', 'SEBeforeNorm', 'SEBeforeNormHlb', 'WideBlock
 # %% ../../nbs/tricks/se.ipynb #imports
 from torch import nn
 from ..registry import BadInput
-from ..parts import acts, attns, blocks, conv_layer
-from ..xresnet import arch, attentions, conv_layers, id_path
+from ..models.parts import acts, attns, blocks, conv_layer
+from ..models.xresnet import arch, attentions, conv_layers, id_path
 
 # %% ../../nbs/tricks/se.ipynb #se-part
 @attns.register('se', 'SE')

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 from ..registry import BadInput
-from ..parts import attns
+from ..models.parts import attns
 from .simple_sa import spectral_weight, matrix_of, rows_of, image_of
 
 # %% ../../nbs/tricks/self_attention.ipynb #self-attention-part

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 from torch.nn.utils.parametrize import register_parametrization
-from ..parts import attns
+from ..models.parts import attns
 
 # %% ../../nbs/tricks/simple_sa.ipynb #weight-def
 def spectral_weight(

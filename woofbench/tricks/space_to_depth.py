@@ -7,7 +7,7 @@ __all__ = ['Tiles', 'tiled_stem', 'space_to_depth', 'space_to_depth_1x1']
 
 # %% ../../nbs/tricks/space_to_depth.ipynb #imports
 from torch import nn
-from ..parts import conv_layer, stems
+from ..models.parts import conv_layer, stems
 
 # %% ../../nbs/tricks/space_to_depth.ipynb #tiles-def
 class Tiles(nn.Module):

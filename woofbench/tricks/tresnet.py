@@ -7,8 +7,8 @@ __all__ = ['TResNetBlock', 'tresnet', 'fan_out']
 
 # %% ../../nbs/tricks/tresnet.ipynb #imports
 from torch import nn
-from ..parts import acts, blocks, inits
-from ..xresnet import arch, attentions, conv_layers, id_path
+from ..models.parts import acts, blocks, inits
+from ..models.xresnet import arch, attentions, conv_layers, id_path
 
 # %% ../../nbs/tricks/tresnet.ipynb #block-def
 @blocks.register('tresnet')

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 from ..registry import BadInput
-from ..parts import convs
+from ..models.parts import convs
 
 # %% ../../nbs/tricks/twist.ipynb #v2-part
 def coordinates(h, w, like):

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 from ..registry import BadInput
-from ..parts import conv_layer, stems
+from ..models.parts import conv_layer, stems
 
 # %% ../../nbs/tricks/whitening.ipynb #cov-def
 def patch_cov(

@@ -9,7 +9,7 @@ __all__ = ['LEGEND', 'STEP', 'NOISE', 'word', 'status', 'places', 'pct', 'half',
 
 # %% ../../nbs/web/06_cells.ipynb #imports
 import json
-from ..claims import P_BEAT
+from ..board.stats.claims import P_BEAT
 from .draw import DOTS, axis, dots, pareto, shares
 from .export import cell_bib, cell_csv, cell_json, cell_tex
 from .facts import Board, Cell, Entry

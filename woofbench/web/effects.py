@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from itertools import combinations
 import numpy as np
 from scipy.special import stdtrit
-from ..effect import parts_of
-from ..recipe import Recipe
-from ..parts import slots
-from ..xresnet import XResNetSpec, archs, slot_of
+from ..models.effect import parts_of
+from ..train.recipe import Recipe
+from ..models.parts import slots
+from ..models.xresnet import XResNetSpec, archs, slot_of
 from .facts import Board, Entry, against, side
 
 # %% ../../nbs/web/04_effects.ipynb #pairs-def

@@ -9,9 +9,9 @@ __all__ = ['facts', 'row_json', 'board_json', 'cell_json', 'cell_csv', 'tex', 'p
 # %% ../../nbs/web/05_export.ipynb #imports
 import csv, io, json, re, shlex
 from functools import lru_cache
-from ..changes import label_of
-from ..recipe import recipes
-from ..track import datasets, official_source
+from ..train.changes import label_of
+from ..train.recipe import recipes
+from ..data.track import datasets, official_source
 from .facts import Board, Cell, Entry, cell_title
 from .markup import h
 
@@ -158,7 +158,7 @@ def notebook(e:Entry, b:Board) -> bytes:
              code('record', 'from pathlib import Path', 'from urllib.request import urlretrieve',
                   f"Path('{folder}').mkdir(parents=True, exist_ok=True)",
                   f"urlretrieve('{b.url}{e.path}', '{e.path}')[0]"),
-             code('again', 'from woofbench.reproduce import reproduce', f"reproduce('{e.id}', trust_code=True)")]
+             code('again', 'from woofbench.commands.reproduce import reproduce', f"reproduce('{e.id}', trust_code=True)")]
     return json.dumps(dict(cells=cells, metadata=dict(accelerator='GPU', colab={},
                                                       kernelspec=dict(display_name='Python 3', language='python', name='python3')), nbformat=4, nbformat_minor=5), indent=1).encode()+b'\n'
 

@@ -18,16 +18,16 @@ from pathlib import Path
 import numpy as np
 from scipy.special import stdtr, stdtrit
 from ..registry import BadInput
-from ..track import EPOCHS, SIZES, datasets, make_track
-from ..recipe import Recipe, config_id, describe, from_dict
-from ..commits import git
-from ..claims import band, seeds_needed, tie_groups
-from ..stats import pooled_std
-from ..repeats import repeats
-from ..standing import good, standing
-from ..leaderboard import load_rows, rates
-from ..history import of_board
-from ..request import repo_of
+from ..data.track import EPOCHS, SIZES, datasets, make_track
+from ..train.recipe import Recipe, config_id, describe, from_dict
+from ..board.record.git import git
+from ..board.stats.claims import band, seeds_needed, tie_groups
+from ..board.stats.tests import pooled_std
+from ..board.repeats import repeats
+from ..board.standing import good, standing
+from ..board.table import load_rows, rates
+from ..board.reported.history import of_board
+from ..commands.request import repo_of
 from .markup import HERE
 from .noise import differences, split_noise
 

@@ -11,7 +11,7 @@ __all__ = ['KEYS', 'ADD', 'TERMS', 'PLACES', 'told', 'gain', 'slot', 'official',
 import json, re
 from importlib import import_module
 from importlib.resources import files
-from ..audit import faults, read_accuracy
+from ..board.reported.audit import faults, read_accuracy
 from .cells import LEGEND, half, pct, places, status
 from .draw import FOREST, around, axis, kind_of, progress, span
 from .effects import Change, average, pairs_with, parts_by_trick, show, uses
