@@ -11,7 +11,8 @@ from woofbench.commands.run import plan
 from woofbench.train.recipe import engines
 from woofbench.train.kept import Kept
 from woofbench.board.stats.tests import equivalent
-from woofbench.train.learner import device_name, fit
+from woofbench.train.machine import device_name
+from woofbench.train.learner import fit
 
 MARGIN = .25
 

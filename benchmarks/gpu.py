@@ -105,7 +105,7 @@ def main():
     if not (a.toy or a.data): p.error('--data DIR or --toy')
     for o in ('results','commit/benchmarks/results'): (a.out/o).mkdir(parents=True, exist_ok=True)
     import torch
-    from woofbench.train.learner import device_name
+    from woofbench.train.machine import device_name
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     start = time.time()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143)) # so that what was started ends too

@@ -37,7 +37,7 @@ def child(a):
         load_images(p.manifest, p.track, device)
         kept = Kept()
     def say(o): print(json.dumps(o), file=out, flush=True)
-    from woofbench.train.learner import device_name
+    from woofbench.train.machine import device_name
     say(dict(imports=imports, verify=verified, images=time.perf_counter()-t, cuda=device.type=='cuda', device=device_name(device), torch=torch.__version__, n=len(p.manifest.train), bs=p.recipe.bs, n_val=len(p.manifest.val), recipe=str(p.recipe), track=str(p.track)))
     for line in sys.stdin:
         what,seed = line.split()
@@ -77,7 +77,7 @@ def spread(xs):
 
 def figures(w, ref):
     "What the seeds of a way say"
-    from woofbench.board.table import rates
+    from woofbench.board.row import rates
     s,f,rest = w.seeds,w.facts,w.seeds[1:] or w.seeds
     def total(k): return round(sum(e[k] for o in rest for e in o['curve'])/len(rest), 3)
     train_img_s,eval_img_s = rates([e for o in s for e in o['curve']], f['n'], f['bs'], f['n_val'])

@@ -12,8 +12,8 @@ import torch
 import woofbench.tricks  # noqa: F401  registers all tricks
 from woofbench.models.costs import act_memory, cost, speeds
 from woofbench.models.parts import slots
-from woofbench.train.learner import device_name
-from woofbench.models.xresnet import XResNetSpec, archs, change
+from woofbench.train.machine import device_name
+from woofbench.models.spec import XResNetSpec, archs, change
 
 once = ('simple_sa','simple_sa_sym','self_attention') # at the end of the first stage only, as everybody has used them
 columns = 'trick changes params macs memory train train_x train_lo train_hi infer infer_x infer_lo infer_hi'.split()

@@ -44,8 +44,8 @@ def fastai_learner(p, seed, tuned, device):
     from fastai.metrics import accuracy, top_k_accuracy
     from fastai.optimizer import ranger
     from fastai.torch_core import set_seed
-    from woofbench.data.manifest import make_loaders
-    from woofbench.train.learner import n_workers
+    from woofbench.data.loaders import make_loaders
+    from woofbench.train.machine import n_workers
     from woofbench.models.xresnet import build
     set_seed(seed, reproducible=True)
     r = p.recipe
@@ -90,7 +90,7 @@ def timm_parts(p, seed, device):
     from timm.data import ImageDataset, create_loader
     from timm.loss import LabelSmoothingCrossEntropy
     from timm.optim import create_optimizer_v2
-    from woofbench.train.learner import n_workers
+    from woofbench.train.machine import n_workers
     from woofbench.models.xresnet import build
     random.seed(seed); torch.manual_seed(seed)
     r,size = p.recipe,p.track.size

@@ -5,9 +5,11 @@ import numpy as np
 from conftest import root
 from woofbench.board.stats.claims import BANDS
 from woofbench.train.recipe import config_id, from_dict, recipes
-from woofbench.board.record.record import encode_preds, make_record, record_id, record_path, source_sha, to_bytes
+from woofbench.board.record.preds import encode_preds
+from woofbench.board.record.record import make_record, record_id, record_path, to_bytes
+from woofbench.hashes import source_sha
 from woofbench.board.doubts import counted
-from woofbench.board.rulings import Ruling, ruling_text
+from woofbench.board.standing import Ruling, ruling_text
 from woofbench.board.record.seeds import official_seeds
 from woofbench.data.track import make_track
 
@@ -97,7 +99,8 @@ class Repo:
 
 def board(path):
     "A repository with this package, three rows, the first of which somebody has looked at, and a table; and the code of its first commit, as records have it"
-    from woofbench.board.table import Row, to_csv
+    from woofbench.board.row import Row
+    from woofbench.board.table import to_csv
     repo = Repo(path)
     source = {o.relative_to(root).as_posix():o.read_bytes() for o in (root/'woofbench').rglob('*.py')}
     first = repo.commit(source, ref='refs/heads/main')

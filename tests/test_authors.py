@@ -8,18 +8,21 @@ import torch
 from torch import nn
 from conftest import root, tiny_dataset
 from woofbench.data.augment import augs
-from woofbench.data.manifest import make_loaders, verify
+from woofbench.data.loaders import make_loaders
+from woofbench.data.manifest import verify
 from woofbench.data.batches import load_images
 from woofbench.board.reported.history import reported
-from woofbench.board.table import Row
+from woofbench.board.row import Row
 from woofbench.models.parts import blocks, convs
-from woofbench.train.recipe import Recipe, canonical, config_id, from_dict, later, recipes, to_dict
+from woofbench.train.recipe import Recipe, config_id, from_dict, later, recipes, to_dict
+from woofbench.hashes import canonical
 from woofbench.board.record.record import check_current, check_record, make_record, read_records, record_id
 from woofbench.registry import BadInput
 from woofbench.commands.run import run
 from woofbench.data.track import Track, make_track
 from woofbench.data.val_resize import ways
-from woofbench.models.xresnet import XResNetSpec, build, change
+from woofbench.models.spec import XResNetSpec, change
+from woofbench.models.xresnet import build
 
 records = read_records(root)[0]
 

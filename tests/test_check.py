@@ -12,12 +12,14 @@ from woofbench.board.check import SHOWN, Report, check_base, check_bytes, check_
 from woofbench.board.stats.claims import BANDS
 from woofbench.board.record.git import landed
 from woofbench.board.doubts import ceiling
-from woofbench.board.table import Row, load_rows, to_csv
-from woofbench.board.record.record import decode_preds, encode_preds, record_path, to_bytes
+from woofbench.board.row import Row
+from woofbench.board.table import load_rows, to_csv
+from woofbench.board.record.preds import decode_preds, encode_preds
+from woofbench.board.record.record import record_path, to_bytes
 from woofbench.registry import BadInput
 from woofbench.board.repeats import repeat_status
 from woofbench.board.rules import WORDS, judge
-from woofbench.board.rulings import Ruling
+from woofbench.board.standing import Ruling
 from woofbench.board.record.seeds import challenge_seeds, official_seeds
 from woofbench.board.standing import incumbent, standing
 from woofbench.data.track import Track, datasets

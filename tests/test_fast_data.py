@@ -9,7 +9,8 @@ import torch
 from PIL import Image
 from woofbench.data import store as store_module
 from woofbench.data.crops import crop, crop_boxes, squish
-from woofbench.data.manifest import cache_dir, verify
+from woofbench.files import cache_dir
+from woofbench.data.manifest import verify
 from woofbench.registry import BadInput
 from woofbench.data.store import Store, load_store, make_store
 

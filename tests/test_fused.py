@@ -12,7 +12,8 @@ from woofbench.models.costs import saved_bytes
 from woofbench.fast.fused import FusedLayers, FusedMaxBlur, FusedReduceFirstBlock, FusedResBlock, QuickMish, fuse_layers, fusion, norm_act, unfuse
 from woofbench.models.parts import slots
 from woofbench.tricks.max_blur import MaxBlur
-from woofbench.models.xresnet import XResNetSpec, build, change
+from woofbench.models.spec import XResNetSpec, change
+from woofbench.models.xresnet import build
 
 has_cuda = torch.cuda.is_available()
 needs_cuda = pytest.mark.skipif(not has_cuda, reason='no CUDA device')

@@ -9,7 +9,7 @@ from conftest import root
 from woofbench.board.reported.audit import FIRST, Reported, faults, fits, read_accuracy
 from woofbench.board.reported.history import ASK, comparable, of_board, parse_history, reported, reported_md, seal
 from woofbench.board.table import COLUMNS, to_csv, to_md, update_csv
-from woofbench.train.recipe import digest
+from woofbench.hashes import digest
 from woofbench.registry import BadInput
 from woofbench.data.track import datasets, make_track
 

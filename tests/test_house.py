@@ -30,6 +30,9 @@ def test_imports_point_to_earlier_sub_packages(module):
 def test_every_sub_package_is_in_the_list():
     assert {folder_of(o) for o in graph}==set(order)
 
+def test_every_sub_package_opens_with_an_index():
+    assert not [o for o in subpackages if '/' not in o and not (root/'nbs'/o/'00_index.ipynb').exists()]
+
 
 def test_imports_have_no_circle(): assert circle(graph) is None
 

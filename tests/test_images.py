@@ -6,7 +6,9 @@ import pytest
 from PIL import Image
 from conftest import picture, root
 from woofbench.data import manifest as data_module
-from woofbench.data.manifest import CheckedImage, cache_dir, find, make_digits, make_loaders, noisy_labels, verify
+from woofbench.data.manifest import CheckedImage, find, make_digits, verify
+from woofbench.files import cache_dir
+from woofbench.data.loaders import make_loaders, noisy_labels
 from woofbench.data.images import list_images, to_rgb
 from woofbench.data.jpeg import jpeg_fault
 from woofbench.registry import BadInput

@@ -4,7 +4,8 @@ from dataclasses import replace
 import pytest
 import torch
 from woofbench.models.parts import slots, acts
-from woofbench.models.xresnet import XResNet, XResNetSpec, TimmSpec, build, per_stage
+from woofbench.models.xresnet import XResNet, build
+from woofbench.models.spec import XResNetSpec, TimmSpec, per_stage
 import woofbench.tricks  # noqa: F401  registers all tricks
 
 small = XResNetSpec(depths=(1,1), widths=(16,32), expansion=1, stem_szs=(8,8,16))

@@ -9,7 +9,8 @@ from conftest import root
 from woofbench import run
 from woofbench.models.costs import cost
 from woofbench.board.doubts import counted
-from woofbench.board.table import Row, load_rows
+from woofbench.board.row import Row
+from woofbench.board.table import load_rows
 from woofbench.train.optim import opts, scheds
 from woofbench.models.parts import acts, slots
 from woofbench.board.record.provenance import missing, ours, outside, source_of, strangers
@@ -18,7 +19,7 @@ from woofbench.board.record.record import check_record, record_id, record_path, 
 from woofbench.registry import BadInput
 from woofbench.board.rules import judge
 from woofbench.data.track import Track, datasets
-from woofbench.models.xresnet import XResNetSpec, arch, archs, change
+from woofbench.models.spec import XResNetSpec, arch, archs, change
 
 digits = recipes('digits')()
 kinds = [*slots.values(), archs, recipes, opts, scheds, datasets]

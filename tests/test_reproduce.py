@@ -4,8 +4,10 @@ from dataclasses import replace
 import pytest
 import torch
 from conftest import real_data, root, tiny_dataset
-from woofbench.board.table import Row, load_rows, to_md
-from woofbench.board.record.record import decode_preds, encode_preds, make_record, record_id, to_bytes, write_record
+from woofbench.board.row import Row
+from woofbench.board.table import load_rows, to_md
+from woofbench.board.record.preds import decode_preds, encode_preds
+from woofbench.board.record.record import make_record, record_id, to_bytes, write_record
 from woofbench.board.repeats import differences, first_epoch, repeat, repeat_status, repeats, tolerance
 from woofbench.commands.reproduce import _seeds_for, doubt, judge_challenge, original, prepare, reproduce
 from woofbench.commands.run import run

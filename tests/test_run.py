@@ -131,7 +131,8 @@ def test_noise_comes_from_the_csv(tiny, tmp_path, cli, refused):
     text = 'path,noisy_labels_0,noisy_labels_1,noisy_labels_5,noisy_labels_25,noisy_labels_50,is_valid\n' + ''.join(f'{p},{p[6]},{p[6]},{"b" if i<2 else p[6]},a,a,False\n' for i,p in enumerate(paths))
     (tiny/'noisy_imagewoof.csv').write_text(text)
     assert cli(run)[0]==0 and lines(tmp_path/'out')[0]['noise']=='5'
-    from woofbench.data.manifest import noisy_labels, verify
+    from woofbench.data.loaders import noisy_labels
+    from woofbench.data.manifest import verify
     assert noisy_labels(verify(tiny, 'imagewoof'), 'imagewoof', 5)==['b','b'] + ['a']*6 + ['b']*8 + ['c']*8
 
 bad_noise = {'no column':b'path,x\ntrain/a/a_train_0.JPEG,a\n', 'short line':b'path,noisy_labels_5\n' + b''.join(b'train/%c/%c_train_%d.JPEG\n'%(c,c,i) for c in b'abc' for i in range(8)),
@@ -335,7 +336,8 @@ def changed(o, at, v):
 
 def test_no_record_can_break_the_board(board):
     "Every value of a record replaced by junk, with ids made to fit: it is refused in one line, or it makes a row"
-    from woofbench.board.table import Row, to_csv
+    from woofbench.board.row import Row
+    from woofbench.board.table import to_csv
     from woofbench.board.record.record import check_record, record_id
     from woofbench.registry import BadInput
     rec, = records(board[0])

@@ -10,7 +10,8 @@ from woofbench.models.costs import cost
 from woofbench.models.parts import slots
 from woofbench.registry import BadInput
 from woofbench.commands.run import plan
-from woofbench.models.xresnet import XResNetSpec, build, change, optional, per_stage, slot_of
+from woofbench.models.spec import XResNetSpec, change, optional, per_stage, slot_of
+from woofbench.models.xresnet import build
 import woofbench.tricks  # noqa: F401  registers all tricks
 
 sizes = (64,128,192,256)

@@ -271,7 +271,8 @@ real = dict(none='7f014871471a0398', five='92fad615da9826c5', fast='021a2b1c3de5
 
 def make(out, rights, n_val=100, seeds=None, dataset='digits', sha='', engine='fastai', **kw):
     "Write a record with so many right in each seed, the first images of all; return its id"
-    from woofbench.board.record.record import encode_preds, make_record, write_record
+    from woofbench.board.record.preds import encode_preds
+    from woofbench.board.record.record import make_record, write_record
     from woofbench.train.recipe import recipes
     from woofbench.data.track import make_track
     labels = [i%10 for i in range(n_val)]

@@ -9,9 +9,10 @@ from woofbench.board.record.git import changes, git
 from woofbench.board.stats.claims import band, claim
 from woofbench.models.costs import cost
 from woofbench.data.manifest import edition_name
-from woofbench.board.table import Row
+from woofbench.board.row import Row
 from woofbench.train.recipe import config_id, from_dict
-from woofbench.board.record.record import make_record, read_record, record_id, source_sha, to_bytes, write_record
+from woofbench.board.record.record import make_record, read_record, record_id, to_bytes, write_record
+from woofbench.hashes import source_sha
 from woofbench.registry import BadInput
 from woofbench.board.record.seeds import official_seeds
 from woofbench.commands.submit import submit
@@ -409,7 +410,8 @@ def test_without_a_token_the_steps_work(hub, send, made, tmp_path, monkeypatch):
 
 def test_short_records_fit_into_a_link():
     from urllib.parse import parse_qs, urlsplit
-    from woofbench.commands.request import LONGEST, link_of, repo_of
+    from woofbench.commands.request import LONGEST, link_of
+    from woofbench.board.record.git import repo_of
     old = read_record(root/'records/digits/32-s32-e5/12de6e5acfcd9fba.json')
     raw = to_bytes(old | dict(runs=old['runs'][:3]))
     link = link_of(repo_of('https://github.com/dogs/kennel'), 'records/x/y/z.json', raw)
@@ -417,7 +419,7 @@ def test_short_records_fit_into_a_link():
     assert len(link)<=LONGEST and q['filename']==['records/x/y/z.json'] and q['value'][0].encode()==raw
 
 def test_the_projects_own_address():
-    from woofbench.commands.request import repo_of
+    from woofbench.board.record.git import repo_of
     line = re.search(r'^Repository = "(.+)"', (root/'pyproject.toml').read_text(encoding='utf-8'), re.M)[1]
     assert repo_of().url==line and repo_of().api=='https://api.github.com'
 

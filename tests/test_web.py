@@ -9,11 +9,12 @@ from conftest import root
 from pulls import N, Dogs, edition, machine
 from woofbench.board.stats.claims import band, claim
 from woofbench.board.reported.history import of_board
-from woofbench.board.table import Row
+from woofbench.board.row import Row
 from woofbench.train.recipe import config_id, recipes
-from woofbench.board.record.record import encode_preds, make_record
+from woofbench.board.record.preds import encode_preds
+from woofbench.board.record.record import make_record
 from woofbench.board.repeats import repeat
-from woofbench.board.rulings import Ruling
+from woofbench.board.standing import Ruling
 from woofbench.board.record.seeds import official_seeds
 from woofbench.data.track import make_track
 from woofbench.web.build import MARK, build, make_site, server, write

@@ -2,11 +2,18 @@ __version__ = "0.1.0"
 
 _lazy = {name:module for module,names in {
     'commands.run': 'run learner plan',
-    'board.table': 'Row',
-    'data.track': 'Track',
-    'train.recipe': 'Recipe',
-    'models.xresnet': 'XResNetSpec',
+    'board.row': 'Row',
+    'data.track': 'Track datasets',
+    'train.recipe': 'Recipe recipes',
+    'models.spec': 'XResNetSpec TimmSpec archs change',
     'registry': 'BadInput',
+    'commands.ablate': 'ablate',
+    'commands.reproduce': 'reproduce challenge',
+    'commands.submit': 'submit',
+    'board.table': 'load_rows find_row',
+    'train.optim': 'opts scheds',
+    'models.xresnet': 'build',
+    'models.parts': 'acts norms convs pools attns stems blocks',
 }.items() for name in names.split()}
 __all__ = list(_lazy)
 
@@ -14,6 +21,7 @@ def __getattr__(name):
     "Import a public name when it is first asked for: `import woofbench` itself costs nothing"
     import importlib
     if name not in _lazy: raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    if _lazy[name].startswith('models.'): importlib.import_module(f'{__name__}.tricks') # so that all parts are registered
     return getattr(importlib.import_module(f'{__name__}.{_lazy[name]}'), name)
 
 def __dir__(): return sorted([*globals(), *__all__])

@@ -1,0 +1,1 @@
+"Rows, their rank, and the check of a pull request"

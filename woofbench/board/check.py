@@ -14,9 +14,11 @@ from ..files import unfinished
 from .record.record import check_current, from_bytes, read_file, record_path
 from .record.git import blob, blobs, changes, commit_of, git, git_doubts, tree
 from .repeats import Board
-from .table import Row, load_rows, md_table, to_csv
+from .row import Row
+from .table import load_rows, to_csv
+from ..text import md_table
 from .reported.history import ASK, of_board, reported
-from .rulings import RULINGS, parse_ruling, read_rulings
+from .standing import RULINGS, parse_ruling, read_rulings
 from .rules import RULES, WORDS, Verdict, judge
 
 # %% ../../nbs/board/08_check.ipynb #report-def

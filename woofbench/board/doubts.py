@@ -11,11 +11,11 @@ from scipy import stats as scistats
 from ..registry import BadInput
 from ..data.track import Track, datasets
 from ..models.costs import cost
-from ..models.xresnet import TimmSpec
+from ..models.spec import TimmSpec
 from .record.provenance import missing
 from .repeats import Board, by_base, by_id, fresh
 from .standing import by_config, good, one_cell, standing
-from .table import Row
+from .row import Row
 from .forensics import LOT, MENDED, OWN, Patterns, between, copied, enough, oddities, vectors
 from .reported.history import reported
 

@@ -9,7 +9,7 @@ __all__ = ['FEW', 'LOT', 'MENDED', 'OWN', 'vectors', 'measure', 'between', 'oddi
 from functools import lru_cache
 from types import SimpleNamespace
 import numpy as np
-from .record.record import decode_bytes
+from .record.preds import decode_bytes
 from .repeats import Table
 
 # %% ../../nbs/board/05_forensics.ipynb #measure-def

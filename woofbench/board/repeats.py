@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from math import log
 import numpy as np
 from scipy import stats
-from .record.record import decode_bytes
+from .record.preds import decode_bytes
 from .stats.tests import pooled_std, smallest_effect, summary
 from .stats.claims import band
 

@@ -18,11 +18,10 @@ from ..data.manifest import edition_name
 from ..train.callbacks import start_of
 from ..train.recipe import Recipe, engines
 from .stats.claims import P_BEAT, band, claim
-from .rulings import Ruling
+from .standing import Ruling, by_config, incumbent, one_cell
 from .repeats import Board, Table, by_id
-from .standing import by_config, incumbent, one_cell
-from ..models.xresnet import TimmSpec, XResNetSpec
-from .table import Row
+from ..models.spec import TimmSpec, XResNetSpec
+from .row import Row
 from .forensics import copied, vectors
 from .doubts import counted, doubts, same_run
 

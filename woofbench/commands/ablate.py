@@ -14,7 +14,9 @@ from ..data.track import datasets
 from ..train.recipe import Recipe, from_dict
 from ..train.changes import base_of, label_of, neighbours
 from ..board.stats.tests import dunnett, pooled_std, smallest_effect
-from ..board.table import Row, find_rows, md_table, percent
+from ..board.row import Row
+from ..board.table import find_rows
+from ..text import md_table, percent
 from .run import check_board, check_plan, learner, out_folder, plan, quiet, run, takes_fields, which_seeds
 
 # %% ../../nbs/commands/02_ablate.ipynb #alike-def

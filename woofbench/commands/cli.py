@@ -59,7 +59,7 @@ def _kinds():
     from woofbench.models.parts import inits, slots
     from woofbench.train.recipe import recipes
     from woofbench.data.track import datasets
-    from woofbench.models.xresnet import archs
+    from woofbench.models.spec import archs
     return slots | {o.kind:o for o in (inits, archs, recipes, opts, scheds, augs, datasets)}
 
 def _about(part):
@@ -91,7 +91,7 @@ _words = dict(activation='act', attention='attn', self_attention='attn', convolu
 
 def _kind(name, kinds):
     "The kind of part that `name` means: itself, its plural, a field that takes such parts, or another word for it; None if there is none"
-    from woofbench.models.xresnet import slot_of
+    from woofbench.models.spec import slot_of
     said = (name or '').lower().replace('-', '_')
     known = {k:k for k in kinds} | {k:o.kind for k,o in slot_of.items()} | _words
     if any(name in o.names() for o in kinds.values()): known = {k:k for k in kinds}
@@ -120,7 +120,7 @@ def add_cost_flags(p:Parser) -> None:
     "Flags for the fields of a model, and for `cost_table`"
     from woofbench.models.costs import speeds
     from woofbench.train.recipe import Recipe, of_model
-    from woofbench.models.xresnet import XResNetSpec
+    from woofbench.models.spec import XResNetSpec
     doc,params = docments(speeds),inspect.signature(speeds).parameters
     g = p.add_argument_group('how it is measured')
     for k in ('size','bs','rounds','precision','device'): g.add_argument('--'+k, metavar=k.upper(), default=params[k].default, help=help_text(doc[k] or '', params[k].default))
@@ -133,9 +133,9 @@ def cmd_cost(args) -> int:
     "Parameters, MACs, activation memory and speed of a network, beside its baseline and trick by trick"
     from woofbench.models.costs import apart, cost_table
     from woofbench.train.recipe import of_model, parse, precisions
-    from woofbench.train.seeds_at_once import working
-    from woofbench.data.track import whole
-    from woofbench.models.xresnet import XResNetSpec, change
+    from woofbench.train.machine import working
+    from woofbench.registry import whole
+    from woofbench.models.spec import XResNetSpec, change
     changes = {k:parse(k, v) for k,v in vars(args).items() if k in of_model}
     spec = change(XResNetSpec(), args.arch, **changes)
     num = {k:whole(k, number(str(getattr(args, k))), lo, hi) for k,lo,hi in (('size',16,1024), ('bs',2,4096), ('rounds',1,1000))}

@@ -13,11 +13,13 @@ import numpy as np
 from ..registry import BadInput
 from ..train.recipe import from_dict
 from ..train.changes import label_of
-from ..board.record.record import decode_preds
+from ..board.record.preds import decode_preds
 from ..board.stats.tests import compare, equivalent, pooled_std, smallest_effect
 from ..board.stats.claims import BANDS_VERSION, P_BEAT, band, claim, seeds_needed, seeds_to_beat
 from ..board.stats.paired import by_image
-from ..board.table import Row, find_rows, percent
+from ..board.row import Row
+from ..board.table import find_rows
+from ..text import percent
 
 # %% ../../nbs/commands/03_compare.ipynb #alike-def
 def _check_cell(a, b):

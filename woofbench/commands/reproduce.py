@@ -8,9 +8,9 @@ __all__ = ['original', 'doubt', 'prepare', 'settings', 'reproduce', 'Challenge',
 # %% ../../nbs/commands/04_reproduce.ipynb #imports
 from dataclasses import dataclass
 from pathlib import Path
-from ..registry import BadInput
-from ..data.track import whole
-from ..train.recipe import digest, from_dict
+from ..registry import BadInput, whole
+from ..hashes import digest
+from ..train.recipe import from_dict
 from ..board.record.seeds import challenge_seeds, official_seeds
 from ..board.record.record import SEEDS
 from ..board.record.provenance import code_facts, context_id, env_facts, missing, outside
@@ -18,7 +18,8 @@ from ..board.stats.claims import P_BEAT, band, claim
 from ..board.repeats import Repeat, differences, first_epoch, repeat
 from ..board.record.git import commit_of, landed
 from ..board.standing import good, incumbent, standing
-from ..board.table import Row, find_row, load_rows
+from ..board.row import Row
+from ..board.table import find_row, load_rows
 from ..board.rules import RULES
 from .run import Plan, plan, quiet, train_row
 
@@ -73,7 +74,7 @@ def settings(
     say=print, # Called with lines of text
 ) -> dict: # device, workers, engine and compile, for `train_row`
     "How a row is run again here, after saying what is different"
-    from woofbench.train.seeds_at_once import machine
+    from woofbench.train.machine import machine
     env = row.record['env']
     compile = env.get('compile', False)
     device,workers,engine = machine(p.track, device, env['workers'] if workers is None else workers, engine or row.record['engine'], compile=compile)

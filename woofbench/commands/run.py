@@ -13,19 +13,23 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
-from ..registry import BadInput
-from ..data.track import Track, datasets, make_track, whole
-from ..files import claim, locked, probe, sweep, write_atomic
-from ..data.manifest import Manifest, cache_dir, find, noisy_labels, verify
-from ..train.recipe import Recipe, config_id, digest, own, of_model, recipes
+from ..registry import BadInput, whole
+from ..data.track import Track, datasets, make_track
+from ..files import claim, locked, probe, sweep, write_atomic, cache_dir
+from ..data.manifest import Manifest, find, verify
+from ..data.loaders import noisy_labels
+from ..train.recipe import Recipe, config_id, own, of_model, recipes
+from ..hashes import digest
 from ..models.costs import cost
 from ..models.effect import idle
 from ..train.callbacks import side_at, start_of
 from ..board.record.seeds import official_seeds
-from ..board.record.strict import check_shape, safe_text
+from ..board.record.strict import check_shape
+from ..text import safe_text
 from ..board.record.record import DATA, EPOCHS, SEEDS, from_bytes, make_record, read_file, read_record, read_records, record_path, seed_bytes, seed_dict, seed_from, to_bytes, write_record
 from ..board.record.provenance import code_facts, context_id, env_facts, outside
-from ..board.table import LOCK, Row, check_csv, update_csv
+from ..board.table import LOCK, check_csv, update_csv
+from ..board.row import Row
 from ..board.reported.history import of_board
 from ..board.rules import RULES, clock_fault
 
@@ -257,7 +261,7 @@ def check_plan(
     **how # workers, device, engine, seeds_at_once and compile, as for `run`
 ) -> dict: # The same, complete
     "Can the seeds of a plan be trained here, and their record be written? Raises `BadInput`"
-    from woofbench.train.seeds_at_once import machine
+    from woofbench.train.machine import machine
     if len(seeds)*p.track.epochs>EPOCHS: raise BadInput(f'{len(seeds)} seeds of {p.track.epochs} epochs are more than one record holds; at most {EPOCHS} epochs in all')
     _check_words(p.manifest, note)
     how |= zip(('device','workers','engine'), machine(p.track, **how))
@@ -266,7 +270,7 @@ def check_plan(
 
 def _say_notes(p, foreign, device, say):
     "The plan in a line, and what its reader should know before it is trained"
-    from woofbench.train.precision import lacks_bf16
+    from woofbench.train.machine import lacks_bf16
     say(f'{p.track}: {p.recipe}  ({p.cost["params"]/1e6:.2f} M parameters, {_gmacs(p.cost)} GMACs, {p.manifest.edition})')
     if foreign: say(f'note: {", ".join(foreign)} is not in this package; the row will be unranked')
     if not p.manifest.known: say(f'note: {p.manifest.edition}; the row will be unranked')
@@ -326,7 +330,7 @@ def run(
     **changes # Fields of the recipe or its model, and `arch`
 ) -> Row:
     "Train seeds, write the record and the line of leaderboard.csv, return the row; raises `BadInput`"
-    from woofbench.data.batches import check_engine
+    from woofbench.train.machine import check_engine
     changes = {k:v for k,v in changes.items() if v is not None}
     if official and seeds!=5: raise BadInput('an official row has five seeds, no more and no fewer; leave seeds out')
     seeds = which_seeds(seeds)
@@ -351,8 +355,8 @@ def learner(
     **changes # Fields of the recipe or its model, and `arch`
 ): # fastai `Learner`
     "A fastai `Learner` as `run` would train it with this seed; raises `BadInput`"
-    from woofbench.data.batches import check_engine
-    from woofbench.train.seeds_at_once import machine
+    from woofbench.train.machine import check_engine
+    from woofbench.train.machine import machine
     from woofbench.train.learner import make_learner
     changes = {k:v for k,v in changes.items() if v is not None}
     check_engine(engine)

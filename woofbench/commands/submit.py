@@ -9,11 +9,12 @@ __all__ = ['Secret', 'token_of', 'push_env', 'redact', 'Hub', 'push', 'publish',
 import base64, os, re, sys, tempfile, time
 from pathlib import Path
 from ..registry import BadInput
-from ..board.table import Row, find_row
+from ..board.row import Row
+from ..board.table import find_row
 from ..board.record.record import to_bytes
-from ..board.record.strict import LOGIN
-from ..board.record.git import git
-from .request import BASE, Repo, Request, by_hand, claimed, commit, link_of, prepare, repo_of, side_by_side, write_files
+from ..text import LOGIN
+from ..board.record.git import git, Repo, repo_of
+from .request import BASE, Request, by_hand, claimed, commit, link_of, prepare, side_by_side, write_files
 
 # %% ../../nbs/commands/06_submit.ipynb #token-def
 class Secret(str):

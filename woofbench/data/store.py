@@ -18,7 +18,8 @@ import torch
 from PIL import features
 from ..registry import BadInput
 from .images import image_size, to_rgb
-from .manifest import Manifest, cache_dir, read_same
+from .manifest import Manifest, read_same
+from ..files import cache_dir
 
 # %% ../../nbs/data/08_store.ipynb #store-class
 class Store:

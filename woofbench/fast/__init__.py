@@ -1,0 +1,1 @@
+"The layers, optimiser and steps that make training quick"

@@ -17,8 +17,7 @@ from fastai.learner import Learner
 from fastai.torch_core import to_float
 from .ranger import FlatRanger
 from ..train.mix import Drawn
-from ..train.callbacks import GradToNone
-from ..train.precision import Autocast
+from ..train.callbacks import GradToNone, Autocast
 
 # %% ../../nbs/fast/07_graph.ipynb #capture-def
 def record(

@@ -1,0 +1,1 @@
+"Networks as specs of numbers and named parts, and what they cost"

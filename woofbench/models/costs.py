@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 from ..registry import BadInput
-from .xresnet import XResNetSpec, TimmSpec, arch_of, build, change, slot_of
+from .spec import XResNetSpec, TimmSpec, arch_of, change, slot_of
+from .xresnet import build
 
 # %% ../../nbs/models/04_costs.ipynb #cost-def
 LARGEST = 500_000_000 # parameters of a network that is built just to be tried

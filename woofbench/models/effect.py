@@ -10,7 +10,8 @@ from dataclasses import fields, replace
 from functools import lru_cache
 import torch
 from ..registry import BadInput
-from .xresnet import XResNetSpec, TimmSpec, arch_of, archs, build, per_stage, slot_of
+from .spec import XResNetSpec, TimmSpec, arch_of, archs, per_stage, slot_of
+from .xresnet import build
 
 # %% ../../nbs/models/05_effect.ipynb #parts-def
 def parts_of(

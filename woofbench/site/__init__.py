@@ -1,0 +1,1 @@
+"The pages in docs/ and the README, made from notebooks and records"

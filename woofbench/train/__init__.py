@@ -1,0 +1,1 @@
+"Recipes, and training one seed or several"

@@ -10,7 +10,7 @@ import re
 from functools import partial
 from ..registry import BadInput
 from ..data.track import Track
-from ..models.xresnet import TimmSpec, arch_of
+from ..models.spec import TimmSpec, arch_of
 from .recipe import Recipe, config_id, of_model, own, parse, recipes
 
 # %% ../../nbs/train/03_changes.ipynb #changed-def

@@ -4,18 +4,19 @@
 
 # %% auto #0
 __all__ = ['limits', 'own', 'of_model', 'precisions', 'engines', 'recipes', 'later', 'Recipe', 'parse', 'Preset', 'describe',
-           'to_dict', 'from_dict', 'canonical', 'digest', 'config_id']
+           'to_dict', 'from_dict', 'config_id']
 
 # %% ../../nbs/train/02_recipe.ipynb #imports
-import ast, hashlib, json
+import ast
 from dataclasses import dataclass, replace, fields, asdict
 from ..registry import NAME, Registry, BadInput, near
 from ..data.track import Track
-from ..models.xresnet import XResNetSpec, TimmSpec, change, arch_of
+from ..models.spec import XResNetSpec, TimmSpec, change, arch_of
 from .optim import opts, scheds, unused
 from ..data.augment import augs
 from ..data.val_resize import ways
 import woofbench.tricks  # noqa: F401  registers all tricks
+from ..hashes import digest
 
 # %% ../../nbs/train/02_recipe.ipynb #recipe-class
 @dataclass(frozen=True)
@@ -192,14 +193,6 @@ def from_dict(d:dict) -> Recipe:
     if kind=='timm' and (not isinstance(m['name'], str) or not NAME.fullmatch(m['name'])): raise BadInput(f'a timm model has a name, not {m["name"]!r}')
     model = TimmSpec(m['name']) if kind=='timm' else change(XResNetSpec(), known=False, **tup)
     return _but(replace(Recipe(), model=model), d, known=False)
-
-def canonical(o) -> bytes:
-    "JSON with sorted keys and no spaces: equal objects give equal bytes"
-    return json.dumps(o, sort_keys=True, separators=(',',':'), allow_nan=False).encode()
-
-def digest(domain:str, o) -> str:
-    "16 hexadecimal digits of the sha256 of `o`, different for every `domain`"
-    return hashlib.sha256(f'woofbench/{domain}/1|'.encode() + canonical(o)).hexdigest()[:16]
 
 def _diff(o, ref): return {f.name:v for f in fields(o) if (v := getattr(o, f.name))!=getattr(ref, f.name, None)}
 

@@ -9,7 +9,8 @@ __all__ = ['depthwise', 'DepthwiseBlock', 'depthwise_stem']
 from functools import partial
 from torch import nn
 from ..models.parts import acts, blocks, conv_layer, pools, stems
-from ..models.xresnet import arch, attentions, id_path
+from ..models.spec import arch
+from ..models.xresnet import attentions, id_path
 
 # %% ../../nbs/tricks/depthwise.ipynb #depthwise-part
 def depthwise(

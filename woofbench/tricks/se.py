@@ -9,7 +9,8 @@ __all__ = ['se', 'se_r4', 'se_r2', 'SEBeforeNorm', 'SEBeforeNormHlb', 'WideBlock
 from torch import nn
 from ..registry import BadInput
 from ..models.parts import acts, attns, blocks, conv_layer
-from ..models.xresnet import arch, attentions, conv_layers, id_path
+from ..models.spec import arch
+from ..models.xresnet import attentions, conv_layers, id_path
 
 # %% ../../nbs/tricks/se.ipynb #se-part
 @attns.register('se', 'SE')

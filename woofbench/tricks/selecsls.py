@@ -7,7 +7,7 @@ __all__ = ['selecsls84_ref', 'introduce']
 
 # %% ../../nbs/tricks/selecsls.ipynb #imports
 from torch import nn
-from ..models.xresnet import archs, introductions
+from ..models.spec import archs, introductions
 
 # %% ../../nbs/tricks/selecsls.ipynb #ref-def
 def selecsls84_ref(

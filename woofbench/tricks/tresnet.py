@@ -8,7 +8,8 @@ __all__ = ['TResNetBlock', 'tresnet', 'fan_out']
 # %% ../../nbs/tricks/tresnet.ipynb #imports
 from torch import nn
 from ..models.parts import acts, blocks, inits
-from ..models.xresnet import arch, attentions, conv_layers, id_path
+from ..models.spec import arch
+from ..models.xresnet import attentions, conv_layers, id_path
 
 # %% ../../nbs/tricks/tresnet.ipynb #block-def
 @blocks.register('tresnet')

@@ -10,7 +10,8 @@ __all__ = ['WeightedSumConv2d', 'weighted_sum', 'weighted_sum_all', 'weighted_su
 from torch import nn
 from ..registry import BadInput
 from ..models.parts import acts, blocks, conv_layer, convs, inits, stems
-from ..models.xresnet import arch, attentions, conv_layers
+from ..models.spec import arch
+from ..models.xresnet import attentions, conv_layers
 
 # %% ../../nbs/tricks/weighted_sum.ipynb #weighted-sum-part
 class WeightedSumConv2d(nn.Module):

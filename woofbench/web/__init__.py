@@ -1,0 +1,1 @@
+"The web board: static pages made from records"

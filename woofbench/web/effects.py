@@ -15,7 +15,7 @@ from scipy.special import stdtrit
 from ..models.effect import parts_of
 from ..train.recipe import Recipe
 from ..models.parts import slots
-from ..models.xresnet import XResNetSpec, archs, slot_of
+from ..models.spec import XResNetSpec, archs, slot_of
 from .facts import Board, Entry, against, side
 
 # %% ../../nbs/web/04_effects.ipynb #pairs-def

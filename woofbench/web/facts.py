@@ -20,14 +20,14 @@ from scipy.special import stdtr, stdtrit
 from ..registry import BadInput
 from ..data.track import EPOCHS, SIZES, datasets, make_track
 from ..train.recipe import Recipe, config_id, describe, from_dict
-from ..board.record.git import git
+from ..board.record.git import git, repo_of
 from ..board.stats.claims import band, seeds_needed, tie_groups
 from ..board.stats.tests import pooled_std
 from ..board.repeats import repeats
 from ..board.standing import good, standing
-from ..board.table import load_rows, rates
+from ..board.table import load_rows
+from ..board.row import rates
 from ..board.reported.history import of_board
-from ..commands.request import repo_of
 from .markup import HERE
 from .noise import differences, split_noise
 

@@ -1,0 +1,1 @@
+"The file of a row, and how to read it safely"

@@ -10,13 +10,13 @@ import dis, importlib, importlib.metadata, json, os, platform, site, subprocess,
 from functools import partial
 from pathlib import Path
 from types import ModuleType
-from ...train.recipe import Recipe, digest, to_dict
-from .record import source_sha
+from ...train.recipe import Recipe, to_dict
+from ...hashes import digest, source_sha
 from ...registry import Registry, code_text, in_package, unwrapped, who
-from .strict import plainly
+from ...text import plainly
 from ...data.track import datasets
 from ...train.optim import opts, scheds
-from ...models.xresnet import TimmSpec, arch_of, archs, slot_of
+from ...models.spec import TimmSpec, arch_of, archs, slot_of
 
 # %% ../../../nbs/board/record/06_provenance.ipynb #context-def
 _packages = 'torch torchvision fastai fastcore timm numpy pillow'.split()
@@ -48,7 +48,7 @@ def env_facts(
 ) -> dict:
     "Device, libraries and settings that may change a result"
     import torch
-    from woofbench.train.learner import device_name
+    from woofbench.train.machine import device_name
     return dict(device=plainly(device_name(device)), workers=workers, compile=compile, seeds_at_once=seeds_at_once, threads=torch.get_num_threads(), cores=os.cpu_count(), cuda=torch.version.cuda if torch.device(device).type=='cuda' else None,
                 platform=f'{platform.system()} {platform.machine()}', python=platform.python_version(), versions={o:importlib.metadata.version(o) for o in _packages})
 

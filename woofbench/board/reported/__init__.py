@@ -1,0 +1,1 @@
+"Rows of the public board, which nobody measured here"

@@ -13,9 +13,9 @@ from operator import itemgetter
 from pathlib import Path
 from ...registry import BadInput
 from ...data.track import datasets
-from ...train.recipe import digest
+from ...hashes import digest
 from ..record.strict import check_shape
-from ..table import md_table
+from ...text import md_table
 from .audit import FIRST, Reported, faults, read_accuracy
 
 # %% ../../../nbs/board/reported/02_history.ipynb #file-def
