@@ -16,8 +16,6 @@ from fastai.callback.schedule import ParamScheduler
 from fastai.learner import Learner
 from fastai.torch_core import to_float
 from .ranger import FlatRanger
-from ..train.mix import Drawn
-from ..train.callbacks import GradToNone, Autocast
 
 # %% ../../nbs/fast/07_graph.ipynb #capture-def
 def record(
@@ -67,13 +65,12 @@ class Recording:
 class Graph(Callback):
     "Training steps as recordings; `path` says whether, and if not why"
     order = ParamScheduler.order+1
-    known = (GradToNone, Autocast) # what they do inside a step, the recording does, or has no need of
     def __init__(self,
         keep:bool=False, # Do recordings outlive a fit? Then network and optimiser have to stay the same objects
         known=(), # More callback classes whose inner events are harmless
         lock=None, # Held while recording
     ):
-        self.keep,self.known,self.lock,self.path = keep,(*self.known, *known),lock or nullcontext(),'not yet trained'
+        self.keep,self.known,self.lock,self.path = keep,tuple(known),lock or nullcontext(),'not yet trained'
         self.rows,self.at = [],0
         self.drop()
 
@@ -86,7 +83,8 @@ class Graph(Callback):
     def reason(self) -> str: # '' if there is none
         "Why steps cannot be recorded"
         if not isinstance(self.opt, FlatRanger): return f'the optimiser is {type(self.opt).__name__}, not FlatRanger'
-        cbs = {type(o).__name__:e for o in self.learn.cbs if not isinstance(o, (Graph, *self.known)) for e in inner if hasattr(type(o), e) or e in vars(o)}
+        cbs = {type(o).__name__:e for o in self.learn.cbs if not (isinstance(o, (Graph, *self.known)) or getattr(type(o), 'capturable', False))
+               for e in inner if hasattr(type(o), e) or e in vars(o)}
         more = ['dropout draws anew at every step']*any(isinstance(o, nn.Dropout) and o.p>0 for o in self.model.modules())
         more += [f'a schedule of {k}' for o in self.learn.cbs if isinstance(o, ParamScheduler) for k in o.scheds if k not in ('lr','mom')]
         return ', '.join([f'{k} has {e}' for k,e in cbs.items()] + more)
@@ -117,7 +115,7 @@ class Graph(Callback):
     def _beyond(self):
         "Is this a step that no recording can do? Then `path` says why"
         l,of = self.learn,getattr(self.learn.loss_func, '__self__', None)
-        if isinstance(of, Callback) and not isinstance(of, Drawn): self.path = f'step by step: {type(of).__name__} changes the loss'
+        if isinstance(of, Callback) and not getattr(type(of), 'capturable', False): self.path = f'step by step: {type(of).__name__} changes the loss'
         elif len(l.xb)!=1 or len(l.yb)!=1: self.path = f'step by step: batches have {len(l.xb)} inputs and {len(l.yb)} targets'
         return self.path!='recorded'
 

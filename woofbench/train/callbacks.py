@@ -36,6 +36,7 @@ class GammaL2(Callback):
 
 class GradToNone(Callback):
     "Set gradients to None after every step, so that fastai has none to fill with zeros"
+    capturable = True # a captured step needs no such thing
     order = 99
     def after_step(self):
         for p in self.model.parameters(): p.grad = None
@@ -107,6 +108,7 @@ def options(
 # %% ../../nbs/train/05_callbacks.ipynb #autocast-def
 class Autocast(Callback):
     "bf16 autocast of the forward pass and the loss, on the device of the loaders"
+    capturable = True # a captured step does the same inside
     order = MixedPrecision.order
     def before_batch(self):
         self.cast = torch.autocast(self.dls.device.type, dtype=torch.bfloat16)

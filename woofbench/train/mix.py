@@ -22,6 +22,7 @@ def generator(
 
 class Drawn:
     "For a mixing callback: draws that are made for the rest of an epoch, and memory that stays where it is"
+    capturable = True # its draws are made before a step, so that a step can be captured
     kind = 1
     def __init__(self,
         alpha:float, # Of the Beta distribution
