@@ -7,7 +7,7 @@ __all__ = ['BASE', 'LONGEST', 'claimed', 'text_of', 'side_by_side', 'write_files
            'by_hand']
 
 # %% ../../nbs/commands/05_request.ipynb #imports
-import importlib.metadata, re, shlex
+import re, shlex
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, quote_plus

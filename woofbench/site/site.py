@@ -111,7 +111,7 @@ def cards(
 
 # %% ../../nbs/site/02_site.ipynb #site-def
 # Sub-packages, in the order of imports: each imports from those before it, and from the modules beside them
-subpackages = 'models data tricks fast train board/stats board/record board/reported board commands site'.split()
+subpackages = 'models data tricks fast train board/stats board/record board/reported board web commands site'.split()
 
 def contents(
     name:str, # Of the project
