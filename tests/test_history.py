@@ -207,11 +207,14 @@ def test_board_command_follows_the_file(board, cli):
 
 def test_a_new_row_keeps_them_apart(board):
     "What a run does at its end, on a board that asks"
-    from woofbench.commands.run import _publish
+    from types import SimpleNamespace
+    from woofbench.commands.run import _publish, _write
     old = next(board.rglob('records/**/*.json'))
     rec = json.loads(old.read_text())
     old.unlink()
-    _publish(rec, board, board/'.woofbench'/'folder')
+    tidied = []
+    _publish(_write(rec, board), board, SimpleNamespace(tidy=tidied.append), None)
+    assert old.is_file() and tidied==[rec['runs']]
     assert [o['id'] for o in lines(board/'leaderboard.csv')]==[rec['record_id'], *(o.id for o in rows)]
 
 def test_every_row_is_in_one_table():
