@@ -70,7 +70,7 @@ def doubts(o) -> list[str]:
     "What is wrong with a reported row, or not known of it"
     res = list(faults(o))
     if o.edition==1: res.append('first edition, 500 validation images')
-    if o.state=='unmerged': res.append('never on the page')
+    if o.state in ('unmerged','elsewhere'): res.append('never on the page')
     return res
 
 def _told_point(o):
@@ -326,7 +326,7 @@ _audit = ('The audit checks arithmetic (can this percentage be a number of right
 
 def _told_row(o):
     found = [*doubts(o), *(o.notes or [])]
-    when = o.added + {'page':'', 'replaced':f', replaced {o.removed}', 'unmerged':', never on the page'}[o.state]
+    when = o.added + {'page':'', 'replaced':f', replaced {o.removed}', 'unmerged':', never on the page', 'elsewhere':', from the author, never on the page'}[o.state]
     runs = h('a', f'{len(o.logged)} run{"s" if o.logged[1:] else ""}', href=o.evidence) if o.evidence else 'none'
     v,said = float(read_accuracy(o.accuracy)[0]),h('ul', [h('li', x) for x in found]) if found else '–'
     return [h('th', h('a', o.method, href=o.link), scope='row', class_='name', data_v=o.method.lower()),
