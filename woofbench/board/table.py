@@ -7,7 +7,7 @@ __all__ = ['COLUMNS', 'LOCK', 'HEAD', 'load_rows', 'to_csv', 'foreign_lines', 'c
            'to_md']
 
 # %% ../../nbs/board/04_table.ipynb #imports
-import csv, io
+import csv, io, os
 from functools import cache, partial
 from itertools import groupby
 from pathlib import Path
@@ -16,19 +16,35 @@ from ..files import NoLock, locked, write_atomic
 from .record.record import read_record, read_records, record_path
 from .stats.claims import band, tie_groups
 from .repeats import Board, fresh, repeat_status
-from .standing import read_rulings, good, standing
+from .standing import RULINGS, read_rulings, good, standing
 from .row import Row
 from ..text import percent, md_table, _esc
 
 # %% ../../nbs/board/04_table.ipynb #csv-def
 _by_cell = lambda o: (o.track.dataset, o.track.size, o.track.source, o.track.epochs, o.track.noise, o.id)
 
+_last_read = {} # folder -> (what its files were, rows, broken ones): a command reads the board before and under its lock
+
+def _files_of(root):
+    "Every file of a board that rows come from, as the system describes it: a changed file has another inode or change time"
+    found = [o for part in ('records', RULINGS) for o in (root/part).rglob('*')]
+    return sorted((os.fspath(o), s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns) for o in found for s in [o.lstat()])
+
 def load_rows(
     root:str|Path='.' # Folder of the board
 ) -> tuple[Board, list[str]]: # Rows in the order of the CSV, and a line for every broken record
     "All rows of the board below `root`"
-    (recs,bad),(rulings,odd) = read_records(root),read_rulings(root)
-    return Board(sorted((Row(o, Path(root)/record_path(o), rulings.get(o['record_id'])) for o in recs), key=_by_cell)), bad+odd
+    root = Path(root)
+    try: files = _files_of(root)
+    except OSError: files = None # one went away meanwhile
+    key = root, os.getcwd()
+    was,rows,bad = _last_read.get(key, (None, None, None))
+    if files is None or was!=files:
+        (recs,bad),(rulings,odd) = read_records(root),read_rulings(root)
+        rows,bad = sorted((Row(o, root/record_path(o), rulings.get(o['record_id'])) for o in recs), key=_by_cell),bad+odd
+        _last_read.clear()
+        _last_read[key] = files,rows,bad
+    return Board(rows), list(bad)
 
 def _line(row, rows):
     new = fresh(row, rows)
