@@ -508,14 +508,16 @@ def test_a_contradiction_is_for_people(repo, rows):
 
 def test_what_nobody_knows(repo, rows):
     "The first row of images that nobody has seen, of a cell that nobody knows, with everything right, or with five equal counts"
-    first = repo.dogs.entry(code=repo.code, lr=7.3e-3)
-    assert 'nobody here has seen its images' in str(verdict(first, []))
-    datasets['imagewoof'].images['320'] = '0'*64
+    first,seen = repo.dogs.entry(code=repo.code, lr=7.3e-3),datasets['imagewoof'].images
+    assert 'another hash' in str(verdict(first, [])), 'than the images that a maintainer has seen'
+    was = seen.pop('320')
     try:
+        assert 'nobody here has seen its images' in str(verdict(first, []))
+        seen['320'] = '0'*64
         assert verdict(first, []).word=='record candidate'
-        datasets['imagewoof'].images['320'] = '1'*64
+        seen['320'] = '1'*64
         assert 'another hash' in str(verdict(first, []))
-    finally: del datasets['imagewoof'].images['320']
+    finally: seen['320'] = was
     noisy = doctored(first, lambda r: (r['track'].update(noise=50), r.update(runs=[o | dict(seed=s) for o,s in zip(r['runs'], sorted(official_seeds(config_id(Track(**r['track']), from_dict(r['recipe'])))))])), own=True)
     assert 'nobody knows what is plausible' in str(verdict(noisy, rows))
     right = with_preds(noisy, [[0]*N]*5)

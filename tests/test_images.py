@@ -128,11 +128,18 @@ def test_fastais_loaders_refuse_an_exchanged_image(tiny, workers):
     with pytest.raises(BadInput) as e: list(dls.valid)
     assert str(e.value)==f'{tiny/m.val[0]} has changed since it was verified: run the same command again'
 
-def test_known_needs_the_images_that_a_maintainer_has_seen(tiny, monkeypatch):
+@pytest.fixture
+def woof():
+    "The entry of imagewoof, which is put back"
+    was = datasets['imagewoof']
+    yield was
+    dict.__setitem__(datasets, 'imagewoof', was)
+
+def test_known_needs_the_images_that_a_maintainer_has_seen(tiny, woof):
     m = verify(tiny, 'imagewoof')
     names = [data_module._sha(o) for o in ([*m.train, *m.val], m.val)]
     for sha,known in ((m.sha256, True), ('0'*64, False), (None, True)):
-        monkeypatch.setitem(datasets, 'imagewoof', replace(datasets['imagewoof'], names=names[0], val_names=names[1], images={m.source:sha} if sha else {}))
+        dict.__setitem__(datasets, 'imagewoof', replace(woof, names=names[0], val_names=names[1], images={m.source:sha} if sha else {}))
         now = verify(tiny, 'imagewoof')
         assert now.known==known and ('with other images' in now.edition)==(not known)
 

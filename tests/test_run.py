@@ -158,7 +158,6 @@ damage = {
     'empty file': (lambda o: (o/'train/a/a_train_0.JPEG').write_bytes(b''), 'a_train_0.JPEG'),
     'cut short':  (lambda o: (o/'val/b/b_val_1.JPEG').write_bytes((o/'val/b/b_val_1.JPEG').read_bytes()[:-40]), 'b_val_1.JPEG'),
     'no image':   (lambda o: (o/'train/c/c_train_3.JPEG').write_bytes(b'<html>'), 'c_train_3.JPEG'),
-    'a folder':   (lambda o: (o/'train/c/x.JPEG').mkdir(), 'x.JPEG'),
     'dead link':  (lambda o: (o/'train/c/x.JPEG').symlink_to(o/'nowhere'), 'x.JPEG'),
     'odd name':   (lambda o: (o/'train/c/c_train_3.JPEG').rename(os.fsdecode(os.fsencode(o/'train/c') + b'/\xff.JPEG')), 'JPEG'),
     'other class':(lambda o: picture(o/'val/z/1.JPEG'), 'val'),

@@ -238,7 +238,7 @@ def _bytes(f): return code_text(f.__code__)
 
 def twins(a, b) -> bool:
     "Are two parts copies of one another: the same name, code, defaults and arguments?"
-    if a==b: return True # tables, such as shapes
+    if type(a).__qualname__==type(b).__qualname__ and a==b: return True # tables, such as shapes
     if not any(hasattr(unwrapped(o), '__code__') or isinstance(unwrapped(o), type) for o in (a, b)): return False
     return any(_look(a, o)==_look(b, o) for o in (_bytes, _syntax))
 
