@@ -251,3 +251,27 @@ def test_predictions_take_what_they_take_with_fastai(folder, engine):
     with l.no_bar(): res = [l.predict(o)[2] for o in (path, str(path), picture, np.array(picture))]
     assert all(torch.allclose(o, res[0], atol=1e-6) for o in res)
     assert len(l.dls.test_dl([path]*3).dataset)==3
+
+
+# Steps that are captured (here by the stand-in for a device without CUDA) and plain ones
+
+def test_weights_frozen_between_fits(folder):
+    "Frozen weights stay, and both kinds of steps agree, also after the weights are trained again"
+    from woofbench import plan
+    from woofbench.train.kept import Kept
+    from woofbench.train.learner import make_learner
+    p = plan('imagenette', data=folder, size=32, arch='xresnet10_tiny', act='mish', bs=8)
+    def trained(record):
+        kept = Kept(record, keep=False)
+        l,paths = make_learner(p.track, p.recipe, p.manifest, 0, 0, 'cpu', 'fast', kept),[]
+        for frozen in (False, True, False):
+            some = list(l.model.parameters())[:6]
+            for o in some: o.requires_grad_(not frozen)
+            was = [o.detach().clone() for o in some]
+            with l.no_bar(), l.no_logging(): l.fit(1, 1e-2)
+            assert not frozen or all(map(torch.equal, was, some))
+            paths.append(kept.path)
+        return weights(l.model), paths
+    (a,_),(b,paths) = trained(False),trained(True)
+    assert paths[:2]==['recorded']*2 and 'another step' in paths[2]
+    assert torch.allclose(a, b, atol=1e-5)

@@ -87,6 +87,8 @@ class Graph(Callback):
                for e in inner if hasattr(type(o), e) or e in vars(o)}
         more = ['dropout draws anew at every step']*any(isinstance(o, nn.Dropout) and o.p>0 for o in self.model.modules())
         more += [f'a schedule of {k}' for o in self.learn.cbs if isinstance(o, ParamScheduler) for k in o.scheds if k not in ('lr','mom')]
+        steps = {self.opt.state[p].get('step', 0) for ps in self.opt.param_lists for p in ps if p.requires_grad}
+        more += ['weights that were frozen for a while are at another step']*(len(steps)>1)
         return ', '.join([f'{k} has {e}' for k,e in cbs.items()] + more)
 
     def before_fit(self):
