@@ -83,6 +83,9 @@ changes = dict(
     valid=lambda l,o: l.dls.loaders.__setitem__(1, o.dls.valid),
     bs=lambda l,o: setattr(l.dls.train, 'bs', 6),
     items=lambda l,o: setattr(l.dls.train_ds.tls[0], 'items', l.dls.train_ds.tls[0].items.iloc[::-1]),
+    size=lambda l,o: setattr(next(f for f in l.dls.train.after_item.fs if hasattr(f, 'min_scale')), 'size', (64,64)),
+    indices=lambda l,o: setattr(l.dls.train, 'get_idxs', lambda: list(range(16))),
+    labels=lambda l,o: setattr(l.dls.valid_ds.tls[1], 'items', l.dls.valid_ds.tls[1].items.iloc[::-1]),
     tfms=lambda l,o: l.dls.train.after_item.add(Transform(lambda x: x)),
 )
 
@@ -99,7 +102,7 @@ def test_other_loaders_are_the_ones_that_are_used(folder, other, k, capsys):
     changes[k](fast, make(other, engine='fast', size=64 if k=='dls' else 32))
     with fast.no_bar(): fast.fit(1, 1e-3, cbs=See())
     kinds = {t:{n for tt,n,_ in seen if tt==t} for t in (True, False)}
-    part = dict(valid=[False], train=[True], bs=[True], items=[True], tfms=[True]).get(k, [True, False])
+    part = dict(valid=[False], train=[True], bs=[True], items=[True], labels=[False], size=[True], indices=[True], tfms=[True]).get(k, [True, False])
     assert all(kinds[t]=={'TfmdDL'} for t in part), kinds
     assert capsys.readouterr().out.count('fastai reads their images itself')==1
     preds,y = fast.get_preds()
@@ -146,6 +149,21 @@ def test_weights_loaded_between_fits_are_validated(folder, tmp_path):
     assert l.validate()[0]==pytest.approx(first, abs=1e-5)
 
 
+@engines
+@pytest.mark.parametrize('how', ('load','by hand'))
+def test_slow_weights_follow_weights_that_were_changed(folder, engine, how, tmp_path):
+    "With rate 0 nothing may move, wherever the weights came from"
+    l = make(folder, engine=engine, wd=0.)
+    l.path = tmp_path
+    l.save('first', with_opt=False)
+    l.fit(2, 1e-2)
+    if how=='load': l.load('first', with_opt=False)
+    else: l.model.load_state_dict(torch.load(tmp_path/'models/first.pth'))
+    was = [o.detach().clone() for o in l.model.parameters()]
+    l.fit(2, 0.)
+    assert all(torch.allclose(a, b, atol=1e-7) for a,b in zip(was, l.model.parameters()))
+
+
 # Copies and files
 
 @engines
@@ -181,8 +199,9 @@ def test_an_export_that_fails_takes_nothing_away(folder, engine, tmp_path):
     l.fit(1, 1e-2)
     l.odd = (o for o in ()) # cannot be pickled
     opt,dls = l.opt,l.dls
+    (tmp_path/'e.pkl').write_bytes(b'earlier')
     with pytest.raises(TypeError): l.export(tmp_path/'e.pkl')
-    assert l.opt is opt and l.dls is dls
+    assert l.opt is opt and l.dls is dls and (tmp_path/'e.pkl').read_bytes()==b'earlier'
     l.fit(1, 1e-2)
 
 
@@ -214,7 +233,9 @@ def test_trace_and_script(pair, tmp_path):
     plain = build(Recipe().but(arch='xresnet10_tiny', act='mish').model).eval()
     fast = copy.deepcopy(plain)
     fuse_layers(fast)
+    kinds = [type(o) for o in fast.modules()]
     assert torch.allclose(torch.jit.script(fast)(x), plain(x), atol=1e-5)
+    assert [type(o) for o in fast.modules()]==kinds
 
 def test_second_derivatives_and_functions_of_functions(pair):
     a,b = pair

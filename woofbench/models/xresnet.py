@@ -87,6 +87,12 @@ def init_weights(model:nn.Module):
     if isinstance(model, (nn.Conv1d,nn.Conv2d,nn.Linear)): nn.init.kaiming_normal_(model.weight)
     for o in model.children(): init_weights(o)
 
+def _tree(m):
+    "Modules of their own over the weights of `m`"
+    new = object.__new__(type(m))
+    new.__dict__ = vars(m) | dict(_modules={k:o if o is None else _tree(o) for k,o in m._modules.items()})
+    return new
+
 class XResNet(nn.Sequential):
     "A network built from `spec`, which it carries along"
     def __init__(self, spec:XResNetSpec, n_out:int=10):
@@ -95,6 +101,10 @@ class XResNet(nn.Sequential):
                          nn.AdaptiveAvgPool2d(1), nn.Flatten(), *([nn.Dropout(spec.dropout)] if spec.dropout else []), nn.Linear(spec.widths[-1]*last.expansion, n_out))
         self.spec = spec
         inits(spec.init)(self)
+
+    def __prepare_scriptable__(self):
+        "`torch.jit.script` replaces modules in place: let it have others"
+        return _tree(self)
 
     def __getitem__(self, i):
         "A layer, or for a slice a plain `nn.Sequential` of layers"

@@ -59,10 +59,9 @@ class Ema(Callback):
         if self.raw is not None: self.learn.model,self.raw = self.raw,None
 
     def after_fit(self):
-        "The network gets the average; slow weights of an optimiser that has them begin there too"
+        "The network gets the average"
         self._back()
         self.model.load_state_dict(self.average.module.state_dict())
-        if getattr(self.opt, 'slow_weights', None) is not None: self.opt.slow_weights = None
         self.average = None
     def restore(self):
         "A fit has broken off: the network that is trained is in its place again"

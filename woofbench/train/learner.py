@@ -10,6 +10,8 @@ import gc, hashlib, math, random, shutil, time
 from dataclasses import dataclass
 from copy import deepcopy
 from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from threading import Lock
 import torch
 from torch import nn
@@ -23,6 +25,7 @@ from fastai.metrics import accuracy, top_k_accuracy
 from fastai.torch_core import set_seed, default_device
 from fastcore.basics import noop
 from ..registry import BadInput
+from ..files import write_atomic
 from ..data.track import Track
 from ..data.manifest import Manifest
 from ..data.loaders import make_loaders
@@ -58,11 +61,20 @@ def _copy_of(dls):
     for a,b in zip(dls.loaders, new): b.rng.setstate(a.rng.getstate())
     return type(dls)(*new, path=dls.path, device=dls.device)
 
+def _slow(opt):
+    "(weight, slow weight) of all weights; empty for an optimiser without slow weights"
+    slow = getattr(opt, 'slow_weights', None)
+    return [] if slow is None else [(p,s) for ps,ss in zip(opt.param_lists, slow) for p,s in zip(ps, ss)]
+
 class Learner(fastai.learner.Learner):
     "fastai's `Learner`; what callbacks change for a while is put back, whatever breaks off"
     def _with_events(self, f, event_type, ex, final=noop):
         if event_type=='batch':
             with same_autocast(): return super()._with_events(f, event_type, ex, final)
+        if event_type=='train':
+            self._follow()
+            try: return super()._with_events(f, event_type, ex, final)
+            finally: self._left = [(s, p.detach().clone()) for p,s in _slow(self.opt)]
         if event_type!='fit': return super()._with_events(f, event_type, ex, final)
         if autocast_on(): raise BadInput('autocast is on in this process, and would change the numbers: leave your `torch.autocast` block, and choose the precision with precision=')
         try: return super()._with_events(f, event_type, ex, final)
@@ -71,11 +83,24 @@ class Learner(fastai.learner.Learner):
                 if hasattr(o, 'restore'): o.restore()
             raise
 
+    _left = () # where the last training epoch left the weights: (slow weight, copy of the weight)
+
+    @torch.no_grad()
+    def _follow(self):
+        "Lookahead's slow weights begin anew where weights were changed from outside since the last training epoch"
+        for (p,s),(was,left) in zip(_slow(self.opt), self._left):
+            if s is was and not torch.equal(p, left.to(p)): s.copy_(p)
+
+    def __getstate__(self): return {k:v for k,v in super().__getstate__().items() if k!='_left'}
+
     def export(self, fname='export.pkl', **kw):
-        "fastai's `export`; loaders and optimiser are the same afterwards, also where it fails"
+        "fastai's `export`; the learner is the same afterwards, and where it fails an earlier file is too"
         dls,opt = self.dls,self.opt
-        try: super().export(fname, **kw)
-        finally: self.dls,self.opt = dls,opt
+        with TemporaryDirectory() as tmp:
+            path = Path(tmp).resolve()/'export.pkl'
+            try: super().export(path, **kw)
+            finally: self.dls,self.opt = dls,opt
+            write_atomic(self.path/fname, path.read_bytes())
 
     def __deepcopy__(self, memo):
         new = memo[id(self)] = object.__new__(type(self))
