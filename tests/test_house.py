@@ -125,10 +125,10 @@ def test_quoted_command_works(command, monkeypatch, tmp_path):
 
 def _recipe(args):
     "Fields of a quoted run must make a recipe, even where its dataset is not here to train on"
-    from woofbench.commands.flags import fields_of
-    from woofbench.train.recipe import recipes
+    from woofbench.train.recipe import of_model, own, recipes
     from woofbench.data.track import datasets
-    recipes(args.recipe or datasets(args.dataset).recipe)().but(**fields_of(args))
+    given = vars(args)
+    recipes(given.get('recipe') or datasets(args.dataset).recipe)().but(**{k:v for k,v in given.items() if k in {'arch',*own,*of_model}})
 
 
 @pytest.mark.parametrize('block', re.findall(r'```python\n(.*?)```', (root/'README.md').read_text(encoding='utf-8'), re.S) if (root/'README.md').exists() else [])
@@ -143,6 +143,57 @@ def test_python_in_the_readme_calls_what_there_is(block):
 def test_help(command, cli):
     rc,out,err = cli(f'{command} --help')
     assert rc==0 and 'usage: woofbench' in out and not err
+
+
+def test_the_list_of_commands_waits_for_nothing_heavy():
+    "Neither PyTorch nor pandas nor SciPy; verbs that only read records give their own help without PyTorch, too"
+    code = """import sys
+from woofbench.commands.cli import main
+for words in (['--help'], ['check', '--help'], ['compare', '--help'], ['board', '--help']):
+    try: main(words)
+    except SystemExit: pass
+print([o for o in ('torch','fastai','pandas','scipy','matplotlib') if o in sys.modules])"""
+    out = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True).stdout
+    assert out.splitlines()[-1]=='[]' and '--margin' in out
+
+def test_a_verb_is_one_function_and_a_field_one_line(cli, monkeypatch):
+    "Nothing else says what flags there are"
+    from dataclasses import dataclass
+    from woofbench.commands.flags import verb, verbs
+    @dataclass
+    class Kennel:
+        dogs:int = 3    # How many live in it
+        open:bool = True # Is it open?
+    monkeypatch.setattr('woofbench.data.track.Kennel', Kennel, raising=False)
+    got = []
+    @verb({'the kennel':'data.track:Kennel'}, times='often')
+    def bark(
+        dog:str, /, # Its name
+        times:int=1, # How often
+        **given
+    ):
+        "Let a dog bark"
+        got.append((dog, times, given))
+        return 7
+    try:
+        assert cli('bark Rex --often 2 --no-open --set dogs=4')[0]==7 and got==[('Rex', 2, dict(open=False, dogs=4))]
+        assert cli('bark Rex')[0]==7 and got[1]==('Rex', 1, {})
+        out = cli('bark --help')[1]
+        assert 'the kennel:' in out and 'How many live in it [3]' in out and '--times, --often' in out.replace(' TIMES', '')
+        for words,said in (('bark', 'DOG'), ('bark Rex --tims 2', 'did you mean --times'), ('bark Rex --set dgs=4', 'did you mean dogs'), ('bark Rex --set open=ajar', 'true or false')):
+            rc,_,err = cli(words)
+            assert rc==2 and said in err and len(err.splitlines())==1
+        assert 'did you mean bark' in cli('brak Rex')[2]
+    finally: del verbs['bark']
+
+def test_a_new_field_of_a_recipe_is_a_flag():
+    "And every field has its own"
+    from woofbench.commands.cli import make_parser
+    from woofbench.train.recipe import of_model, own
+    known = {k:f.default for k,f in (own|of_model).items()}
+    for k,v in known.items():
+        words = [f'--no-{k.replace("_", "-")}'] if v is True else [f'--{k}'] if v is False else [f'--{k}', '7']
+        assert getattr(make_parser().parse_strict(['run', *words]), k) in (7, (7,), '7', True, False)
 
 
 # One truth per fact

@@ -7,7 +7,6 @@ __all__ = ['limits', 'own', 'of_model', 'precisions', 'engines', 'recipes', 'lat
            'to_dict', 'from_dict', 'config_id']
 
 # %% ../../nbs/train/02_recipe.ipynb #imports
-import ast
 from dataclasses import dataclass, replace, fields, asdict
 from ..registry import NAME, Registry, BadInput, near
 from ..data.track import Track
@@ -17,6 +16,7 @@ from ..data.augment import augs
 from ..data.val_resize import ways
 import woofbench.tricks  # noqa: F401  registers all tricks
 from ..hashes import digest
+from ..text import value
 
 # %% ../../nbs/train/02_recipe.ipynb #recipe-class
 @dataclass(frozen=True)
@@ -109,18 +109,7 @@ def parse(
     "The value that `text` stands for in field `name`; raises `BadInput`"
     if name!='arch' and name not in own and name not in of_model: raise BadInput(f'unknown field {name!r}; {near(name, [*own, *of_model, "arch"])}')
     kind = str if name=='arch' else (own.get(name) or of_model[name]).type
-    if kind is bool:
-        low = text.lower()
-        if low not in ('true','false','1','0','yes','no'): raise BadInput(f'{name} must be true or false, not {text!r}')
-        return low in ('true','1','yes')
-    items = [_literal(o.strip()) for o in text.strip('()').split(',') if o.strip()]
-    if ',' in text or kind is tuple: return tuple(items)
-    return items[0] if items else text
-
-def _literal(text):
-    try: value = ast.literal_eval(text)
-    except (ValueError, SyntaxError): return text
-    return value if type(value) in (int,float) else text
+    return value(text, kind)
 
 # %% ../../nbs/train/02_recipe.ipynb #presets-def
 recipes = Registry('recipe', 'Recipe')
