@@ -7,12 +7,14 @@ __all__ = []
 
 # %% ../../nbs/site/03_main.ipynb #imports
 import sys
+from pathlib import Path
 from woofbench.site.site import dead_links, docs, readme, sync_address
 
 # %% ../../nbs/site/03_main.ipynb #main-def
-def _main(task):
-    if task=='readme': sync_address()
-    {'readme':readme, 'docs':docs}[task]()
-    if task=='docs' and (bad := dead_links()): raise SystemExit('\n'.join(f'{p}: nothing at {t}' for p,t in bad))
+def _main(task, path='.'):
+    if task=='readme': sync_address(path)
+    {'readme':readme, 'docs':docs}[task](path)
+    bad = dead_links(path) if task=='docs' else []
+    if bad: raise SystemExit('\n'.join(f'{p}: nothing at {t}' for p,t in bad))
 
 if __name__=='__main__' and __spec__: _main(sys.argv[1])

@@ -16,7 +16,10 @@ from .page import page_md, strip_directives, symbols, title
 from ..registry import BadInput
 
 # %% ../../nbs/site/02_site.ipynb #links-def
-def _prose(s, f): return ''.join(o if o.startswith('```') else f(o) for o in re.split(r'(^````.*?^````|^```.*?^```)', s, flags=re.M|re.S))
+def _prose(s, f):
+    "`s` with `f` applied to all that is not a block of code"
+    parts = re.split(r'(^````.*?^````|^```.*?^```)', s, flags=re.M|re.S)
+    return ''.join(o if o.startswith('```') else f(o) for o in parts)
 
 def relink(
     s:str, # Markdown
@@ -66,7 +69,8 @@ def links(
         here = f'[Notebook]({os.path.relpath(fn, os.path.dirname(page))})'
         return f'{here} · [Open in Colab]({colab})' if colab else here
     ci = f'{repo}/actions/workflows/ci.yml'
-    return f'[![CI]({ci}/badge.svg)]({ci}) [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]({colab})' if colab else ''
+    button = 'https://colab.research.google.com/assets/colab-badge.svg'
+    return f'[![CI]({ci}/badge.svg)]({ci}) [![Open in Colab]({button})]({colab})' if colab else ''
 
 # %% ../../nbs/site/02_site.ipynb #render-def
 def names(
@@ -79,7 +83,8 @@ def names(
         for c in read_nb(root/fn).cells:
             if c.cell_type!='code' or not {'export','exports'} & set(c.directives): continue
             for o in symbols(strip_directives(c.source)):
-                res.setdefault(o, f"{page}#{re.sub('[^a-z0-9_-]', '', o.lower())}" if 'export' in c.directives else page)
+                anchor = re.sub('[^a-z0-9_-]', '', o.lower())
+                res.setdefault(o, f'{page}#{anchor}' if 'export' in c.directives else page)
     return res
 
 def render(
@@ -95,6 +100,15 @@ def render(
     note = f'<!-- Generated from {fn}: edit that, then run `make readme docs` -->\n\n'
     return {page: (note+text).encode()} | {os.path.normpath(os.path.join(here, k)): v for k,v in pics.items()}
 
+# %% ../../nbs/site/02_site.ipynb #card-def
+def _card(text):
+    "The first table of two columns without heads, as a dict; empty if there is none"
+    table = re.search(r'^\| *\| *\|\n\|[-| ]+\n((?:\|.*(?:\n|$))+)', text, re.M)
+    if not table: return {}
+    plain = re.sub(r'\[([^\]]+)\]\(([^)]+)\)', r'\1 (\2)', table[1]).replace('`', '').replace('**', '')
+    rows = [o.strip().strip('|').split('|', 1) for o in plain.splitlines()]
+    return {k.strip():v.strip() for k,v in rows}
+
 # %% ../../nbs/site/02_site.ipynb #cards-def
 def cards(
     root:Path, # Folder of `pyproject.toml`
@@ -104,12 +118,10 @@ def cards(
     res = {}
     for fn in (o for o in pages if o.startswith('nbs/tricks/')):
         text = '\n'.join(c.source for c in read_nb(root/fn).cells if c.cell_type=='markdown')
-        if not (table := re.search(r'^\| *\| *\|\n\|[-| ]+\n((?:\|.*(?:\n|$))+)', text, re.M)): continue
-        rows = [[c.strip() for c in o.strip().strip('|').split('|', 1)] for o in re.sub(r'\[([^\]]+)\]\(([^)]+)\)', r'\1 (\2)', table[1]).splitlines()]
-        res[Path(fn).stem] = {k:v.replace('`', '').replace('**', '') for k,v in rows}
+        if rows := _card(text): res[Path(fn).stem] = rows
     return res
 
-# %% ../../nbs/site/02_site.ipynb #site-def
+# %% ../../nbs/site/02_site.ipynb #contents-def
 # Sub-packages, in the order of imports: each imports from those before it, and from the modules beside them
 subpackages = 'models data tricks fast train board/stats board/record board/reported board web commands site'.split()
 
@@ -120,19 +132,23 @@ def contents(
     more:dict|None=None, # Descriptions of other pages, by path
 ) -> str:
     "The table of contents"
-    parts = ['<!-- Generated from the notebooks: run `make docs` -->', f'# {name}', 'The [README](../README.md) is the place to start.']
-    if more: parts.append('\n'.join(f"- [{k}]({os.path.relpath(p, 'docs')}): {d}" for p,(k,d) in more.items()))
+    def line(p, t, d): return f"- [{t}]({os.path.relpath(p, 'docs')})" + (f': {d}' if d else '')
+    note = '<!-- Generated from the notebooks: run `make docs` -->'
+    parts = [note, f'# {name}', 'The [README](../README.md) is the place to start.']
+    if more: parts.append('\n'.join(line(p, *o) for p,o in more.items()))
     for folder in ('', *subpackages, 'tutorials'):
-        rows = [(titles[fn], os.path.relpath(p, 'docs')) for fn,p in pages.items() if os.path.dirname(p)==f'docs/{folder}'.rstrip('/')]
-        head = folder.capitalize().replace('/', ': ') or 'Library'
-        if rows: parts.append(f'## {head}\n\n' + '\n'.join(f'- [{t}]({p})' + (f': {d}' if d else '') for (t,d),p in rows))
+        here,head = f'docs/{folder}'.rstrip('/'),folder.capitalize().replace('/', ': ') or 'Library'
+        rows = [line(p, *titles[fn]) for fn,p in pages.items() if os.path.dirname(p)==here]
+        if rows: parts.append(f'## {head}\n\n' + '\n'.join(rows))
     return '\n\n'.join(parts) + '\n'
 
+# %% ../../nbs/site/02_site.ipynb #site-def
 def _board(root):
     from woofbench.board.reported.history import of_board, reported_md
     from woofbench.board.table import to_md
-    s = '\n\n'.join(o for o in (to_md(root), reported_md(of_board(root))) if o)
-    return f"<!-- Generated from leaderboard.csv: run `make board docs` -->\n\n{s if s.startswith('# ') else '# Leaderboard' + chr(10)*2 + s}".rstrip() + '\n'
+    parts = [o for o in (to_md(root), reported_md(of_board(root))) if o]
+    if not ''.join(parts).startswith('# '): parts.insert(0, '# Leaderboard')
+    return '\n\n'.join(['<!-- Generated from leaderboard.csv: run `make board docs` -->', *parts]).rstrip() + '\n'
 
 def site(
     path:str|Path='.', # The project, or a folder in it
@@ -161,7 +177,8 @@ def _root(path):
 def _differ(root, files):
     "Paths whose file on disk is not what it should be; files in docs/ that should not be there are among them"
     old = {o.relative_to(root).as_posix() for o in (root/'docs').rglob('*') if o.is_file()}
-    return sorted({k for k,v in files.items() if not (root/k).is_file() or (root/k).read_bytes()!=v} | (old - set(files)))
+    new = {k for k,v in files.items() if not (root/k).is_file() or (root/k).read_bytes()!=v}
+    return sorted(new | (old - set(files)))
 
 def _write(root, files, which):
     for o in which:
@@ -173,6 +190,7 @@ def _write(root, files, which):
     for d in sorted((o for o in (root/'docs').rglob('*') if o.is_dir()), reverse=True):
         if not any(d.iterdir()): d.rmdir()
 
+# %% ../../nbs/site/02_site.ipynb #stale-def
 def stale(path:str|Path='.') -> list[str]:
     "Generated files that are not in step with the notebooks"
     return _differ(_root(path), site(path))
@@ -181,7 +199,8 @@ def readme(path:str|Path='.') -> None:
     "Write README.md, and its pictures, from nbs/index.ipynb"
     files = site(path)
     if 'README.md' not in files: raise BadInput('there is no nbs/index.ipynb to make README.md from')
-    _write(_root(path), files, [o for o in _differ(_root(path), files) if o=='README.md' or o.startswith('docs/img/readme-')])
+    mine = [o for o in _differ(_root(path), files) if o=='README.md' or o.startswith('docs/img/readme-')]
+    _write(_root(path), files, mine)
 
 def docs(path:str|Path='.') -> None:
     "Write docs/, and remove what does not belong there"
@@ -194,7 +213,8 @@ def readdress(
     slug:str, # owner/name
 ) -> str:
     "`s` with Colab links and install lines that lead to the repository `slug`"
-    return re.sub(r'(colab\.research\.google\.com/github/|git\+https://github\.com/)[\w.-]+/[\w.-]+', rf'\g<1>{slug}', s)
+    places = r'(colab\.research\.google\.com/github/|git\+https://github\.com/)'
+    return re.sub(rf'{places}[\w.-]+/[\w.-]+', rf'\g<1>{slug}', s)
 
 def sync_address(path:str|Path='.') -> None:
     "Bring the address in all notebooks in step with `pyproject.toml`"
