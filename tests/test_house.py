@@ -196,6 +196,35 @@ def test_a_new_field_of_a_recipe_is_a_flag():
         assert getattr(make_parser().parse_strict(['run', *words]), k) in (7, (7,), '7', True, False)
 
 
+# Words
+
+def glossary():
+    "(word, meaning) of every line of the glossary"
+    import json
+    text = '\n'.join(''.join(c['source']) for c in json.loads((root/'nbs/glossary.ipynb').read_text(encoding='utf-8'))['cells'])
+    return re.findall(r'^\| \*\*(.+?)\*\* \| (.+) \|$', text, re.M)
+
+def test_a_word_has_one_meaning_in_the_glossary():
+    words = [k.lower() for k,_ in glossary()]
+    assert len(words)>60 and len(set(words))==len(words)
+
+@pytest.mark.parametrize('word', """record recipe track cell audit_flag review replication credit prefetch multi-seed schema validation official_seed
+    exploration_seed challenge engine capture p_beat tie_group practice_cell""".split())
+def test_the_glossary_has_the_words_of_messages(word): assert word.replace('_', ' ').replace('p beat', 'p_beat') in dict(glossary())
+
+def test_the_glossary_has_every_verdict():
+    "Of the check, of a comparison, of a second run, and every status that a review gives"
+    import inspect
+    from woofbench.board import check, rules
+    from woofbench.commands import verbs
+    known = dict(glossary())
+    said = set(re.findall(r"Verdict\('([a-z ]+)'", inspect.getsource(rules)+inspect.getsource(check)))
+    said |= set(re.findall(r"'([a-z ]+)':[13]", inspect.getsource(verbs))) - {'does not hold'}
+    assert {'invalid','needs audit','valid'}<=said
+    text = ' '.join(known) + ' '.join(known.values())
+    assert not [o for o in said if o not in text]
+
+
 # One truth per fact
 
 def test_metadata_agrees():
