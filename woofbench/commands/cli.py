@@ -66,15 +66,16 @@ def _complain(text):
     try: print(f'woofbench: {shown(text)}', file=sys.stderr, flush=True)
     except OSError: _mute(sys.stderr) # it is closed, too
 
+# %% ../../nbs/commands/09_cli.ipynb #memory-def
 def _stopped(command, why):
     _complain(why + ('; finished seeds are kept, the same command goes on with the others' if command=='run' else ''))
 
-# %% ../../nbs/commands/09_cli.ipynb #main-def
 def _no_memory(e):
-    "Is it an error for want of memory? PyTorch has several"
+    "Was there too little memory?"
     words = 'out of memory','allocate memory','alloc_cpu'
     return isinstance(e, MemoryError) or any(o in str(e).lower() for o in words)
 
+# %% ../../nbs/commands/09_cli.ipynb #main-def
 def main(argv:list[str]|None=None) -> int:
     "The program; returns its exit code"
     import warnings

@@ -55,7 +55,7 @@ def _verbs_of(p):
     return next((o.choices for o in p._actions if isinstance(o, argparse._SubParsersAction)), None)
 
 def _check_verb(p, words):
-    "Raise `BadInput`, with near names, where the first word is no verb"
+    "Raise `BadInput`, with near names, where the first word is not a verb"
     known,first = _verbs_of(p),next((o for o in words if not o.startswith('-')), None)
     if known is None or first is None or first in known: return
     raise BadInput(f'unknown command {first!r}; {near(first, known, other=_other_words)}')
@@ -95,7 +95,7 @@ def flags_of(
     return [Flag(o.name, o.annotation, o.default, text.get(o.name) or '', place=o.kind is o.POSITIONAL_ONLY)
             for o in ps if o.kind not in (o.VAR_POSITIONAL, o.VAR_KEYWORD)]
 
-# %% ../../nbs/commands/07_flags.ipynb #add-def
+# %% ../../nbs/commands/07_flags.ipynb #help-def
 _empty = inspect.Parameter.empty
 
 def help_text(
@@ -113,6 +113,7 @@ def _kind_of(o):
     kind = o.kind if o.kind is not _empty else str if o.default in (None, _empty) else type(o.default)
     return kind, o.name.upper()
 
+# %% ../../nbs/commands/07_flags.ipynb #add-def
 def add_flag(
     group, # A parser or a group of one
     o:Flag,
@@ -170,6 +171,7 @@ class _Set(argparse.Action):
                 raise BadInput(f'{name} must be true or false, not {text!r}')
             setattr(args, name, new)
 
+# %% ../../nbs/commands/07_flags.ipynb #add-flags-def
 def add_flags(
     p:Parser,
     v:Verb,

@@ -39,7 +39,7 @@ def _check_plot(path):
     kinds = FigureCanvasBase.get_supported_filetypes()
     if path.suffix and path.suffix[1:].lower() not in kinds:
         known = ', '.join(sorted(kinds))
-        raise BadInput(f'cannot draw to {path}: {path.suffix} is no format for pictures; take one of {known}')
+        raise BadInput(f'cannot draw to {path}: there is no format {path.suffix} for pictures; take one of {known}')
     if path.is_dir(): raise BadInput(f'cannot draw to {path}: it is a folder')
     try: probe(path.parent)
     except OSError as e: raise BadInput(f'cannot draw to {path}: {path.parent}: {e.strerror or e}') from e
