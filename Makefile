@@ -29,7 +29,7 @@ nbs: $(STAMP) ## clean the notebooks and export them to woofbench/
 	@$(BIN)/nbdev-clean
 	@$(BIN)/nbdev-export
 
-outputs: $(STAMP) ## run the notebooks and store their outputs, for docs/
+outputs: $(STAMP) ## run the notebooks and store their outputs, for the documentation
 	PYTHONWARNINGS=ignore OMP_NUM_THREADS=1 $(BIN)/nbdev-test --n-workers 2 --save
 	@for o in $(KERNELS); do PYTHONWARNINGS=ignore OMP_NUM_THREADS=1 $(BIN)/nbdev-test $$o --flags triton --save || exit 1; done
 	@$(BIN)/nbdev-clean
@@ -37,10 +37,10 @@ outputs: $(STAMP) ## run the notebooks and store their outputs, for docs/
 lint: $(STAMP) ## check notebooks, tests and scripts with ruff
 	@$(BIN)/ruff check .
 
-readme: $(STAMP) ## README.md from nbs/index.ipynb
+readme: $(STAMP) ## README.md, docs/board.md and the cards, from notebooks and records
 	@$(BIN)/python -m woofbench.site readme
 
-docs: $(STAMP) ## docs/ from the notebooks and the leaderboard
+docs: $(STAMP) ## the documentation in _site/docs, from the notebooks
 	@$(BIN)/python -m woofbench.site docs
 
 board: $(STAMP) ## leaderboard.csv from the records
@@ -51,7 +51,7 @@ site: $(STAMP) ## the web board in _site/, from the records
 
 check: $(STAMP) ## all generated files are in step, the records hold, and ruff is content
 	@before=$(TREE) && \
-	$(MAKE) --no-print-directory nbs lint readme docs && \
+	$(MAKE) --no-print-directory nbs lint readme && \
 	$(BIN)/woofbench board --check && \
 	after=$(TREE) && \
 	{ git diff --no-ext-diff --stat --exit-code $$before $$after || \
