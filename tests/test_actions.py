@@ -56,7 +56,7 @@ def test_everything_that_is_used_is_pinned():
     for o in blocks: assert re.fullmatch(r'[A-Za-z0-9._-]+==[\w.+!-]+(?: ; [^\n]+)?(?: \\\n    --hash=sha256:[0-9a-f]{64})+', o), o[:200]
     have = {re.split('[=[]', o)[0].lower().replace('_', '-') for o in blocks}
     cfg = ConfigParser(delimiters=['=']); cfg.read(root/'settings.ini')
-    wanted = {re.split(r'[<>=!~ ;[]', o)[0].lower() for k in ('requirements','submit_requirements','dev_requirements') for o in cfg['DEFAULT'][k].split()} | {'setuptools'}
+    wanted = {re.split(r'[<>=!~ ;[]', o)[0].lower() for k in ('requirements','docs_requirements','submit_requirements','dev_requirements') for o in cfg['DEFAULT'][k].split()} | {'setuptools'}
     assert wanted<=have, f'{wanted-have}: make lock'
     for name in ('check.yml','board.yml'):
         pips = [s['run'] for s in steps(flows[name]) if 'pip' in s.get('run', '')]
