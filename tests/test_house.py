@@ -205,14 +205,23 @@ def test_a_verb_is_one_function_and_a_field_one_line(cli, monkeypatch):
         assert 'did you mean bark' in cli('brak Rex')[2]
     finally: del verbs['bark']
 
-def test_a_new_field_of_a_recipe_is_a_flag():
-    "And every field has its own"
+def test_every_field_of_a_recipe_is_a_flag():
+    "By its name alone: nothing lists them. What is typed has the type of the field"
     from woofbench.commands.cli import make_parser
-    from woofbench.train.recipe import of_model, own
-    known = {k:f.default for k,f in (own|of_model).items()}
-    for k,v in known.items():
-        words = [f'--no-{k.replace("_", "-")}'] if v is True else [f'--{k}'] if v is False else [f'--{k}', '7']
-        assert getattr(make_parser().parse_strict(['run', *words]), k) in (7, (7,), '7', True, False)
+    from woofbench.models.spec import XResNetSpec
+    from woofbench.text import value
+    from woofbench.train.recipe import Recipe, of_model, own
+    for k,f in (own|of_model).items():
+        default = getattr(Recipe if k in own else XResNetSpec, k)
+        if isinstance(default, bool): words,got = [f'--{"no-"*default}{k}'],not default
+        else: words,got = [f'--{k}', '7'],value('7', f.type)
+        for line in (words, ['--set', f'{k}={str(got).strip("(),")}']):
+            assert vars(make_parser().parse_strict(['run', *line]))=={'command':'run', k:got}, k
+
+def test_a_token_is_not_a_flag(cli):
+    "Other users of a machine can read a command line"
+    rc,_,err = cli('submit 12de --token secret')
+    assert rc==2 and 'unknown flag' in err and '--token' not in cli('submit --help')[1]
 
 
 # Words
