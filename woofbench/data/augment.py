@@ -184,18 +184,23 @@ class Augment(Transform):
         self.g,self.seed = g,seed
         self.begin(0)
 
+    def __reduce__(self): return _unaugmented, () # a file, such as that of `Learner.export`, only predicts
+    def __deepcopy__(self, memo): return Augment(self.g, self.seed)
+
     def begin(self,
         epoch:int,
         images=None, # f() -> numbers of the epoch's images, in their order; 0, 1, ... if None
     ):
         "A new epoch"
-        self.epoch,self.images,self.done,self.numbers = epoch,images,0,None
+        self._epoch,self._images,self._done,self._numbers = epoch,images,0,None
 
     def place(self, n:int) -> Place:
         "Where the next batch stands; `n` images"
-        if self.numbers is None and self.images: self.numbers = [*map(int, self.images())]
-        part = slice(self.done, self.done+n)
-        self.done += n
-        return Place(self.seed, self.epoch, tuple(self.numbers[part] if self.numbers else range(part.start, part.stop)))
+        if self._numbers is None and self._images: self._numbers = [*map(int, self._images())]
+        part = slice(self._done, self._done+n)
+        self._done += n
+        return Place(self.seed, self._epoch, tuple(self._numbers[part] if self._numbers else range(part.start, part.stop)))
 
     def encodes(self, x:TensorImage): return TensorImage(self.g(x.as_subclass(torch.Tensor), self.place(len(x))))
+
+def _unaugmented(): return Augment(lambda x, at: x)
