@@ -128,7 +128,7 @@ def _near_field(k, more=()):
 def _but(r, kw, known=True):
     mine = {k:_check(k, v, known) for k,v in kw.items() if k in own}
     model = {k:v for k,v in kw.items() if k in of_model or k=='arch'}
-    new = replace(r, model=change(r.model, **model), **mine)
+    new = replace(r, model=change(r.model, **model) if model else r.model, **mine)
     new = _with_params(new, {k:v for k,v in kw.items() if k not in mine and k not in model}, known)
     idle = {k:(kind, getattr(new, kind)) for kind in ('opt','sched') for k in unused_by(registries[kind], getattr(new, kind))}
     for k,(kind,name) in idle.items():
