@@ -73,6 +73,6 @@ def plain_values(
     if not isinstance(values, dict) or not 1<=len(values)<=32: raise BadInput('parameters are 1 to 32 names and values')
     for k,v in values.items():
         if not isinstance(k, str) or not _field.fullmatch(k): raise BadInput(f'{k!r} is not the name of a parameter')
-        if type(v) not in (bool,int,float,str) or isinstance(v, str) and not NAME.fullmatch(v):
+        if type(v) not in (bool,int,float,str) or v!=v or isinstance(v, str) and not NAME.fullmatch(v):
             raise BadInput(f'{k} must be a number, true, false or a word, not {v!r}')
     return dict(values)

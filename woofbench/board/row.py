@@ -15,7 +15,8 @@ from ..data.val_resize import OFFICIAL
 from ..train.recipe import from_dict, describe
 from .stats.tests import summary
 from .stats.claims import band
-from .record.record import seeds_kind
+from .record.record import as_record
+from .record.schema import Record
 from .record.provenance import strangers
 from .standing import Ruling
 
@@ -33,13 +34,14 @@ def _seconds(epochs, key): return max(.001, median(o[key] for o in epochs))
 
 class Row:
     "A record and what follows from it: `mean`, `std`, `acc`, `status`, a line of the board"
-    def __init__(self, record:dict, path:Path|None=None, ruling:Ruling|None=None):
+    def __init__(self, record:Record, path:Path|None=None, ruling:Ruling|None=None):
+        record = as_record(record)
         self.record,self.path,self.ruling = record,path,ruling
         self.track,self.runs,self.data = Track(**record['track']),record['runs'],record['data']
         self.acc = [r['correct']/self.data['n_val'] for r in self.runs]
         s = summary(self.acc)
         self.n,self.mean,self.std,self.lo,self.hi = (s[k] for k in ('n','mean','std','lo','hi'))
-        self.kind,self.based_on = seeds_kind(record),record.get('based_on')
+        self.kind,self.based_on = record.seeds.kind,record.based_on
 
     @cached_property
     def spec(self): return from_dict(self.record['recipe']) # a `Recipe`

@@ -73,7 +73,7 @@ def _is_time(s):
 
 def _claim_faults(rec):
     if not 1<=rec.get('rules', 1)<=RULES: yield f'it was made for version {rec["rules"]} of the rules; these are version {RULES}'
-    if rec.get('attempts', 1)<1: yield 'it is at least the first attempt'
+    if rec.get('attempts')==0: yield 'it is at least the first attempt'
     if rec.get('based_on') is not None and not _hex(rec['based_on'], 16): yield 'what it is based on is no id of a record'
 
 def _run_faults(rec):

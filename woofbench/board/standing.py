@@ -16,7 +16,8 @@ from bisect import insort
 from .repeats import Board, repeats
 from ..registry import BadInput
 from .record.record import read_file
-from .record.strict import check_shape, parse_json
+from .record.strict import Facts, parse_json, typed
+from .record.schema import Text
 
 # %% ../../nbs/board/02_standing.ipynb #ruling-def
 RULINGS,STATES = Path('rulings'),('audited','disputed','retracted')
@@ -33,6 +34,13 @@ class Ruling:
     def stands(self) -> bool: return self.state=='audited'
     def __str__(self): return f'{self.state} on {self.date}: {self.why}'
 
+class _File(Facts):
+    "A ruling as its file has it"
+    record_id:Text
+    state:Text
+    why:Text
+    date:Text
+
 def _is_date(s):
     try: return date.fromisoformat(s).isoformat()==s
     except ValueError: return False
@@ -42,8 +50,7 @@ def parse_ruling(
     place:str|Path, # Where it is; its name is the id
 ) -> Ruling:
     "The ruling in a file; raises `BadInput`"
-    o = parse_json(raw)
-    check_shape(o, dict(record_id=str, state=str, why=str, date=str), 'ruling')
+    o = typed(parse_json(raw), _File, 'ruling')
     if not re.fullmatch('[0-9a-f]{16}', o['record_id']) or Path(place).name!=f'{o["record_id"]}.json': raise BadInput(f'a ruling on {o["record_id"]} is called {o["record_id"]}.json')
     if o['state'] not in STATES: raise BadInput(f'a row is {", ".join(STATES)}, not {o["state"]}')
     if not o['why'] or not _is_date(o['date']): raise BadInput('a ruling says why, and on which date')
