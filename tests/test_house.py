@@ -218,6 +218,16 @@ def test_every_field_of_a_recipe_is_a_flag():
         for line in (words, ['--set', f'{k}={str(got).strip("(),")}']):
             assert vars(make_parser().parse_strict(['run', *line]))=={'command':'run', k:got}, k
 
+def test_a_parameter_of_a_part_is_a_flag():
+    "Also of a part that you register, and one that only a library's part tells"
+    from woofbench.commands.cli import make_parser
+    from woofbench.train.recipe import parameters
+    def given(*words): return {k:v for k,v in vars(make_parser().parse_strict(['run', *words])).items() if k!='command'}
+    numbers = [k for k,p in parameters().items() if type(p.default) is float]
+    assert numbers
+    for k in numbers: assert given('--'+k, '.25')==given('--set', f'{k}=.25')=={k:.25}
+    assert given('--set', 'opt_nesterov=true', 'opt_rho=.5')==dict(opt_nesterov=True, opt_rho=.5)
+
 def test_a_token_is_not_a_flag(cli):
     "Other users of a machine can read a command line"
     rc,_,err = cli('submit 12de --token secret')

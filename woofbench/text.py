@@ -67,6 +67,7 @@ def value(
     "What `text` stands for; `text` itself if it is nothing of the kind"
     kinds = get_args(kind) or (kind,)
     if bool in kinds: return _switch.get(text.strip().lower(), text)
+    if kind is None and text.lower() in ('true','false'): return text.lower()=='true'
     if str in kinds and tuple not in kinds: return text
     items = tuple(_number(o.strip()) for o in text.strip('()[]').split(',') if o.strip())
     if ',' in text or kind is tuple: return items

@@ -84,9 +84,11 @@ class Flag:
     field:bool = False # Is it a field of a dataclass?
 
 def flags_of(
-    target, # A function, a dataclass, or an object of one
+    target, # A function, a dataclass, an object of one, or the parameters of parts
 ) -> list[Flag]:
     "The parameters of a function, or the fields of a dataclass, in their order"
+    if isinstance(target, dict): # name -> `Param`
+        return [Flag(k, type(p.default), p.default, p.about, field=True) for k,p in target.items()]
     if is_dataclass(target):
         text = docments(target if isinstance(target, type) else type(target))
         return [Flag(o.name, o.type, getattr(target, o.name), text[o.name] or '', field=True) for o in fields(target)]
@@ -137,19 +139,21 @@ class Verb:
     "A command, and where its flags come from"
     do:Callable     # The function; its docstring is the help
     more:dict       # Title in the help -> `module:name` of a function or dataclass whose parameters are flags too
-    without:tuple   # Parameters of those that are no flags
+    without:tuple   # Parameters of those that do not become flags
+    read:str        # `module:name` of a function that reads other fields of `--set`; empty if there are none
     aliases:dict    # Parameter -> another name of its flag
 
 verbs = {} # By name, in the order of the help
 
 def verb(
-    more:dict|None=None, # Title in the help -> `module:name`, within this package
-    without:tuple=(), # Parameters that are no flags
+    more:dict|None=None, # Title in the help -> `module:name` in this package; with () behind it, it is called
+    without:tuple=(), # Parameters that do not become flags
+    read:str='', # `module:name` of f(name, text), which reads fields of `--set` that have no flag
     **aliases:str # Parameter -> another name of its flag, such as the one that it had before
 ) -> Callable: # Decorator
     "Make a function a command; it returns an exit code, or None for 0"
     def _f(f):
-        verbs[f.__name__] = Verb(f, more or {}, without, aliases)
+        verbs[f.__name__] = Verb(f, more or {}, without, read, aliases)
         return f
     return _f
 
@@ -159,17 +163,26 @@ def _taken_over(o):
 
 # %% ../../nbs/commands/07_flags.ipynb #set-def
 class _Set(argparse.Action):
-    "`--set lr=4e-3 act=mish`: fields by name; `const` has their types"
+    "`--set lr=4e-3 act=mish`: fields by name; `const` has their types, and the verb's `read`"
     def __call__(self, parser, args, items, option=None):
         for o in items:
             name,eq,text = o.partition('=')
             name = name.replace('-', '_')
             if not eq: raise BadInput(f'--set takes FIELD=VALUE, not {o!r}')
-            if name not in self.const: raise BadInput(f'unknown field {name!r}; {near(name, self.const)}')
-            new = value(text, self.const[name])
-            if self.const[name] is bool and not isinstance(new, bool):
-                raise BadInput(f'{name} must be true or false, not {text!r}')
-            setattr(args, name, new)
+            setattr(args, name, _read(name, text, *self.const))
+
+def _found(name):
+    "What `module:name` or `module:name()` stands for, within this package"
+    res = resolve_name(f'woofbench.{name.removesuffix("()")}')
+    return res() if name.endswith('()') else res
+
+def _read(name, text, types, read):
+    "The value of a field of `--set`; raises `BadInput`"
+    if name not in types and not read: raise BadInput(f'unknown field {name!r}; {near(name, types)}')
+    if name not in types: return _found(read)(name, text)
+    new = value(text, types[name])
+    if types[name] is bool and not isinstance(new, bool): raise BadInput(f'{name} must be true or false, not {text!r}')
+    return new
 
 # %% ../../nbs/commands/07_flags.ipynb #add-flags-def
 def add_flags(
@@ -183,13 +196,13 @@ def add_flags(
         for o in found: add_flag(group, o, *filter(None, [v.aliases.get(o.name)]))
     add(p, mine)
     for title,name in v.more.items():
-        found = [o for o in flags_of(resolve_name(f'woofbench.{name}')) if o.name not in known and _taken_over(o)]
+        found = [o for o in flags_of(_found(name)) if o.name not in known and _taken_over(o)]
         group = p.add_argument_group(title)
         add(group, found)
         known |= {o.name for o in found}
         types |= {o.name:o.kind for o in found if o.field}
-    if types: group.add_argument('--set', nargs='+', action=_Set, const=types, default=SUPPRESS, metavar='FIELD=VALUE',
-                                 help='Any field of the recipe, by name')
+    how = dict(nargs='+', action=_Set, const=(types, v.read), default=SUPPRESS, metavar='FIELD=VALUE')
+    if types: group.add_argument('--set', **how, help='Any field of the recipe, by name')
 
 # %% ../../nbs/commands/07_flags.ipynb #call-def
 def call(

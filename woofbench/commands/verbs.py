@@ -15,12 +15,14 @@ from .flags import verb
 # %% ../../nbs/commands/08_verbs.ipynb #run-def
 _recipe = {
     'the model (in brackets: the official recipe)':'train.recipe:Recipe.model',
-    'its training':'train.recipe:Recipe'}
+    'its training':'train.recipe:Recipe',
+    'parameters of its parts':'train.recipe:parameters()'}
+_fields = dict(without=('params',), read='train.recipe:parse') # parts have parameters, and so each has a flag
 
 def _say_row(row):
     print(f'\n{row!r}\nrecord: {row.path}\nboard:  {row.path.parents[3]/"leaderboard.csv"}')
 
-@verb({'what is measured':'commands.run:plan', 'how it is run':'commands.run:run', **_recipe})
+@verb({'what is measured':'commands.run:plan', 'how it is run':'commands.run:run', **_recipe}, **_fields)
 def run(
     *, arch:str|None=None, # Shape of the network, or timm:NAME; sets depths, widths and the like [xresnet50]
     **given
@@ -45,7 +47,7 @@ def _check_plot(path):
     except OSError as e: raise BadInput(f'cannot draw to {path}: {path.parent}: {e.strerror or e}') from e
 
 # %% ../../nbs/commands/08_verbs.ipynb #ablate-def
-@verb({'what is measured':'commands.run:plan', 'how it is run':'commands.ablate:ablate', **_recipe})
+@verb({'what is measured':'commands.run:plan', 'how it is run':'commands.ablate:ablate', **_recipe}, **_fields)
 def ablate(
     recipe:Annotated[str|None,'BASE']=None, /, # The base: a preset; if none, the dataset's own. Flags change it
     *,
@@ -173,7 +175,7 @@ def site(
     if serve: build.serve(out)
 
 # %% ../../nbs/commands/08_verbs.ipynb #cost-def
-@verb({'how it is measured':'models.costs:speeds', 'the model':'models.spec:XResNetSpec'})
+@verb({'how it is measured':'models.costs:speeds', 'the model':'models.spec:XResNetSpec'}, without=('params',))
 def cost(
     *, arch:str='xresnet50', # Shape of the network, or timm:NAME
     **given
