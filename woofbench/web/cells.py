@@ -214,12 +214,12 @@ def ties(c:Cell) -> Markup:
     rest = h('p', f'{len(others)-8} more rows are tied with it.', class_='note') if others[8:] else None
     intro = h('p', h('strong', best.name), f' leads, but {len(others)} row{"s" if others[1:] else ""} cannot be told '
               'from it. If a difference is real, so many more seeds a side show it four times in five.')
-    heads = ['Row', dict(text='Behind, points', class_='num'), dict(text='More seeds a side', class_='num'), 'Commands']
+    heads = ['Row', *[dict(text=o, class_='num') for o in ('Behind, points','More seeds a side')], 'Commands']
     return join(intro, table('Rows tied with the best one', heads, rows, 'ties', hide=True), rest)
 
 # %% ../../nbs/web/07_cells.ipynb #noise-def
-NOISE = ('Some of the spread between seeds comes from the finite set of validation images: some images are a coin toss '
-         'for every network. The rest comes from networks that really differ. The stored predictions tell the two '
+NOISE = ('Some of the spread between seeds comes from the finite set of validation images: some images are a coin '
+         'toss for every network. The rest comes from networks that really differ. The stored predictions tell the two '
          'apart; variances add up, so the bars are shares of the variance.')
 
 def noises(c:Cell, most:int=12) -> Markup:
@@ -258,8 +258,8 @@ def _legend(c):
     return h('details', h('summary', 'What the words mean'), h('dl', items, *terms), class_='legend', open=True)
 
 # %% ../../nbs/web/07_cells.ipynb #cost-def
-_about_cost = ('Cost is the multiply-adds of one image, times the training images, times the epochs: it does not depend '
-               'on the machine. The line joins the rows that no cheaper row reaches.')
+_about_cost = ('Cost is the multiply-adds of one image, times the training images, times the epochs: it does not '
+               'depend on the machine. The line joins the rows that no cheaper row reaches.')
 
 def _cost(c):
     rows = [e for e in c.ranked if e.cost>0]

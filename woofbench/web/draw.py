@@ -198,7 +198,7 @@ def _mark(x, y, o):
     if o['kind']=='measured':
         bar = h('path', d=f'M{num(x)} {num(o["y"][0])}V{num(o["y"][1])}', class_='ci') if o.get('y') else None
         return h('g', name, bar, h('circle', cx=num(x), cy=num(y), r=3.4), class_='measured')
-    if o['kind']=='doubtful': return h('path', name, d=f'M{num(x-3)} {num(y-3)}l6 6m0 -6l-6 6', class_='doubtful')
+    if o['kind']=='flagged': return h('path', name, d=f'M{num(x-3)} {num(y-3)}l6 6m0 -6l-6 6', class_='flagged')
     return h('circle', name, cx=num(x), cy=num(y), r=3.2, class_='told')
 
 def _climb(points):
@@ -210,12 +210,12 @@ def _climb(points):
 
 # %% ../../nbs/web/04_draw.ipynb #progress-all-def
 def progress(points:list, label:str, until:int) -> Markup:
-    "Points are dicts of day, value (percent), kind (measured, told or doubtful), title, and lo and hi"
+    "Points are dicts of day, value (percent), kind (measured, reported or flagged), title, and lo and hi"
     vs = [v for o in points for v in (o['value'], o.get('lo'), o.get('hi')) if v is not None]
     f,g,parts = frame((2019, until+1), around(vs, .12), '', '', [(o, f'’{o%100:02}') for o in range(2019, until+2, 2)],
                       _panel)
-    told = [o for o in points if o['kind']=='told']
-    for group,class_ in ((told, 'climb told'), ([o for o in points if o['kind']=='measured'], 'climb')):
+    reported = [o for o in points if o['kind']=='reported']
+    for group,class_ in ((reported, 'climb told'), ([o for o in points if o['kind']=='measured'], 'climb')):
         best = _climb([(year_of(o['day']), o['value']) for o in group])
         if best: parts.append(line([*steps([(f(x), g(v)) for x,v in best]), (f(until+1), g(best[-1][1]))], class_))
     for o in sorted(points, key=lambda o: (o['kind']=='measured', o['day'], o['title'])):

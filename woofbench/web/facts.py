@@ -126,7 +126,6 @@ class Described:
     def __init__(self, row):
         self.row,self.id,self.record,self.track = row,row.id,row.record,row.track
         self.mean,self.std,self.lo,self.hi,self.n,self.acc = row.mean,row.std,row.lo,row.hi,row.n,row.acc
-
     @cached_property
     def recipe(self): return from_dict(self.record['recipe'])
     @cached_property
@@ -149,10 +148,8 @@ class Described:
     def macs(self) -> int: return self.record['cost']['macs']
     @property
     def params(self) -> int: return self.record['cost']['params']
-    @property
-    def cost(self) -> float:
-        "Multiply-adds of all forward passes in training, of one seed"
-        return self.macs*self.row.data['n_train']*self.track.epochs
+    @cached_property
+    def diffs(self): return differences(self.row)
 
 # %% ../../nbs/web/03_facts.ipynb #entry-among-def
 class Entry(Described):
@@ -174,8 +171,10 @@ class Entry(Described):
         "Images per second, in training and in validation"
         return rates([o for r in self.row.runs for o in r['curve']], self.row.data['n_train'],
                      self.record['recipe']['bs'], self.row.data['n_val'])
-    @cached_property
-    def diffs(self): return differences(self.row)
+    @property
+    def cost(self) -> float:
+        "Multiply-adds of all forward passes in training, of one seed"
+        return self.macs*self.row.data['n_train']*self.track.epochs
     @cached_property
     def noise(self) -> dict: return split_noise(self.diffs==0)
     @cached_property

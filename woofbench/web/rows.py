@@ -107,8 +107,8 @@ def hardest(e:Entry, names, most:int=24) -> Markup:
     res = part('Every seed gets these wrong', order,
                f'{len(order)} of {len(names.val)} images. Those that the fewest rows of the cell get right come first.')
     if n<2: return res
-    about = (f'{len(alone)} images that most seeds of this row get right, '
-             f'and of none of the {n-1} other rows with the same images.')
+    about = (f'{len(alone)} images. Most seeds of this row get them right; '
+             f'in none of the {n-1} other rows with the same images do most seeds.')
     return join(res, part('Only this row gets these right', alone, about))
 
 # %% ../../nbs/web/08_rows.ipynb #mistakes-all-def
@@ -234,7 +234,8 @@ def _numbers(e):
     beat = 'best' if e.cell.best is e else prob(e.p_beat)
     interval = 'one seed: no interval' if e.lo is None else f'± {pct(half(e))} (95 % interval of the mean)'
     rank = f'of {len(e.cell.ranked)} that count' if e.rank else 'the row does not count'
-    items = [('Accuracy', f'{pct(e.mean)} %', interval), ('Rank', places(e), rank), ('Seeds', str(e.n), e.row.kind), ('p_beat', beat, 'against the best row of the cell'),
+    items = [('Accuracy', f'{pct(e.mean)} %', interval), ('Rank', places(e), rank),
+             ('Seeds', str(e.n), e.row.kind), ('p_beat', beat, 'against the best row of the cell'),
              ('Time', duration(e.seconds), f'a seed, {e.device}'),
              ('Network', f'{e.params/1e6:.1f} M', f'parameters, {e.macs/1e9:.2f} G multiply-adds')]
     return h('dl', [h('div', h('dt', a), h('dd', h('b', v), h('small', s))) for a,v,s in items], class_='numbers')
@@ -245,7 +246,8 @@ def _noise(e):
     share = 100*min(1, image**2/total**2) if total else 0
     text = f'The standard deviation between seeds is {total:.2f} points. The images make {image:.2f} of it, '
     if network: text += f'the networks {network:.2f}: {share:.0f} % of the variance is the finite set of images.'
-    else: text += 'which is all of it: the seeds agree better than the images allow, so expect a larger spread next time.'
+    else: text += ('which is all of it: the seeds agree better than the images allow, '
+                   'so expect a larger spread next time.')
     return join(h('p', text), h('p', NOISE, class_='note'))
 
 # %% ../../nbs/web/08_rows.ipynb #top-def
