@@ -7,7 +7,6 @@ __all__ = ['limits', 'own', 'of_model', 'registries', 'precisions', 'engines', '
            'parameters', 'parse', 'Preset', 'describe', 'kind_of', 'to_dict', 'from_dict', 'config_id']
 
 # %% ../../nbs/train/02_recipe.ipynb #imports
-import ast
 from dataclasses import dataclass, replace, fields, asdict
 from ..params import all_fields, check, fields_of, plain_values
 from ..registry import NAME, Registry, BadInput, near
@@ -23,6 +22,7 @@ from ..data.augment import augs
 from ..data.val_resize import ways
 import woofbench.tricks  # noqa: F401  registers all tricks
 from ..hashes import digest
+from ..text import value
 
 # %% ../../nbs/train/02_recipe.ipynb #recipe-class
 @dataclass(frozen=True)
@@ -153,14 +153,7 @@ def parse(
     text:str # As typed, e.g. `4e-3`, `mish`, `se,se,none,none`, `3,4,6,3`
 ): # A value for `Recipe.but`
     "The value that `text` stands for in field `name`; raises `BadInput`"
-    kind = _kind(name)
-    if kind is bool:
-        low = text.lower()
-        if low not in ('true','false','1','0','yes','no'): raise BadInput(f'{name} must be true or false, not {text!r}')
-        return low in ('true','1','yes')
-    items = [_literal(o.strip()) for o in text.strip('()').split(',') if o.strip()]
-    if ',' in text or kind is tuple: return tuple(items)
-    return items[0] if items else text
+    return value(text, _kind(name))
 
 def _kind(name):
     "The type of a field"
@@ -170,13 +163,6 @@ def _kind(name):
     prefix = name.partition('_')[0] # an argument of a library's part, which only its name tells
     if prefix in registries and '_' in name: return None
     raise BadInput(f'unknown field {name!r}; {_near_field(name)}')
-
-def _literal(text):
-    if text.lower() in ('true','false'): return text.lower()=='true'
-
-    try: value = ast.literal_eval(text)
-    except (ValueError, SyntaxError): return text
-    return value if type(value) in (int,float) else text
 
 # %% ../../nbs/train/02_recipe.ipynb #presets-def
 recipes = Registry('recipe', 'Recipe')
