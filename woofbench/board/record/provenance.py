@@ -11,12 +11,11 @@ from functools import partial
 from pathlib import Path
 from types import ModuleType
 from fastcore.basics import patch
-from ...train.recipe import Recipe, to_dict
+from ...train.recipe import Recipe, registries, to_dict
 from ...hashes import digest, source_sha
 from ...registry import BadInput, Registry, code_text, in_package, unwrapped, who
 from ...text import plainly
 from ...data.track import datasets
-from ...train.optim import opts, scheds
 from ...models.spec import TimmSpec, arch_of, archs, slot_of
 from .git import git
 
@@ -212,11 +211,11 @@ def named(
 ) -> list: # Of (registry, field, name)
     "All parts that a recipe names"
     m = d['model']
-    if m['kind']=='timm': model = {('arch', f'timm:{m["name"]}')}
+    if m['kind']!='xresnet': model = {('arch', m['name'] if m['kind']=='model' else f'timm:{m["name"]}')}
     else:
         values = {k:v if isinstance(v, (tuple,list)) else [v] for k,v in m.items() if k in slot_of}
         model = {(k, o) for k,v in values.items() for o in v if o is not None}
-    more = [(opts, 'opt', d.get('opt', Recipe.opt)), (scheds, 'sched', d.get('sched', Recipe.sched))]
+    more = [(reg, k, d.get(k, getattr(Recipe, k))) for k,reg in registries.items()]
     return [(archs if k=='arch' else slot_of[k], k, v) for k,v in sorted(model)] + more
 
 def missing(
@@ -233,7 +232,7 @@ def strangers(
 
 # %% ../../../nbs/board/record/07_provenance.ipynb #ours-def
 def _part(reg, name):
-    part = reg(name)
+    part = reg[name] if name in reg else reg(name)
     if not isinstance(part, TimmSpec): return part
     import timm
     return timm.models.model_entrypoint(part.name)
