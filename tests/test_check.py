@@ -325,10 +325,10 @@ def test_seeds(repo, rows, row):
     nonce,base = 'a'*40,repo.rows[0]
     def challenge(r, seeds): r.update(based_on=base['record_id'], seeds=dict(kind='challenge', nonce=nonce), runs=[o | dict(seed=s) for o,s in zip(r['runs'], sorted(seeds))])
     fresh = repo.dogs.entry(.7, code=repo.code)
-    assert 'seeds of this challenge' in str(verdict(doctored(fresh, lambda r: challenge(r, official_seeds(r['config_id']))), rows))
+    assert 'challenge seeds are' in str(verdict(doctored(fresh, lambda r: challenge(r, official_seeds(r['config_id']))), rows))
     v = verdict(doctored(fresh, lambda r: challenge(r, challenge_seeds(base['record_id'], nonce))), rows)
     assert v.word=='valid' and 'challenge of' in str(v)
-    for edit,why in ((lambda r: r.update(based_on=None), 'which record it challenges'), (lambda r: r.update(based_on='0'*16), 'the seeds of this challenge'), (lambda r: r['seeds'].update(nonce=None), 'a nonce belongs'), (lambda r: r['seeds'].update(nonce='x|y'), '')):
+    for edit,why in ((lambda r: r.update(based_on=None), 'which record it challenges'), (lambda r: r.update(based_on='0'*16), 'the challenge seeds are'), (lambda r: r['seeds'].update(nonce=None), 'a nonce belongs'), (lambda r: r['seeds'].update(nonce='x|y'), '')):
         assert verdict(doctored(doctored(fresh, lambda r: challenge(r, challenge_seeds(base['record_id'], nonce))), edit), rows).word=='invalid', why
 
 def test_a_replication_of_nothing(repo, rows, row):

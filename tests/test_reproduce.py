@@ -19,7 +19,7 @@ def hush(line): pass
 
 def preds_of(rec, shift):
     "The record with `shift` more images right in every seed, as somebody would have it who knows how ids are made"
-    rec = json.loads(json.dumps(rec))
+    rec = json.loads(json.dumps(plain(rec)))
     n,c = rec['data']['n_val'],len(rec['data']['classes'])
     for r in rec['runs']:
         d,left = decode_preds(r['preds'], n),shift

@@ -12,7 +12,7 @@ from pathlib import Path
 from ..registry import BadInput
 from ..files import unfinished
 from .record.record import check_current, from_bytes, read_file, record_path
-from .record.git import blob, blobs, changes, commit_of, git, git_doubts, tree
+from .record.git import blob, blobs, changes, commit_of, git, git_flags, tree
 from .repeats import Board
 from .row import Row
 from .table import load_rows, to_csv
@@ -88,7 +88,7 @@ def _board(path):
 def _local_doubt(root):
     try: base = commit_of(root, 'HEAD')
     except BadInput: return lambda rec: [] # no repository, nothing to look up
-    return lambda rec: git_doubts(root, base, rec)
+    return lambda rec: git_flags(root, base, rec)
 
 def _grown(root, rows):
     "The rows in the order in which they came to the branch; those that git does not know come last, by their date"
@@ -187,7 +187,7 @@ def check_base(
 def _check_blob(repo, base, sha, path, rows, rulings):
     "Verdict on one added record, and its row unless it is invalid"
     try:
-        v,rec = check_bytes(blob(repo, sha), path, rows, lambda rec: git_doubts(repo, base, rec), rulings)
+        v,rec = check_bytes(blob(repo, sha), path, rows, lambda rec: git_flags(repo, base, rec), rulings)
         if rec and v.word!='invalid': check_current(rec)
     except BadInput as e: return _invalid(str(e)), None
     return v, None if v.word=='invalid' else Row(rec, ruling=rulings.get(rec['record_id']))
