@@ -8,8 +8,8 @@ from woofbench.train.recipe import config_id, from_dict, recipes
 from woofbench.board.record.preds import encode_preds
 from woofbench.board.record.record import make_record, record_id, record_path, to_bytes
 from woofbench.hashes import source_sha
-from woofbench.board.doubts import counted
-from woofbench.board.standing import Ruling, ruling_text
+from woofbench.board.audit_flags import counted
+from woofbench.board.reviews import Review, review_text
 from woofbench.board.record.seeds import official_seeds
 from woofbench.data.track import make_track
 
@@ -56,7 +56,7 @@ def put(rec): return {record_path(rec).as_posix():to_bytes(rec)}
 
 def rule(rec, state, why='because'):
     "The file of a ruling"
-    return {f'rulings/{rec["record_id"]}.json':ruling_text(Ruling(rec['record_id'], state, why, '2026-11-27')).encode()}
+    return {f'rulings/{rec["record_id"]}.json':review_text(Review(rec['record_id'], state, why, '2026-11-27')).encode()}
 
 
 class Repo:
