@@ -101,8 +101,8 @@ def tricks(repo, row):
         submodule=({mine:('160000', repo.base)}, 'another repository'), program_of_a_row=({mine:('100755', to_bytes(row))}, 'a program'),
         edited=({theirs:foreign.replace(b'"note": ""', b'"note": "x"')}, 'changed'), emptied=({theirs:b''}, 'changed'), removed=({theirs:None}, 'removed'), made_a_link=({theirs:link(b'x')}, 'made into something else'),
         renamed=({theirs:None, f'{CELL}/{"0"*16}.json':foreign}, 'removed'), copied_under_another_name=({f'{CELL}/{"0"*16}.json':foreign}, 'its id is'),
-        another_place=({f'records/imagewoof/128-s320-e20/{row["record_id"]}.json':to_bytes(row)}, 'its place is'), another_dataset=({f'records/imagenette/128-s320-e5/{row["record_id"]}.json':to_bytes(row)}, 'its place is'),
-        case_clash=({mine:to_bytes(row), mine.replace('imagewoof', 'Imagewoof'):to_bytes(row)}, 'not that of a record'),
+        another_place=({f'records/imagewoof/128-s320-e20/{row["record_id"]}.json':to_bytes(row)}, 'its place is'), by_a_dot=({mine.replace('records/', 'records/./'):to_bytes(row)}, 'its place is'), another_dataset=({f'records/imagenette/128-s320-e5/{row["record_id"]}.json':to_bytes(row)}, 'its place is'),
+        case_clash=({mine:to_bytes(row), mine.replace('imagewoof', 'Imagewoof'):to_bytes(row)}, 'its place is'),
         large=({mine:to_bytes(row) + b' '*5_000_000}, 'bytes are more than'), sparse=({mine:b'\0'*900_000}, 'not JSON'), pickled=({mine:b'\x80\x04cos\nsystem\n'}, 'not UTF-8'), code=({mine:run}, 'not JSON'),
         table=(good | {'leaderboard.csv':b'dataset,mean\nimagewoof,0.99\n'}, 'not what the records give'), table_alone=({'leaderboard.csv':b'=cmd|calc'}, 'not what the records give'), table_removed=({'leaderboard.csv':None}, 'not what'),
         table_as_link=(good | {'leaderboard.csv':link(b'/etc/passwd')}, 'not what'), huge_table=(good | {'leaderboard.csv':b'a'*3_000_000}, 'not what'),
@@ -112,7 +112,7 @@ def tricks(repo, row):
 def all_tricks(repo, row): return tricks(repo, row)
 
 names = [*'workflow module program attributes config hooks submodules pickle notebook link_to_passwd link_to_a_row link_of_a_folder records_as_link submodule program_of_a_row edited emptied removed made_a_link renamed'.split(),
-         *'copied_under_another_name another_place another_dataset case_clash large sparse pickled code table table_alone table_removed table_as_link huge_table many'.split()]
+         *'copied_under_another_name another_place by_a_dot another_dataset case_clash large sparse pickled code table table_alone table_removed table_as_link huge_table many'.split()]
 
 @pytest.mark.parametrize('name', names)
 def test_tricks(repo, all_tricks, name):
@@ -837,8 +837,7 @@ def test_the_rows_to_compare_are_all_that_can_be_odd():
     from woofbench.board.forensics import LOT, MENDED, OWN, Patterns, between
     def odd(v, w):
         b = between(v, w)
-        own = b['own'][(b['apart']>0).all(1)]
-        return b['overlap']<LOT or len(own)>0 and own.mean()<OWN or ((b['apart']>0)&(b['apart']<MENDED)).any()
+        return b['overlap']<LOT or b['own']<OWN or b['apart']<MENDED
     dogs = Dogs(11)
     def touched(v, k): return np.stack([np.where(np.isin(np.arange(N), dogs.rng.permutation(np.flatnonzero(o))[:k]), 0, o) for o in v])
     vs = [np.array([dogs.network(acc) for _ in range(5)], np.uint8) for acc in (.2,.4,.7,.9)*3]

@@ -30,7 +30,7 @@ def ceiling(
 ) -> float|None: # Accuracy
     "Five points above the best row that is reported, reviewed or challenged, or half of its errors if that is less"
     board = Board.of(rows)
-    seen = (o for o in board.ranked[t] if o.review or board.where('based_on', o.id) and fresh(o, board))
+    seen = (o for o in board.ranked[t] if o.review or ('based_on', o.id) in board.by and fresh(o, board))
     top = next((o.mean for o in seen if standing(o, board)=='ranked'), 0)
     best = max([top, *_reported(t.dataset, t.size, t.epochs, t.noise)])
     return best + min(.05, (1-best)/2) if best else None
@@ -55,36 +55,23 @@ def _spread_flags(row):
         yield f'the seeds differ by {100*row.std:.2f} points, where {100*usual:.2f} is usual'
 
 # %% ../../nbs/board/07_audit_flags.ipynb #patterns-def
-def _nearest(row, o, apart):
-    "The nearest pair of seeds that are too near, and not copies"
-    pairs = [(apart[i,j], i, j) for i in range(row.n) for j in range(o.n) if 0<apart[i,j]<MENDED]
-    return min(pairs, default=None)
-
 def _pattern_flags(row, board):
-    v,strange,near,patched = row.vectors,[],[],[]
-    yield from oddities(v)
-    if not enough(v):
+    "Within the row, then beside the row on the same images that is worst by each of the three measures"
+    if not enough(row.vectors):
         if not _easy(row): yield 'a seed has so few errors that they do not show whether a network made them'
         return
-    for o in board.seen(Patterns).near(v): # nothing is odd beside any other row
-        if not row.same_images(o): continue
-        b = between(v, o.vectors)
-        own = b['own'][(b['apart']>0).all(1)] # of seeds that are not copies
-        if len(own) and own.mean()<OWN: patched.append((own.mean(), o.id))
-        if b['overlap']<LOT: strange.append((b['overlap'], o.id))
-        if hit := _nearest(row, o, b['apart']): near.append((*hit, o))
-    yield from _pattern_lines(row, strange, patched, near)
-
-def _pattern_lines(row, strange, patched, near):
-    for much,id in sorted(strange)[:1]:
-        yield (f'its errors fall on other images than those of {id} '
-               f'(an overlap of {much:.1f} standard deviations; trained networks have over 100)')
-    for own,id in sorted(patched)[:1]:
-        yield (f'all but {100*own:.1f} % of its errors are in one seed or another of {id}; '
-               'separate trainings have 9 % and more to themselves')
-    for apart,i,j,o in sorted(near, key=lambda n: n[0])[:1]:
-        yield (f'seed {row.runs[i]["seed"]} differs from seed {o.runs[j]["seed"]} in {o.id} '
-               f'in {100*apart:.1f} % of their errors; separate trainings differ in about 30 %')
+    yield from oddities(row.vectors)
+    others = [o for o in board.seen(Patterns).near(row.vectors) if row.same_images(o)] # nothing is odd beside the rest
+    found = [(o.id, between(row.vectors, o.vectors)) for o in others]
+    much,id = min(((b['overlap'], k) for k,b in found), default=(LOT, ''))
+    if much<LOT: yield (f'its errors fall on other images than those of {id} '
+                        f'(an overlap of {much:.1f} standard deviations; trained networks have over 100)')
+    own,id = min(((b['own'], k) for k,b in found), default=(OWN, ''))
+    if own<OWN: yield (f'all but {100*own:.1f} % of its errors are in one seed or another of {id}; '
+                       'separate trainings have 9 % and more to themselves')
+    near,id = min(((b['apart'], k) for k,b in found), default=(MENDED, ''))
+    if near<MENDED: yield (f'a seed differs from one in {id} in {100*near:.1f} % of their errors; '
+                           'separate trainings differ in about 30 %')
 
 # %% ../../nbs/board/07_audit_flags.ipynb #counts-def
 @lru_cache(64)
@@ -105,19 +92,12 @@ def _count_flags(row):
     return [f'{k} is {said[k]}, and {here(v)}' for k,v in c.items() if said[k]!=v]
 
 # %% ../../nbs/board/07_audit_flags.ipynb #images-def
-class _Images:
-    "The hashes of the images that rows with a rank have seen, by where they come from"
-    def __init__(self): self.of = {}
-    def add(self, o):
-        if not (o.data['known'] and o.status in good): return
-        self.of.setdefault((o.track.dataset, o.track.source, o.track.noise), set()).add(o.data['manifest_sha256'])
-
 def _image_flags(row, board):
     if not row.data['known']: return
     t,sha = row.track,row.data['manifest_sha256']
-    name = t.source + (f'-n{t.noise}' if t.noise else '')
-    seen = board.seen(_Images).of.get((t.dataset, t.source, t.noise), set())
-    seen = seen | {v for k,v in datasets[t.dataset].images.items() if k==name}
+    own = datasets[t.dataset].images.get(t.source + (f'-n{t.noise}' if t.noise else ''))
+    ranked = (o for o in board.where('images', row.origin) if o.data['known'] and o.status in good)
+    seen = {o.data['manifest_sha256'] for o in ranked} | ({own} if own else set())
     if seen and sha not in seen: yield f'its images have another hash than {row.data["edition"]} here'
     if not seen and t.official: yield f'its images are not known here: {row.data["edition"]} with the hash {sha[:16]}'
 

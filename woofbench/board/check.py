@@ -6,9 +6,11 @@
 __all__ = ['SHOWN', 'MANY', 'Report', 'check_bytes', 'check_path', 'reviews_at', 'rows_at', 'check_base']
 
 # %% ../../nbs/board/09_check.ipynb #imports
-import json, re
+import json
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from fastcore.basics import patch
 from ..registry import BadInput
 from ..files import unfinished
 from ..text import md_table
@@ -43,32 +45,31 @@ class Report:
     @property
     def ok(self) -> bool: return self.word!='invalid'
 
-    def to_dict(self) -> dict: return _dict_of(self)
-    def to_md(self) -> str: return _md_of(self)
-    def __str__(self): return _text_of(self)
-
 # %% ../../nbs/board/09_check.ipynb #forms-def
-def _dict_of(rep):
+@patch
+def to_dict(self:Report) -> dict:
     "For machines"
-    files = [dict(path=p, verdict=v.word, reasons=list(v.reasons), notes=list(v.notes)) for p,v in rep.items]
-    return dict(rules=RULES, verdict=rep.word, other=list(rep.other), files=files)
+    files = [dict(path=p, verdict=v.word, reasons=list(v.reasons), notes=list(v.notes)) for p,v in self.items]
+    return dict(rules=RULES, verdict=self.word, other=list(self.other), files=files)
 
-def _md_of(rep):
+@patch
+def to_md(self:Report) -> str:
     "For a page: Markdown in which nothing of a stranger's text works"
-    res = [f'**{rep.word}**, by version {RULES} of the rules']
-    rows = [(_code(p), v.word, _code('; '.join(v.reasons)), _code('; '.join(v.notes))) for p,v in rep.items[:SHOWN]]
+    res = [f'**{self.word}**, by version {RULES} of the rules']
+    rows = [(_code(p), v.word, _code('; '.join(v.reasons)), _code('; '.join(v.notes))) for p,v in self.items[:SHOWN]]
     if rows: res.append(md_table(('file','verdict','why','notes'), rows))
-    if rep.items[SHOWN:]: res.append(f'... and {len(rep.items)-SHOWN} more.')
-    if rep.other: res.append(f'{len(rep.other)} other files have to be read by a maintainer.')
+    if self.items[SHOWN:]: res.append(f'... and {len(self.items)-SHOWN} more.')
+    if self.other: res.append(f'{len(self.other)} other files have to be read by a maintainer.')
     return '\n\n'.join(res)
 
-def _text_of(rep):
+@patch
+def __str__(self:Report):
     "For a terminal or a log: no line begins, and none goes on, as a command to either"
-    lines = [f'{json.dumps(p)}\n  {v}' + ''.join(f'\n  note: {o}' for o in v.notes) for p,v in rep.items]
-    other = [f'not a row, to be read by a maintainer: {json.dumps(o)}' for o in rep.other]
+    lines = [f'{json.dumps(p)}\n  {v}' + ''.join(f'\n  note: {o}' for o in v.notes) for p,v in self.items]
+    other = [f'not a row, to be read by a maintainer: {json.dumps(o)}' for o in self.other]
     left = ['unfinished, left by a process that was killed, or being written now '
-            f'(the next run removes it unless it is being written): {json.dumps(o)}' for o in rep.left]
-    return '\n'.join([*_some(lines), *_some(other), *_some(left), f'verdict: {rep.word}']).replace('##[', '# #[')
+            f'(the next run removes it unless it is being written): {json.dumps(o)}' for o in self.left]
+    return '\n'.join([*_some(lines), *_some(other), *_some(left), f'verdict: {self.word}']).replace('##[', '# #[')
 
 def _invalid(*why): return Verdict('invalid', why)
 
@@ -83,7 +84,7 @@ def check_bytes(
     "The verdict on one file, whatever is in it"
     try:
         rec = from_bytes(raw, place)
-        if Path(place)!=record_path(rec): raise BadInput(f'its place is {record_path(rec)}')
+        if place!=record_path(rec).as_posix(): raise BadInput(f'its place is {record_path(rec)}')
     except BadInput as e: return _invalid(str(e)), None
     review = (reviews or {}).get(rec['record_id'])
     v = judge(rec, rows, review=review)
@@ -91,15 +92,23 @@ def check_bytes(
     if review: return Verdict(v.word, v.reasons, (*v.notes, *odd)), rec
     return Verdict('needs audit', (*odd, *(v.reasons if v.word=='needs audit' else ())), v.notes), rec
 
+def _check_one(
+    read, # f() -> the bytes of the file
+    *args, # Of `check_bytes`
+) -> tuple: # (`Verdict`, the record or None)
+    "The same on a file that may not be readable"
+    try: return check_bytes(read(), *args)
+    except BadInput as e: return _invalid(str(e)), None
+    except OSError as e: return _invalid(f'it cannot be read: {e.strerror}'), None
+
 # %% ../../nbs/board/09_check.ipynb #grown-def
 def _board(path):
     "The folder of the board that a file or a folder of records belongs to"
     return next((o.parent for o in (path.absolute(), *path.absolute().parents) if o.name=='records'), path.absolute().parent)
 
 def _local_flags(root):
-    try: base = commit_of(root, 'HEAD')
+    try: return partial(git_doubts, root, commit_of(root, 'HEAD'))
     except BadInput: return lambda rec: [] # this is not a repository, so there is nothing to look up
-    return lambda rec: git_doubts(root, base, rec)
 
 def _grown(root, rows):
     "The rows in the order in which they came to the branch; those that git does not know come last, by their date"
@@ -112,22 +121,18 @@ def _grown(root, rows):
         return (at[p], '', p) if p in at else (len(at)+1, o.record['created'], p)
     return sorted(rows, key=key)
 
-def _check_file(path, name, rows, flag, reviews):
-    try: return check_bytes(read_file(path), name, rows, flag, reviews)[0]
-    except BadInput as e: return _invalid(str(e))
-    except OSError as e: return _invalid(f'it cannot be read: {e.strerror}')
-
 # %% ../../nbs/board/09_check.ipynb #path-def
 def _name(root, path): return path.absolute().relative_to(root.absolute()).as_posix()
 
 def _as_it_grew(root, rows, files, reviews):
     "(name, verdict) of each file, beside the rows that were there when it came; beside all, if it is none of them"
     names,board,flag,said = {_name(root, o):o for o in files},Board(),_local_flags(root),{}
+    def check(name): return _check_one(partial(read_file, names[name]), name, board, flag, reviews)[0]
     for row in _grown(root, rows):
         name = record_path(row.record).as_posix()
-        if name in names: said[name] = _check_file(names[name], name, board, flag, reviews)
+        if name in names: said[name] = check(name)
         board.append(row)
-    return [(k, said.get(k) or _check_file(o, k, board, flag, reviews)) for k,o in names.items()]
+    return [(k, said.get(k) or check(k)) for k in names]
 
 def check_path(
     path:str|Path, # A record's file, a folder of records, or the folder of a board
@@ -174,7 +179,6 @@ def _tree_fault(status, mode, path, there):
     modes = {'120000':'a link', '160000':'another repository', '100755':'a program'}
     if status!='A': return f'a row that is there is not to be {changed.get(status, "touched")}'
     if mode!='100644': return f'it is {modes.get(mode, "not a regular file")}; a record is a regular file'
-    if not re.fullmatch(r'records/[a-z]+/[a-z0-9-]+/[0-9a-f]{16}\.json', path): return 'its name is not that of a record'
     if path.lower() in there: return 'this row is on the board already'
 
 # %% ../../nbs/board/09_check.ipynb #base-def
@@ -208,11 +212,11 @@ def check_base(
 
 def _check_blob(repo, base, sha, path, rows, reviews):
     "Verdict on one added record, and its row unless it is invalid"
-    try:
-        v,rec = check_bytes(blob(repo, sha), path, rows, lambda rec: git_doubts(repo, base, rec), reviews)
-        if rec and v.word!='invalid': check_current(rec)
+    v,rec = _check_one(partial(blob, repo, sha), path, rows, partial(git_doubts, repo, base), reviews)
+    if v.word=='invalid': return v, None
+    try: check_current(rec)
     except BadInput as e: return _invalid(str(e)), None
-    return v, None if v.word=='invalid' else Row(rec, review=reviews.get(rec['record_id']))
+    return v, Row(rec, review=reviews.get(rec['record_id']))
 
 def _check_table(repo, table, boards, more):
     status,mode,sha = table

@@ -32,8 +32,10 @@ def own(v:np.ndarray, w:np.ndarray) -> np.ndarray:
     return np.array([(~(w[:5]==o).any(0))[o!=0].mean() if o.any() else 1. for o in v])
 
 def between(v:np.ndarray, w:np.ndarray) -> dict:
-    "All three measures of two rows on the same images"
-    return dict(overlap=overlap(v, w), apart=apart(v, w), own=own(v, w))
+    "Two rows on the same images: overlap, the least `apart` and the mean of `own`; copied seeds are left out of the last two"
+    pairs = apart(v, w)
+    alone = own(v, w)[(pairs>0).all(1)]
+    return dict(overlap=overlap(v, w), apart=float(pairs[pairs>0].min(initial=1)), own=float(alone.mean()) if len(alone) else 1.)
 
 # %% ../../nbs/board/06_forensics.ipynb #odd-def
 FEW = 100 # errors of a seed; with fewer nothing is said

@@ -9,6 +9,7 @@ __all__ = ['LEVEL', 'WORDS', 'tolerance', 'Replication', 'same_seeds', 'replicat
 # %% ../../nbs/board/03_replications.ipynb #imports
 from collections import Counter
 from dataclasses import dataclass
+from functools import lru_cache
 from math import log
 from scipy import stats
 from .stats.tests import pooled_std, smallest_effect, summary
@@ -74,6 +75,7 @@ def same_seeds(
     a,b = ({r['seed']:v.tobytes() for r,v in zip(o.runs, o.vectors)} for o in (old, new))
     return {s:a[s]==b[s] for s in a if s in b}
 
+@lru_cache(4096)
 def replication(
     old, # `Row`: the original
     new, # `Row`: run again, with the same configuration and images
@@ -124,12 +126,7 @@ def replications(
     rows:list, # Of a board
 ) -> list[Replication]:
     "What the challenges and replications of a row among `rows` say of it; only those of its configuration and images"
-    board,res = Board.of(rows),[]
-    for o in _again(row, board):
-        key = id(row),id(o)
-        if key not in board.said: board.said[key] = row,replication(row, o) # holds both, so that no other row gets their ids
-        res.append(board.said[key][1])
-    return res
+    return [replication(row, o) for o in _again(row, Board.of(rows))]
 
 def fresh(
     row, # `Row`

@@ -80,6 +80,8 @@ class Row:
         "Prediction minus label, modulo the number of classes: 0 is right"
         return np.stack([np.frombuffer(decode_bytes(o['preds'], self.data['n_val']), np.uint8) for o in self.runs])
     @property
+    def origin(self) -> tuple: return self.track.dataset, self.track.source, self.track.noise # of its images
+    @property
     def taken_out(self) -> bool: return self.review is not None and not self.review.stands # by a review
     @property
     def val_resize(self) -> str:
@@ -127,27 +129,25 @@ def same_config(self:Row, other:Row) -> bool:
     return self.config_id==other.config_id and all(self.data[k]==other.data[k] for k in ('manifest_sha256','n_val'))
 
 # %% ../../nbs/board/02_row.ipynb #differs-def
-def _settings(rec):
-    env,code = rec['env'],rec['code']
+def _facts(rec):
+    env,data = rec['env'],rec['data']
     names = 'device','threads','workers','cuda','platform','python'
-    own = dict(engine=rec['engine'], compile=env.get('compile', False), source=code['source_sha256'])
-    return own | {k:env[k] for k in names} | env['versions']
+    return {'cell':str(Track(**rec['track'])), 'images':data['manifest_sha256'], 'validation images':data['n_val'],
+            'engine':rec['engine'], 'compile':env.get('compile', False), 'source':rec['code']['source_sha256'],
+            **{k:env[k] for k in names}, **env['versions']}
 
 def differences(
-    a:dict, # A record, or a dict with its env, code and engine
-    b:dict, # Another one
+    a:dict, # A record
+    b:dict, # Another one, or the first with the env, code and engine of this machine
 ) -> list[tuple]: # (what, of a, of b)
-    "Settings that may make a difference between two records, besides recipe, images and seeds"
-    a,b = _settings(a),_settings(b)
+    "What may make a difference besides the recipe and the seeds: the cell, the images, and all settings"
+    a,b = _facts(a),_facts(b)
     return [(k, a.get(k), b.get(k)) for k in a|b if a.get(k)!=b.get(k)]
 
 @patch
 def differs_from(self:Row, other:Row) -> list[tuple]: # (what, here, there)
-    "What may make a difference besides the recipe and the seeds: the cell, the images, and all settings"
-    def facts(o):
-        return {'cell':str(o.track), 'images':o.data['manifest_sha256'], 'validation images':o.data['n_val']}
-    mine,theirs = facts(self),facts(other)
-    return [(k, v, theirs[k]) for k,v in mine.items() if v!=theirs[k]] + differences(self.record, other.record)
+    "What may make a difference between two rows besides the recipe and the seeds"
+    return differences(self.record, other.record)
 
 # %% ../../nbs/board/02_row.ipynb #line-def
 def _line_of(self):
@@ -201,21 +201,22 @@ def plot(self:Row, ax=None):
 class Board(Sequence):
     "Rows, and quick ways to find them"
     def __init__(self, rows=()):
-        self.rows,self.by,self.ranked,self.kept,self.said = [],defaultdict(list),defaultdict(list),{},{}
+        self.rows,self.by,self.ranked,self.kept = [],defaultdict(list),defaultdict(list),{}
         for o in rows: self.append(o)
     def __len__(self): return len(self.rows)
     def __getitem__(self, i): return self.rows[i]
 
     def append(self, row):
         self.rows.append(row)
-        for key in (('id',row.id), ('config_id',row.config_id), ('based_on',row.based_on)): self.by[key].append(row)
+        for key in (('id',row.id), ('config_id',row.config_id), ('based_on',row.based_on), ('images',row.origin)):
+            self.by[key].append(row)
         if row.status=='ranked': insort(self.ranked[row.track], row, key=lambda o: -o.mean)
 
     @classmethod
     def of(cls, rows): return rows if isinstance(rows, cls) else cls(rows)
 
     def where(self, key:str, value) -> list: # Of `Row`s, in order
-        "The rows whose id, config_id or based_on is `value`"
+        "The rows whose `key`, which is id, config_id, based_on or images, has this value"
         return self.by.get((key, value), [])
 
     def seen(self, kind):

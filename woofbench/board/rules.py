@@ -8,8 +8,10 @@ __all__ = ['RULES', 'WORDS', 'FIRST_DAY', 'Verdict', 'clock_fault', 'faults', 't
 # %% ../../nbs/board/08_rules.ipynb #imports
 import re
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from datetime import date, datetime, timedelta, timezone
+from itertools import chain, islice
 from ..registry import BadInput
 from ..data.track import datasets
 from ..data.manifest import edition_name
@@ -141,21 +143,20 @@ class _Twins:
 def twins(
     row:Row,
     rows:list, # The other rows of the board
-) -> list[tuple]: # (row, the field in which it differs)
+) -> Iterator: # Of (row, the field in which it differs)
     "Rows of the same cell and images whose recipes differ from this one's in one field"
     found = Board.of(rows).seen(_Twins).of
-    return [(o, k) for k,key in _but_one(row).items() for o in found.get(key, ()) if o.config_id!=row.config_id]
+    return ((o, k) for k,key in _but_one(row).items() for o in found.get(key, ()) if o.config_id!=row.config_id)
 
 # %% ../../nbs/board/08_rules.ipynb #notes-def
 def _notes(row, board):
-    n,near = row.record.get('attempts'),twins(row, board)
-    same = [o for o in board.where('config_id', row.config_id) if o.same_config(row)]
-    if n is not None:
-        yield f'configuration {n} of this cell where it was trained' if n>1 else 'the only configuration of this cell where it was trained'
-    found = [f'differs from {o.id} ({100*o.mean:.2f} %) in {k.removeprefix("model.")} alone' for o,k in near[:9]]
-    found += [f'the same configuration as {o.id} ({100*o.mean:.2f} %, {o.n} {o.kind} seeds)' for o in same[:9]]
-    yield from found[:9]
-    if (more := len(near)+len(same)-9)>0: yield f'and {more} more that are as near'
+    n = row.record.get('attempts')
+    if n: yield f'configuration {n} of this cell where it was trained' if n>1 else 'the only configuration of this cell where it was trained'
+    same = (o for o in board.where('config_id', row.config_id) if o.same_config(row))
+    found = chain(((o, f'differs in {k.removeprefix("model.")} alone') for o,k in twins(row, board)),
+                  ((o, f'has the same configuration and {o.n} {o.kind} seeds') for o in same))
+    yield from (f'{o.id} ({100*o.mean:.2f} %) {how}' for o,how in islice(found, 9))
+    if next(found, None): yield 'and more that are as near'
 
 # %% ../../nbs/board/08_rules.ipynb #judge-def
 def _against(row, top):

@@ -78,7 +78,7 @@ def settings(
     env = row.record['env']
     compile = env.get('compile', False)
     device,workers,engine = machine(p.track, device, env['workers'] if workers is None else workers, engine or row.record['engine'], compile=compile)
-    diff = differences(row.record, dict(env=env_facts(device, workers, compile), code=code_facts(), engine=engine))
+    diff = differences(row.record, row.record | dict(env=env_facts(device, workers, compile), code=code_facts(), engine=engine))
     say(f'{row.id}: {row.recipe}' + ('' if diff else '; the environment is that of the record'))
     if diff:
         table = [('', 'record', 'here'), *((k, str(a), str(b)) for k,a,b in diff)]
