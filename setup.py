@@ -34,6 +34,8 @@ setup(
     packages=find_packages(include=['woofbench', 'woofbench.*']),
     package_data={'woofbench': ['cards.json', 'history.json'], 'woofbench.web': ['static/*', 'editions/*']},
     install_requires=lines('requirements'),
-    extras_require={'browser': lines('browser_requirements'), 'submit': lines('submit_requirements'), 'dev': lines('submit_requirements') + lines('dev_requirements')},
+    extras_require={'browser': lines('browser_requirements'), 'docs': lines('docs_requirements'),
+                    'submit': lines('submit_requirements'),
+                    'dev': [o for k in ('submit','docs','dev') for o in lines(f'{k}_requirements')]},
     entry_points={'console_scripts': lines('console_scripts'), 'nbdev': ['woofbench = woofbench._modidx:d']},
 )

@@ -3,18 +3,18 @@
     python -m benchmarks.data_faults                        # all kinds, one or two minutes on one core
     python -m benchmarks.data_faults store scan --tries 100  # some of them, more often
 
-store   decoded pixels in the cache: bytes changed, or the file cut short, before a start and while it is in use; also with
-        so large a store that a start compares only a sample
-scan    the cached scan: random bytes, cut short, wrong types, empty, an older version; and the mark that JPEGs are whole
+store   decoded pixels in the cache: bytes changed, or the file cut short, before a start and while it is in use;
+        also with         so large a store that a start compares only a sample
+scan    the cached scan: random bytes, cut short, wrong types, empty, an older version; and the mark
+        that JPEGs are whole
 image   an image exchanged for another one of the same size and date, before verification or after it
 jpeg    1, 10, 100 or 1000 random bytes in the middle of a JPEG file, before verification
 disk    the cache on a full disk: a limit on the size of files, and a small tmpfs (for root)
 
-A trial is *noticed* when it ended with a sentence, or with the right images and a repaired cache; *harmless* when nothing
-was said and every pixel and the manifest are right; *silently wrong* when nothing was said and they are not. An error
-that is not a `BadInput` ends the benchmark. Nothing may be silently wrong but in `jpeg`: a few changed bytes can make
-another valid JPEG, and only a known hash tells then.
-"""
+A trial is *noticed* when it ended with a sentence, or with the right images and a repaired cache; *harmless* when
+nothing was said and every pixel and the manifest are right; *silently wrong* when nothing was said and they are not. An
+error that is not a `BadInput` ends the benchmark. Nothing may be silently wrong but in `jpeg`: a few changed bytes can
+make another valid JPEG, and only a known hash tells then. """
 import argparse, csv, hashlib, io, json, os, random, shutil, subprocess, sys, tempfile
 from contextlib import contextmanager
 from pathlib import Path
@@ -132,8 +132,10 @@ def wrong_types(key, res):
     one = random.randrange(len(res))
     def but(x): return [x if i==one else o for i,o in enumerate(res)]
     h,w,v = res[one]
-    bad = random.choice([{}, None, 7, 'scan', [], res[:-1], res+res[:1], but(None), but([]), but([h, w]), but([h, w, v, 0]), but([w, h, v]), but([h, str(w), v]), but([h, w, float(v)]),
-                         but([h, True, v]), but([h, -w, v]), but([h, w, 0]), but([h[:-1], w, v]), but([h+'0', w, v]), but([[h], w, v]), but({'h': h}), but([None]*3), but([h, w, float('nan')])])
+    bad = random.choice([{}, None, 7, 'scan', [], res[:-1], res+res[:1], but(None), but([]), but([h, w]),
+                         but([h, w, v, 0]), but([w, h, v]), but([h, str(w), v]), but([h, w, float(v)]),
+                         but([h, True, v]), but([h, -w, v]), but([h, w, 0]), but([h[:-1], w, v]), but([h+'0', w, v]),
+                         but([[h], w, v]), but({'h': h}), but([None]*3), but([h, w, float('nan')])])
     body = random.choice([json.dumps(bad), '['*100_000, '', '[1,', json.dumps(bad)]).encode()
     return _sha([key, hashlib.sha256(body).hexdigest()]).encode()+b'\n'+body
 
@@ -146,14 +148,16 @@ def scan_kinds(bench):
     from woofbench.data import manifest as data
     def scan(damage, name='scan-*.json'):
         keys,true = [],data._kept_scan
-        with patch.object(data, '_kept_scan', lambda path, key, n: keys.append(key) or true(path, key, n)): data.verify(bench.root, 'imagewoof')
+        with patch.object(data, '_kept_scan', lambda path, key, n: keys.append(key) or true(path, key, n)):
+            data.verify(bench.root, 'imagewoof')
         path, = bench.cache.glob(name)
         whole = path.read_bytes()
         damage(path, keys[0])
         bad = path.read_bytes()
         assert bad!=whole
         return judge(lambda: (data.verify(bench.root, 'imagewoof')==bench.m, path.read_bytes()==whole))
-    def write(make): return lambda path, key: path.write_bytes(make(key, json.loads(path.read_bytes().partition(b'\n')[2])))
+    def write(make):
+        return lambda path, key: path.write_bytes(make(key, json.loads(path.read_bytes().partition(b'\n')[2])))
     yield 'scan: bytes changed', lambda: scan(lambda path, key: flip(path))
     yield 'scan: random bytes', lambda: scan(write(lambda key, res: os.urandom(random.randrange(1, 2000))))
     yield 'scan: cut short', lambda: scan(lambda path, key: cut(path))
@@ -185,7 +189,8 @@ def image_kinds(bench):
         def f():
             m = verify(bench.root, 'imagewoof')
             digests = tuple(file_digest((bench.root/o).read_bytes()) for o in bench.files)
-            return m.digests==digests and m.sha256!=bench.m.sha256 and same(bench, bench.store(m), bench.right | {name: pixels(bench.root/name)}), True
+            found = same(bench, bench.store(m), bench.right | {name: pixels(bench.root/name)})
+            return m.digests==digests and m.sha256!=bench.m.sha256 and found, True
         return judge(f)
     def after(read):
         exchange(bench, name := random.choice(bench.m.train))
@@ -242,7 +247,8 @@ def small_disk(folder, n):
 
 def disk_kinds(bench):
     from woofbench.data.manifest import verify
-    plenty = patch('shutil.disk_usage', lambda path: shutil._ntuple_diskusage(1<<50, 0, 1<<50)) # or it would not begin to write
+    # or it would not begin to write
+    plenty = patch('shutil.disk_usage', lambda path: shutil._ntuple_diskusage(1<<50, 0, 1<<50))
     bench.clean()
     size = bench.store().nbytes+4096
     def work():
@@ -284,7 +290,8 @@ def main():
             rows.append([name, args.tries, *counts])
             print('| '+' | '.join(map(str, rows[-1]))+' |', flush=True)
     finally: shutil.rmtree(folder, ignore_errors=True)
-    with open(args.out, 'w', newline='') as f: csv.writer(f, lineterminator='\n').writerows([['fault', 'tried', TOLD, RIGHT, WRONG], *rows])
+    with open(args.out, 'w', newline='') as f:
+        csv.writer(f, lineterminator='\n').writerows([['fault', 'tried', TOLD, RIGHT, WRONG], *rows])
     return int(any(o[-1] for o in rows if not o[0].startswith('JPEG')))
 
 ALL = dict(store=store_kinds, scan=scan_kinds, image=image_kinds, jpeg=jpeg_kinds, disk=disk_kinds)

@@ -1,9 +1,12 @@
-"""Do both engines reach the same accuracy? Many seeds of each on handwritten digits, and two one-sided tests with a stated margin.
+"""Do both engines reach the same accuracy? Many seeds of each on handwritten digits, and two one-sided tests with a
+stated margin.
 
-    python -m benchmarks.equivalence            # 2 x 40 seeds, about ten minutes on two cores; writes benchmarks/results/equivalence.csv
+    python -m benchmarks.equivalence
 
-It can be stopped: pairs of runs that are in the file already are not trained again. The margin, 0.25 points, is chosen before anything is trained: one of the 360 validation images is 0.28 points.
-"""
+That is 2 x 40 seeds, about ten minutes on two cores; it writes benchmarks/results/equivalence.csv.
+
+It can be stopped: pairs of runs that are in the file already are not trained again. The margin, 0.25 points, is chosen
+before anything is trained: one of the 360 validation images is 0.28 points. """
 import argparse, csv
 from pathlib import Path
 import torch
@@ -36,7 +39,8 @@ def main():
     job = plan('digits', epochs=a.epochs)
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     a.out.parent.mkdir(parents=True, exist_ok=True)
-    acc,recordings,head = {o:[] for o in engines},Kept(),f'# {job.track}: {job.recipe}; {device_name(device)}, torch {torch.__version__}\n'
+    acc,recordings = {o:[] for o in engines},Kept()
+    head = f'# {job.track}: {job.recipe}; {device_name(device)}, torch {torch.__version__}\n'
     kept = [] if not a.out.exists() else finished(a.out.read_text(), head)
     for o in kept: acc[o['engine']].append(100*int(o['correct'])/int(o['of']))
     with a.out.open('w', newline='') as f:
@@ -46,13 +50,17 @@ def main():
         w.writerows(kept)
         for seed in range(1000+len(kept)//2, 1000+a.seeds): # none of the board's own seeds
             for o in engines if seed%2 else engines[::-1]:
-                run = fit(job.track, job.recipe, job.manifest, seed, workers=0, device=device, engine=o, kept=recordings)
+                run = fit(job.track, job.recipe, job.manifest, seed, workers=0, device=device, engine=o,
+                          kept=recordings)
                 acc[o].append(100*run.correct/len(run.preds))
-                w.writerow(dict(zip(columns, (o, seed, run.correct, len(run.preds), round(sum(e['train_s'] for e in run.curve), 3), round(sum(e['eval_s'] for e in run.curve), 3)))))
+                w.writerow(dict(zip(columns, (o, seed, run.correct, len(run.preds),
+                                              round(sum(e['train_s'] for e in run.curve), 3),
+                                              round(sum(e['eval_s'] for e in run.curve), 3)))))
                 f.flush()
             if seed%10==9: print(f'{seed-999} seeds: {equivalent(acc["fast"], acc["fastai"], MARGIN)}', flush=True)
     e = equivalent(acc['fast'], acc['fastai'], MARGIN)
-    print(f'fast - fastai: {e["diff"]:+.3f} points, 90 % interval {e["lo"]:+.3f} to {e["hi"]:+.3f}, within {MARGIN} points with p = {e["p"]:.2g}')
+    print(f'fast - fastai: {e["diff"]:+.3f} points, 90 % interval {e["lo"]:+.3f} to {e["hi"]:+.3f}, within {MARGIN} '
+          f'points with p = {e["p"]:.2g}')
 
 
 if __name__=='__main__': main()

@@ -4,11 +4,13 @@
     python -m benchmarks.faults crashes writers      # some of them
 
 kills     SIGKILL at a random moment of a run that really trains (digits, two seeds of one epoch), then the same command
-crashes   the process ends at the n-th write (before it, or half-way), rename, flush, removal or new folder, for every n;
+crashes   the process ends at the n-th write (before it, or half-way), rename, flush, removal or new
+          folder, for every n;
           then the same command
 writers   eight runs of different recipes that end at the same moment, in folders of one board, with and without equal
           process ids, while another process reads leaderboard.csv
-disk      no space left at the n-th write, for every n, and a really full disk (a small tmpfs, for root); then more space
+disk      no space left at the n-th write, for every n, and a really full disk (a small tmpfs, for
+          root); then more space
           and the same command
 
 Only `kills` trains. The others take the evidence of two seeds from one short training and run everything around it.
@@ -248,18 +250,21 @@ def kills(bench, folder, args):
 
 def table(rows):
     "Lines of a Markdown table"
-    yield '| fault | trials | went on all the same | ended with a sentence | broke off | silently wrong | wrong after the same command |'
+    yield ('| fault | trials | went on all the same | ended with a sentence | broke off | silently wrong '
+           '| wrong after the same command |')
     yield '| --- | --- | --- | --- | --- | --- | --- |'
     for name,n,res in rows:
         ok,told = sum(c==0 for c,_,_ in res),sum(c==2 for c,_,_ in res)
         lies,end = [o for _,a,_ in res for o in a],[o for _,_,b in res for o in b]
-        yield f'| {name} | {n} | {ok} | {told} | {len(res)-ok-told} | {len(lies)} | {len(end)} {" ".join(sorted(set(end)))} |'
+        later = f'{len(end)} {" ".join(sorted(set(end)))}'
+        yield f'| {name} | {n} | {ok} | {told} | {len(res)-ok-told} | {len(lies)} | {later} |'
 
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument('which', nargs='*', default=list(ALL), help=f'which of {", ".join(ALL)} [all]')
     p.add_argument('--kills', type=int, default=30, help='how many kills [30]')
-    p.add_argument('--rounds', type=int, default=20, help='how many rounds of eight writers, each with and without equal process ids [20]')
+    p.add_argument('--rounds', type=int, default=20,
+                   help='how many rounds of eight writers, each with and without equal process ids [20]')
     p.add_argument('--seed', type=int, default=0, help='of the random moments [0]')
     args = p.parse_args()
     if bad := set(args.which)-set(ALL): p.error(f'{", ".join(bad)}: take some of {", ".join(ALL)}')

@@ -1,11 +1,13 @@
-"""Everything that needs a GPU, in order of value, inside a time budget: tests, equivalence, timings, rows, a search for the strongest recipe and its confirmation.
+"""Everything that needs a GPU, in order of value, inside a time budget: tests, equivalence, timings, rows, a search for
+the strongest recipe and its confirmation.
 
     python -m benchmarks.gpu --data DIR --out OUT --minutes 9       # run it again, and it goes on where it was
-    python -m benchmarks.gpu --toy --out OUT                        # the same on any machine, on digits, to see that every piece works
+    python -m benchmarks.gpu --toy --out OUT    # the same on any machine, on digits
 
-What is to be run is in benchmarks/gpu_plan.py. Every finished piece is kept in OUT as `NAME.txt`, what it printed. A piece that the budget cuts off, or that was killed, is begun again the next time with
-what is there: rows and searches with the seeds that are done, the equivalence with its pairs. OUT/commit is laid out as the repository is: copy it over a checkout to add rows and figures to it.
-"""
+What is to be run is in benchmarks/gpu_plan.py. Every finished piece is kept in OUT as `NAME.txt`, what it printed. A
+piece that the budget cuts off, or that was killed, is begun again the next time with what is there: rows and searches
+with the seeds that are done, the equivalence with its pairs. OUT/commit is laid out as the repository is: copy it over
+a checkout to add rows and figures to it. """
 import argparse, json, os, shutil, signal, subprocess, sys, time
 from pathlib import Path
 from benchmarks import gpu_plan as plan
@@ -20,14 +22,16 @@ def row_command(a, size, epochs, engine, fields, official=True):
     where = ['--dataset','imagewoof','--data',str(a.data)]
     if a.toy: where,size,epochs,fields = ['--dataset','digits'],plan.TOY['size'],plan.TOY['epochs'],toy_fields(fields)
     seeds = ['--seeds', '5' if official or not a.toy else '2'] + (['--official'] if official else [])
-    return [*CLI, 'run', *where, '--size', str(size), '--epochs', str(epochs), '--engine', engine, *seeds, '--out', str(a.out/'board'), '--set', *fields.split()]
+    return [*CLI, 'run', *where, '--size', str(size), '--epochs', str(epochs), '--engine', engine, *seeds, '--out',
+            str(a.out/'board'), '--set', *fields.split()]
 
 
 def bench(a, size, epochs, seeds, fields, *more):
     "`benchmarks.row`"
     what = ['--data',str(a.data),'--arch','xresnet50','--size',str(size),'--epochs',str(epochs)]
     if a.toy: what = ['--dataset','digits',*plan.TOY['bench'],*(['--size',str(size)] if size<64 else []),'--rounds','1']
-    return [*PY, '-m', 'benchmarks.row', *what, '--seeds', str(min(seeds, 2) if a.toy else seeds), '--set', *fields.split(), *map(str, more)]
+    return [*PY, '-m', 'benchmarks.row', *what, '--seeds', str(min(seeds, 2) if a.toy else seeds), '--set',
+            *fields.split(), *map(str, more)]
 
 
 def pieces(a):
@@ -37,19 +41,27 @@ def pieces(a):
     rows = {k:row_command(a, *v) for k,v in plan.ROWS.items()}
     def module(name, *args): return [*PY, '-m', f'benchmarks.{name}', *map(str, args)]
     yield 'tests', [*PY, '-m', 'pytest', '-q', '-m', 'cuda', '-rs', 'tests']
-    yield 'equivalence', module('equivalence', '--out', res/'equivalence-gpu.csv', *(['--seeds', 2, '--epochs', 1] if a.toy else []))
+    yield 'equivalence', module('equivalence', '--out', res/'equivalence-gpu.csv',
+                                *(['--seeds', 2, '--epochs', 1] if a.toy else []))
     yield 'profile', bench(a, 128, 5, 0, fields, '--profile', '--ways', 'script', 'fast')
     yield 'row', bench(a, 128, 5, 5, fields, '--out', res/'row-gpu.csv')
     yield from rows.items()
-    if not a.toy: yield from ((k, [*row_command(a, size, epochs, 'fast', fields), *more]) for k,(size,epochs,more) in plan.SETTINGS.items())
+    if not a.toy:
+        yield from ((k, [*row_command(a, size, epochs, 'fast', fields), *more]) for k,
+                    (size,epochs,more) in plan.SETTINGS.items())
     for size,bs in plan.TOY['growth'] if a.toy else plan.GROWTH:
-        yield f'growth-{size}-bs{bs}', bench(a, size, 1, 2, f'{fields} bs={bs}', '--rounds', 2, '--ways', 'fast', '--out', res/f'growth-{size}-bs{bs}.csv')
+        yield f'growth-{size}-bs{bs}', bench(a, size, 1, 2, f'{fields} bs={bs}', '--rounds', 2, '--ways', 'fast',
+                                             '--out', res/f'growth-{size}-bs{bs}.csv')
     for name,*_ in plan.SEARCHES:
         ready = name=='search-5' or (a.out/'search-5.json').exists()
-        yield name, module('search', name, '--out', a.out, *(['--toy'] if a.toy else ['--data', a.data])) if ready else None
+        yield name, module('search', name, '--out', a.out,
+                           *(['--toy'] if a.toy else ['--data', a.data])) if ready else None
         for row,search,size,n in plan.CONFIRM:
             found = a.out/f'{search}.json'
-            if search==name: yield row, row_command(a, size, n, 'fast', f'{json.loads(found.read_text())["winner"]["fields"]} {plan.FAST}') if found.exists() else None
+            if search==name:
+                yield row, row_command(a, size, n, 'fast',
+                                       f'{json.loads(found.read_text())["winner"]["fields"]} '
+                                       f'{plan.FAST}') if found.exists() else None
 
 
 def collect(a):
@@ -78,10 +90,16 @@ def go(a, say=print):
     for name,cmd in todo:
         if a.only and name not in a.only: continue
         done,part = a.out/f'{name}.txt',a.out/f'{name}.part'
-        if done.exists(): say(f'{name:20} is there'); continue
+        if done.exists():
+            say(f'{name:20} is there')
+            continue
         left += 1
-        if cmd is None: say(f'{name:20} waits for its search'); continue
-        if (seconds := end-time.time()) < 5: say(f'{name:20} next time'); continue
+        if cmd is None:
+            say(f'{name:20} waits for its search')
+            continue
+        if (seconds := end-time.time()) < 5:
+            say(f'{name:20} next time')
+            continue
         t = time.time()
         rc = call(cmd, part, seconds)
         lines = part.read_text(errors='replace').strip().splitlines() or ['']
@@ -89,7 +107,8 @@ def go(a, say=print):
         if rc in (0, 5) or name=='tests' and rc is not None: # 5: no test was selected; failed tests are a result
             part.rename(done)
             left -= 1
-        say(f'{name:20} {time.time()-t:7.1f} s  {"cut off" if rc is None else "done" if done.exists() else f"exit {rc}"}  {tail}')
+        say(f'{name:20} {time.time()-t:7.1f} s  '
+            f'{"cut off" if rc is None else "done" if done.exists() else f"exit {rc}"}  {tail}')
         collect(a)
     return left
 
@@ -109,9 +128,11 @@ def main():
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     start = time.time()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143)) # so that what was started ends too
-    print(f'{device_name(device)}, torch {torch.__version__}, {os.cpu_count()} cores; {"toy, " if a.toy else ""}{a.minutes:g} minutes', flush=True)
+    print(f'{device_name(device)}, torch {torch.__version__}, {os.cpu_count()} cores; '
+          f'{"toy, " if a.toy else ""}{a.minutes:g} minutes', flush=True)
     left = go(a, lambda line: print(line, flush=True))
-    print(f'{time.time()-start:.0f} s; {f"{left} pieces are left" if left else "everything is done"}; to commit: {a.out/"commit"}')
+    print(f'{time.time()-start:.0f} s; {f"{left} pieces are left" if left else "everything is done"}; to commit: '
+          f'{a.out/"commit"}')
 
 
 if __name__=='__main__': main()

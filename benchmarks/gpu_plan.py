@@ -1,4 +1,5 @@
-"""What is to be run on a GPU, as data: rows, candidates of the search, sizes. `benchmarks.gpu` runs it, in this order."""
+"""What is to be run on a GPU, as data: rows, candidates of the search, sizes. `benchmarks.gpu` runs it, in this
+order."""
 
 FAST = 'precision=bf16 channels_last=true'
 LADDER = {                       # Imagewoof's 2020 recipe, a change at a time
@@ -6,12 +7,14 @@ LADDER = {                       # Imagewoof's 2020 recipe, a change at a time
     'mish':          'act=mish',
     'simple-sa':     'act=mish sa=simple_sa',
     'max-blur':      'act=mish sa=simple_sa pool=max_blur_2020 stem_pool=max_blur_2020',
-    'reduce-first':  'act=mish sa=simple_sa pool=max_blur_2020 stem_pool=max_blur_2020 block=reduce_first stem_szs=32,64,64',
+    'reduce-first':  'act=mish sa=simple_sa pool=max_blur_2020 stem_pool=max_blur_2020 block=reduce_first '
+                     'stem_szs=32,64,64',
 }
 BEST_2020 = LADDER['reduce-first']
 DEPTHWISE = 'arch=xresnet_dw pool=max_blur_2020 act=mish sa=simple_sa'
 
-# name: (size, epochs, engine, fields). `mish` by both engines is fastai's own recipe, the one that a speed-up is measured with
+# name: (size, epochs, engine, fields). `mish` by both engines is fastai's own recipe, the one that a speed-up is
+# measured with
 ROWS = {
     'mish-fast':     (128, 5, 'fast', f'{LADDER["mish"]} {FAST}'),
     'mish-fastai':   (128, 5, 'fastai', f'{LADDER["mish"]} {FAST}'),
@@ -22,7 +25,8 @@ ROWS = {
 }
 
 # The same row by other settings of the fast engine: what do seeds at once and the compiler save?
-SETTINGS = {'two-at-once':(128, 5, ['--seeds-at-once','2','--again']), 'three-at-once':(128, 5, ['--seeds-at-once','3','--again']), 'compiled-20':(128, 20, ['--compile'])}
+SETTINGS = {'two-at-once':(128, 5, ['--seeds-at-once','2','--again']),
+            'three-at-once':(128, 5, ['--seeds-at-once','3','--again']), 'compiled-20':(128, 20, ['--compile'])}
 
 # The search. The first candidate is the row to beat: none that takes longer than it to train goes on
 REFERENCE = f'{DEPTHWISE} block=dw_x6 stem=dw_x6'
@@ -50,7 +54,8 @@ CANDIDATES = {
     'wider, one less deep': f'{BEST_2020} depths=3,4,4,2 widths=80,160,320,512',
     'deeper, narrower': f'{BEST_2020} depths=3,6,9,3 widths=48,96,192,384',
     'early stages wider': f'{BEST_2020} widths=96,160,256,384',
-    'xresnet34 wide': 'arch=xresnet34 widths=96,192,384,512 act=mish sa=simple_sa pool=max_blur_2020 stem_pool=max_blur_2020 stem_szs=32,64,64',
+    'xresnet34 wide': 'arch=xresnet34 widths=96,192,384,512 act=mish sa=simple_sa pool=max_blur_2020 '
+                      'stem_pool=max_blur_2020 stem_szs=32,64,64',
     'depthwise x4 lr 8e-3, progressive': f'{DEPTHWISE} block=dw_x4 stem=dw_x4 lr=8e-3 progressive=0.75',
 }
 CHANGES_20 = {                   # to what won at five epochs, for twenty
@@ -66,9 +71,14 @@ CHANGES_20 = {                   # to what won at five epochs, for twenty
 RUNGS = (1, 2, 4)                # Seeds after each round of the search; a third of the candidates go on, at least four
 FINALISTS = 4
 SEARCHES = (('search-5', 128, 5), ('search-20', 128, 20))
-CONFIRM = (('winner-5', 'search-5', 128, 5), ('winner-20', 'search-20', 128, 20), ('winner-192', 'search-5', 192, 5), ('winner-80', 'search-20', 128, 80)) # with official seeds
+# with official seeds
+CONFIRM = (('winner-5', 'search-5', 128, 5), ('winner-20', 'search-20', 128, 20), ('winner-192', 'search-5', 192, 5),
+           ('winner-80', 'search-20', 128, 80))
 GROWTH = [(128,64), (192,64), (256,64), (128,32), (128,128), (128,256)] # (size, bs): seconds and memory of an epoch
 
 # The same on digits, to see within minutes and on any machine that every piece works
-TOY = dict(size=64, epochs=1, fields='arch=xresnet10_tiny bs=128 widths=8,8,8,8 stem_szs=8,8,8', keep=('act','sa','pool','stem_pool','conv','block','stem','lr','mom'), growth=[(32,64), (48,128)],
-           bench=['--size','32','--epochs','1','--arch','xresnet10_tiny'], candidates={'reference':'act=relu', 'mish':'act=mish', 'mish lr 5e-3':'act=mish lr=5e-3'}, changes={'same':'', 'mixup .2':'mixup=0.2'}, rungs=(1, 2), finalists=1)
+TOY = dict(size=64, epochs=1, fields='arch=xresnet10_tiny bs=128 widths=8,8,8,8 stem_szs=8,8,8',
+           keep=('act','sa','pool','stem_pool','conv','block','stem','lr','mom'), growth=[(32,64), (48,128)],
+           bench=['--size','32','--epochs','1','--arch','xresnet10_tiny'],
+           candidates={'reference':'act=relu', 'mish':'act=mish', 'mish lr 5e-3':'act=mish lr=5e-3'},
+           changes={'same':'', 'mixup .2':'mixup=0.2'}, rungs=(1, 2), finalists=1)

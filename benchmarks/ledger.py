@@ -1,4 +1,5 @@
-"""CPU seconds of `board` and `check` on boards of 200 to 2,000 made-up rows of one cell: `python benchmarks/ledger.py [ROWS ...]`
+"""CPU seconds of `board` and `check` on boards of 200 to 2,000 made-up rows of one cell: `python benchmarks/ledger.py
+[ROWS ...]`
 
 The rows are as tests make them: five official seeds each, predictions that agree as those of networks do, noise from
 seed to seed, and a learning rate of its own for every row. Imports are not counted."""

@@ -1,13 +1,16 @@
-"""A row by fastai's own way, by timm's and by woofbench's engines, in turns on the same machine and images: seconds, images per second, memory, accuracy.
+"""A row by fastai's own way, by timm's and by woofbench's engines, in turns on the same machine and images: seconds,
+images per second, memory, accuracy.
 
     python -m benchmarks.row --data DIR                               # xresnet18, 64 px, five seeds of five epochs
-    python -m benchmarks.row --data DIR --arch xresnet50 --size 128 --set act=mish sa=simple_sa precision=bf16 channels_last=true
+    python -m benchmarks.row --data DIR --arch xresnet50 --size 128 \\
+        --set act=mish sa=simple_sa precision=bf16 channels_last=true
     python -m benchmarks.row --data DIR --seeds 0 --rounds 9          # the loaders alone
     python -m benchmarks.row --data DIR --profile                     # where the time goes, no row
 
-Every way has a process of its own, which trains one seed when it is its turn and waits while the others do, so whatever else the machine does meets all of them alike. Nothing is extrapolated: what is
-printed as a row is that many seeds. `cold` begins with the start of the process; `warm` is the seeds after the first, each with validation after every epoch; `train` is training alone.
-"""
+Every way has a process of its own, which trains one seed when it is its turn and waits while the others do, so whatever
+else the machine does meets all of them alike. Nothing is extrapolated: what is printed as a row is that many seeds.
+`cold` begins with the start of the process; `warm` is the seeds after the first, each with validation after every
+epoch; `train` is training alone. """
 import argparse, csv, json, os, subprocess, sys, time
 from functools import partial
 from pathlib import Path
@@ -38,7 +41,9 @@ def child(a):
         kept = Kept()
     def say(o): print(json.dumps(o), file=out, flush=True)
     from woofbench.train.machine import device_name
-    say(dict(imports=imports, verify=verified, images=time.perf_counter()-t, cuda=device.type=='cuda', device=device_name(device), torch=torch.__version__, n=len(p.manifest.train), bs=p.recipe.bs, n_val=len(p.manifest.val), recipe=str(p.recipe), track=str(p.track)))
+    say(dict(imports=imports, verify=verified, images=time.perf_counter()-t, cuda=device.type=='cuda',
+             device=device_name(device), torch=torch.__version__, n=len(p.manifest.train), bs=p.recipe.bs,
+             n_val=len(p.manifest.val), recipe=str(p.recipe), track=str(p.track)))
     for line in sys.stdin:
         what,seed = line.split()
         say(dict(train=partial(train, kept=kept), loader=loader, profile=profile)[what](p, a.way, int(seed), device))
@@ -57,7 +62,8 @@ class Way:
     "A child process that answers"
     def __init__(self, name, argv):
         self.name,self.seeds,self.loads,self.device,self.t = name,[],[],{},time.perf_counter()
-        self.p = subprocess.Popen([sys.executable, '-m', 'benchmarks.row', *argv, '--way', name], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.p = subprocess.Popen([sys.executable, '-m', 'benchmarks.row', *argv, '--way', name], stdin=subprocess.PIPE,
+                                  stdout=subprocess.PIPE, text=True)
         self.facts = self.hear()
         self.start = time.perf_counter()-self.t
     def hear(self):
@@ -67,7 +73,9 @@ class Way:
     def ask(self, what, seed=0):
         print(what, seed, file=self.p.stdin, flush=True)
         return self.hear()
-    def close(self): self.p.stdin.close(); self.p.wait()
+    def close(self):
+        self.p.stdin.close()
+        self.p.wait()
 
 
 def spread(xs):
@@ -81,17 +89,26 @@ def figures(w, ref):
     s,f,rest = w.seeds,w.facts,w.seeds[1:] or w.seeds
     def total(k): return round(sum(e[k] for o in rest for e in o['curve'])/len(rest), 3)
     train_img_s,eval_img_s = rates([e for o in s for e in o['curve']], f['n'], f['bs'], f['n_val'])
-    return dict(cold_row_s=round(w.start+sum(o['seconds'] for o in s), 2), warm_seed_s=round(sum(o['seconds'] for o in rest)/len(rest), 3), train_s=total('train_s'), eval_s=total('eval_s'),
-                train_img_s=round(train_img_s, 1), eval_img_s=round(eval_img_s, 1), faster=spread([b['seconds']/o['seconds'] for b,o in zip(ref.seeds, s)]))
+    return dict(cold_row_s=round(w.start+sum(o['seconds'] for o in s), 2),
+                warm_seed_s=round(sum(o['seconds'] for o in rest)/len(rest), 3), train_s=total('train_s'),
+                eval_s=total('eval_s'),
+                train_img_s=round(train_img_s, 1), eval_img_s=round(eval_img_s, 1),
+                faster=spread([b['seconds']/o['seconds'] for b,o in zip(ref.seeds, s)]))
 
 
 def lines(ways):
     "The table: a dictionary per way"
     ref = ways[0]
     for w in ways:
-        loads = dict(loader_img_s=round(median(w.loads)), loader_faster=spread([o/b for b,o in zip(ref.loads, w.loads)])) if w.loads else {}
-        row = dict(way=w.name) | (figures(w, ref) if w.seeds else {}) | loads | w.device | dict(start_s=round(w.start, 2), images_s=round(w.facts['images'], 2))
-        yield row | (dict(mem_mb=max(o['mem_mb'] for o in w.seeds), acc=' '.join(f'{o["acc"]:.2f}' for o in w.seeds)) if w.seeds else {})
+        loads = dict(loader_img_s=round(median(w.loads)),
+                     loader_faster=spread([o/b for b,o in zip(ref.loads, w.loads)])) if w.loads else {}
+        start = dict(start_s=round(w.start, 2), images_s=round(w.facts['images'], 2))
+        if not w.seeds:
+            yield dict(way=w.name) | loads | w.device | start
+            continue
+        acc = ' '.join(f'{o["acc"]:.2f}' for o in w.seeds)
+        end = dict(mem_mb=max(o['mem_mb'] for o in w.seeds), acc=acc)
+        yield dict(way=w.name) | figures(w, ref) | loads | w.device | start | end
 
 
 def show(rows):
@@ -102,7 +119,9 @@ def show(rows):
 
 def command(a):
     "What to type for the same again, with DIR for the folder of the images"
-    return f'--data DIR --dataset {a.dataset} --size {a.size} --epochs {a.epochs} --seeds {a.seeds} --rounds {a.rounds} --arch {a.arch} --ways {" ".join(a.ways)} --set {" ".join(a.set)}'
+    return (f'--data DIR --dataset {a.dataset} --size {a.size} --epochs {a.epochs} '
+            f'--seeds {a.seeds} --rounds {a.rounds} --arch {a.arch} --ways {" ".join(a.ways)} '
+            f'--set {" ".join(a.set)}')
 
 
 def measure(ways, a):
@@ -131,8 +150,11 @@ def main():
     p.add_argument('--rounds', type=int, default=5, help='epochs of batches with nothing done to them, of every way')
     p.add_argument('--arch', default='xresnet18')
     p.add_argument('--recipe', default=None, help="preset; the dataset's usual one if none")
-    p.add_argument('--set', nargs='+', default=['precision=bf16','channels_last=true'], metavar='FIELD=VALUE', help='fields of the recipe; script and tuned have their own precision and memory format')
-    p.add_argument('--ways', nargs='+', default=['script','tuned','timm','fast'], choices=list(WAYS), help='; '.join(f'{k}: {v}' for k,v in WAYS.items()) + '. The first is what the others are compared with')
+    p.add_argument('--set', nargs='+', default=['precision=bf16','channels_last=true'], metavar='FIELD=VALUE',
+                   help='fields of the recipe; script and tuned have their own precision and memory format')
+    p.add_argument('--ways', nargs='+', default=['script','tuned','timm','fast'], choices=list(WAYS),
+                   help='; '.join(f'{k}: {v}' for k,v in WAYS.items())
+                   + '. The first is what the others are compared with')
     p.add_argument('--device')
     p.add_argument('--profile', action='store_true', help='where the time of a training step goes')
     p.add_argument('--out', type=Path, help='CSV file; printed only if none')
@@ -142,11 +164,13 @@ def main():
     argv = [o for o in sys.argv[1:] if o!='--profile']
     ways = [Way(o, argv) for o in a.ways]
     f = ways[-1].facts
-    print(f'{f["track"]}: {f["recipe"]}; {f["n"]} training and {f["n_val"]} validation images; {f["device"]}, torch {f["torch"]}\n')
+    print(f'{f["track"]}: {f["recipe"]}; {f["n"]} training and {f["n_val"]} validation images; {f["device"]}, torch '
+          f'{f["torch"]}\n')
     if a.profile:
         for w in ways:
             o = w.ask('profile')
-            print(f'{w.name}: {o["step_ms"]:.1f} ms a step, {o["kernels"]:.0f} kernels or operations, device busy {100*o["busy"]:.0f} %')
+            print(f'{w.name}: {o["step_ms"]:.1f} ms a step, {o["kernels"]:.0f} kernels or operations, device busy '
+                  f'{100*o["busy"]:.0f} %')
             for name,ms in o['top']: print(f'  {ms:8.2f} ms  {name[:90]}')
     else:
         measure(ways, a)
@@ -157,7 +181,8 @@ def main():
         if a.out:
             a.out.parent.mkdir(parents=True, exist_ok=True)
             with a.out.open('w', newline='') as o:
-                o.write(f'# {f["track"]}: {f["recipe"]}; {f["n"]} training and {f["n_val"]} validation images; {f["device"]}, torch {f["torch"]}; python -m benchmarks.row {command(a)}\n')
+                o.write(f'# {f["track"]}: {f["recipe"]}; {f["n"]} training and {f["n_val"]} validation images; '
+                        f'{f["device"]}, torch {f["torch"]}; python -m benchmarks.row {command(a)}\n')
                 w = csv.DictWriter(o, list(rows[0]), lineterminator='\n')
                 w.writeheader()
                 w.writerows(rows)

@@ -1,10 +1,10 @@
 """Which recipe is the strongest in its time? Successive halving over a written list, on exploration seeds (0, 1, ...).
 
-    python -m benchmarks.search search-5 --data DIR --out OUT          # and again, where it was stopped: a seed that is done is not trained again
+    python -m benchmarks.search search-5 --data DIR --out OUT    # again goes on
 
-All candidates are trained with one seed; the best third with a second; and so on (`RUNGS` in benchmarks/gpu_plan.py). The first candidate is the one to beat: what takes longer to train than it does not go
-on. The best of the last round is the winner, which says nothing yet: the best of many looks better than it is. Official seeds decide.
-"""
+All candidates are trained with one seed; the best third with a second; and so on (`RUNGS` in benchmarks/gpu_plan.py).
+The first candidate is the one to beat: what takes longer to train than it does not go on. The best of the last round is
+the winner, which says nothing yet: the best of many looks better than it is. Official seeds decide. """
 import argparse, json
 from pathlib import Path
 from statistics import mean, median
@@ -31,7 +31,8 @@ def candidates(name, out, toy=False):
     first = json.loads((out/'search-5.json').read_text())
     base,changes = first['winner']['fields'],plan.TOY['changes'] if toy else plan.CHANGES_20
     more = {} if toy else {'reference': plan.REFERENCE} # first: the time that counts
-    return more | {k:f'{base} {v}'.strip() for k,v in changes.items()} | {f'second: {o["name"]}':o['fields'] for o in first['ranking'][1:2]}
+    return more | {k:f'{base} {v}'.strip() for k,
+                   v in changes.items()} | {f'second: {o["name"]}':o['fields'] for o in first['ranking'][1:2]}
 
 
 def halving(names, train, rungs, finalists, say=print):
@@ -46,7 +47,8 @@ def halving(names, train, rungs, finalists, say=print):
         late = {o for o in alive if seconds(o)>SLACK*seconds(names[0])}
         alive.sort(key=lambda o, late=late: (o in late, -score(o)))
         order = alive + [o for o in order if o not in alive]
-        say(f'round {i+1}, {n} seeds: ' + ', '.join(f'{o} {100*score(o):.2f} %{" (too slow)" if o in late else ""}' for o in alive[:5]))
+        say(f'round {i+1}, {n} seeds: '
+            + ', '.join(f'{o} {100*score(o):.2f} %{" (too slow)" if o in late else ""}' for o in alive[:5]))
         alive = [o for o in alive if o not in late][:max(finalists, len(alive)//3)]
     return order, seen
 
@@ -65,7 +67,9 @@ def main():
     texts = candidates(a.name, a.out, a.toy)
     def train(name, seed):
         text = toy_fields(texts[name]) if a.toy else f'{texts[name]} {plan.FAST}'
-        try: row = run('digits' if a.toy else 'imagewoof', size, epochs, data=None if a.toy else a.data, seeds=[seed], out=a.out/'search', engine='fast', say=lambda line: None, **fields(text))
+        try:
+            row = run('digits' if a.toy else 'imagewoof', size, epochs, data=None if a.toy else a.data, seeds=[seed],
+                      out=a.out/'search', engine='fast', say=lambda line: None, **fields(text))
         except BadInput as e: # too large for this device, perhaps
             print(f'{name:36} seed {seed}  {e}', flush=True)
             return 0., float('inf')
@@ -74,7 +78,8 @@ def main():
         return row.mean, s
     rungs,finalists = (plan.TOY['rungs'],plan.TOY['finalists']) if a.toy else (plan.RUNGS,plan.FINALISTS)
     order,seen = halving(list(texts), train, rungs, finalists)
-    ranking = [dict(name=o, fields=texts[o], acc=[round(x, 5) for x,_ in seen[o]], train_s=round(median(s for _,s in seen[o]), 2)) for o in order]
+    ranking = [dict(name=o, fields=texts[o], acc=[round(x, 5) for x,_ in seen[o]],
+                    train_s=round(median(s for _,s in seen[o]), 2)) for o in order]
     (a.out/f'{a.name}.json').write_text(json.dumps(dict(winner=ranking[0], ranking=ranking), indent=1)+'\n')
     print(f'winner: {ranking[0]["name"]}: {ranking[0]["fields"]}')
 

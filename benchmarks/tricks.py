@@ -2,8 +2,8 @@
 
     python benchmarks/tricks.py            # about fifteen minutes on two cores; writes benchmarks/results/tricks.csv
 
-Parts are found in the registries, so a new trick is in the table without a line here. Nothing else heavy should run meanwhile.
-"""
+Parts are found in the registries, so a new trick is in the table without a line here. Nothing else heavy should run
+meanwhile. """
 import argparse
 import csv
 import gc
@@ -28,9 +28,13 @@ def tricks():
             changes = dict.fromkeys(fields, name) | getattr(part, 'goes_with', {})
             if change(base, **changes)!=base: yield f'{kind} {name}', changes
     yield 'blur down', dict(down='blur')
-    yield 'xresnet50 trick', dict(stem_szs=(32,64,64), block='reduce_first', pool='max_blur', stem_pool='max_blur', act='mish', sa='simple_sa')
-    for m in (2,4,6): yield f'depthwise x{m}', dict(arch='xresnet_dw', block=f'dw_x{m}', stem=f'dw_x{m}', pool='max_blur', act='mish', sa='simple_sa')
-    for name in ('tresnet_m','timm:tresnet_m','tresnet_l','tresnet_xl','selecsls42','selecsls42b','selecsls60','selecsls60b','selecsls84'):
+    yield 'xresnet50 trick', dict(stem_szs=(32,64,64), block='reduce_first', pool='max_blur', stem_pool='max_blur',
+                                  act='mish', sa='simple_sa')
+    for m in (2,4,6):
+        yield f'depthwise x{m}', dict(arch='xresnet_dw', block=f'dw_x{m}', stem=f'dw_x{m}', pool='max_blur', act='mish',
+                                      sa='simple_sa')
+    for name in ('tresnet_m','timm:tresnet_m','tresnet_l','tresnet_xl','selecsls42','selecsls42b','selecsls60',
+                 'selecsls60b','selecsls84'):
         if name in archs.names('timm'): yield name, dict(arch=name)
 
 
@@ -53,17 +57,20 @@ def main():
     a = p.parse_args()
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     with a.out.open('w', newline='') as f:
-        f.write(f'# xresnet50, {a.size} px, batches of {a.bs}, fp32, {a.rounds} rounds; {device_name(device)}, torch {torch.__version__}\n')
+        f.write(f'# xresnet50, {a.size} px, batches of {a.bs}, fp32, {a.rounds} rounds; {device_name(device)}, torch '
+                f'{torch.__version__}\n')
         w = csv.DictWriter(f, columns, lineterminator='\n')
         w.writeheader()
         base = XResNetSpec()
         b = speeds([base, base], a.size, a.bs, a.rounds)[1]
-        w.writerow(dict(trick='xresnet50', params=cost(base, a.size)['params'], macs=cost(base, a.size)['macs'], memory=act_memory(base, a.size)) |
+        w.writerow(dict(trick='xresnet50', params=cost(base, a.size)['params'], macs=cost(base, a.size)['macs'],
+                        memory=act_memory(base, a.size)) |
                    {k+end:f'{v:.3f}' for k in b for end,v in zip(('','_x','_lo','_hi'), b[k])})
         for name,changes in tricks():
             w.writerow(o := row(name, changes, a.size, a.bs, a.rounds))
             f.flush()
-            print(f'{name:24} {o["params"]/1e6:7.2f} M {o["macs"]/1e9:.3f} G  train x{float(o["train_x"]):.2f}  infer x{float(o["infer_x"]):.2f}', flush=True)
+            print(f'{name:24} {o["params"]/1e6:7.2f} M {o["macs"]/1e9:.3f} G  train x{float(o["train_x"]):.2f}  infer '
+                  f'x{float(o["infer_x"]):.2f}', flush=True)
             gc.collect()
 
 

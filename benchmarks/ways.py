@@ -1,4 +1,5 @@
-"""The ways of making a row that `benchmarks.row` compares, each as it trains one seed, gives an epoch of batches, and is profiled."""
+"""The ways of making a row that `benchmarks.row` compares, each as it trains one seed, gives an epoch of batches, and
+is profiled."""
 import math, resource, time
 from contextlib import nullcontext
 from functools import partial
@@ -14,10 +15,14 @@ WAYS = {
 }
 
 # What differs where the ways cannot be alike
-DIFFERENCES = """timm has no Ranger; lookahead_radamw is the nearest: its slow weights are first copied at the 6th step, so the first pull back does nothing, and eps is added to another root.
-Its crops are drawn from the same distribution, with the same filter, and validation images are squashed as fastai's are; its worker processes live as long as a seed, not an epoch."""
-PUBLISHED = """Published, not measured here: fastxtend (github.com/warner-benjamin/fastxtend), XResNeXt-50, Imagenette, 20 epochs, 224 px: fastai 422 s, fastxtend 290 and 217 s (3080 Ti, 4 cores);
-fastai 367 s, fastxtend 225 and 194 s (3090, 16 cores). Its first step is progressive resizing, which is another recipe, together with its fused optimiser; a warm-up epoch came first."""
+DIFFERENCES = """timm has no Ranger; lookahead_radamw is the nearest: its slow weights are first copied at the 6th
+step, so the first pull back does nothing, and eps is added to another root. Its crops are drawn from the same
+distribution, with the same filter, and validation images are squashed as fastai's are; its worker processes live as
+long as a seed, not an epoch."""
+PUBLISHED = """Published, not measured here: fastxtend (github.com/warner-benjamin/fastxtend), XResNeXt-50,
+Imagenette, 20 epochs, 224 px: fastai 422 s, fastxtend 290 and 217 s (3080 Ti, 4 cores); fastai 367 s, fastxtend 225
+and 194 s (3090, 16 cores). Its first step is progressive resizing, which is another recipe, together with its fused
+optimiser; a warm-up epoch came first."""
 
 
 def cuda(device): return device.type=='cuda'
@@ -52,14 +57,17 @@ def fastai_learner(p, seed, tuned, device):
     dls = make_loaders(p.manifest, p.track, r.bs, r.min_scale, r.flip, r.normalize, r.erase, n_workers(), device)
     model = build(r.model, len(p.manifest.classes), p.track.size)
     amp = [MixedPrecision(amp_mode='bf16' if tuned else 'fp16')] if cuda(device) else []
-    return Learner(dls, model, opt_func=partial(ranger, mom=r.mom, sqr_mom=r.sqr_mom, eps=r.eps), loss_func=LabelSmoothingCrossEntropy(eps=r.smooth), lr=r.lr, wd=r.wd,
-                   metrics=[accuracy, partial(top_k_accuracy, k=min(5, len(p.manifest.classes)))], cbs=amp + ([ChannelsLast()] if tuned else []))
+    return Learner(dls, model, opt_func=partial(ranger, mom=r.mom, sqr_mom=r.sqr_mom, eps=r.eps),
+                   loss_func=LabelSmoothingCrossEntropy(eps=r.smooth), lr=r.lr, wd=r.wd,
+                   metrics=[accuracy, partial(top_k_accuracy, k=min(5, len(p.manifest.classes)))],
+                   cbs=amp + ([ChannelsLast()] if tuned else []))
 
 
 def make(p, way, seed, device):
     "The learner of a way that has one"
     from woofbench.train.learner import make_learner
-    return make_learner(p.track, p.recipe, p.manifest, seed, device=device, engine=way) if way in ('fastai','fast') else fastai_learner(p, seed, way=='tuned', device)
+    return make_learner(p.track, p.recipe, p.manifest, seed, device=device, engine=way) if way in ('fastai',
+            'fast') else fastai_learner(p, seed, way=='tuned', device)
 
 
 def make_timer(device):
@@ -78,7 +86,8 @@ def make_timer(device):
 
 def fastai_seed(p, way, seed, device):
     learn,timer = fastai_learner(p, seed, way=='tuned', device),make_timer(device)
-    with learn.no_bar(), learn.no_logging(), learn.added_cbs([timer]): learn.fit_flat_cos(p.track.epochs, p.recipe.lr, wd=p.recipe.wd, pct_start=p.recipe.pct_start)
+    with learn.no_bar(), learn.no_logging(), learn.added_cbs([timer]):
+        learn.fit_flat_cos(p.track.epochs, p.recipe.lr, wd=p.recipe.wd, pct_start=p.recipe.pct_start)
     return timer.curve, round(float(learn.recorder.values[-1][2])*len(p.manifest.val))
 
 
@@ -92,20 +101,27 @@ def timm_parts(p, seed, device):
     from timm.optim import create_optimizer_v2
     from woofbench.train.machine import n_workers
     from woofbench.models.xresnet import build
-    random.seed(seed); torch.manual_seed(seed)
+    random.seed(seed)
+    torch.manual_seed(seed)
     r,size = p.recipe,p.track.size
     if r.opt!='ranger': raise SystemExit('the way timm is for recipes with Ranger')
     big = size + math.ceil(size*.14/8)*8 # fastai squashes validation images to so many px and cuts out the centre
-    kw = dict(input_size=(3,size,size), batch_size=r.bs, interpolation='bilinear', num_workers=n_workers(), use_prefetcher=cuda(device), pin_memory=cuda(device), device=device) | ({} if r.normalize else dict(mean=(0.,)*3, std=(1.,)*3))
-    train = create_loader(ImageDataset(str(p.manifest.root/'train')), is_training=True, scale=(r.min_scale,1.), ratio=(3/4,4/3), hflip=r.flip, color_jitter=None, **kw)
+    kw = dict(input_size=(3,size,size), batch_size=r.bs, interpolation='bilinear', num_workers=n_workers(),
+              use_prefetcher=cuda(device), pin_memory=cuda(device),
+              device=device) | ({} if r.normalize else dict(mean=(0.,)*3, std=(1.,)*3))
+    train = create_loader(ImageDataset(str(p.manifest.root/'train')), is_training=True, scale=(r.min_scale,1.),
+                          ratio=(3/4,4/3), hflip=r.flip, color_jitter=None, **kw)
     valid = create_loader(ImageDataset(str(p.manifest.root/'val')), crop_pct=size/(big+.5), crop_mode='squash', **kw)
-    model = build(r.model, len(p.manifest.classes), size).to(device, memory_format=torch.channels_last if r.channels_last else torch.contiguous_format)
+    model = build(r.model, len(p.manifest.classes), size).to(device,
+                                                             memory_format=torch.channels_last if r.channels_last
+                                                             else torch.contiguous_format)
     opt = create_optimizer_v2(model, 'lookahead_radamw', lr=r.lr, weight_decay=r.wd, betas=(r.mom,r.sqr_mom), eps=r.eps)
-    return SimpleNamespace(train=train, valid=valid, model=model, opt=opt, loss_func=LabelSmoothingCrossEntropy(r.smooth))
+    return SimpleNamespace(train=train, valid=valid, model=model, opt=opt,
+                           loss_func=LabelSmoothingCrossEntropy(r.smooth))
 
 
 def timm_seed(p, seed, device, tick=lambda: False):
-    "Seconds of every epoch, and correct predictions after the last; `tick` is called after every step and may end it all"
+    "Seconds of every epoch, and correct predictions after the last; `tick` is called after every step and may end it"
     t,r = timm_parts(p, seed, device),p.recipe
     fmt = torch.channels_last if r.channels_last else torch.contiguous_format
     half = dict(bf16=torch.bfloat16, fp16=torch.float16).get(r.precision)
@@ -117,7 +133,8 @@ def timm_seed(p, seed, device, tick=lambda: False):
         begin = now(device)
         t.model.train()
         for x,y in batches(t.train):
-            for g in t.opt.param_groups: g['lr'] = r.lr*(1+math.cos(math.pi*max(0, i/n-r.pct_start)/(1-r.pct_start)))/2 # flat, then a cosine
+            # flat, then a cosine
+            for g in t.opt.param_groups: g['lr'] = r.lr*(1+math.cos(math.pi*max(0, i/n-r.pct_start)/(1-r.pct_start)))/2
             with cast(): loss = t.loss_func(t.model(x).float(), y)
             t.opt.zero_grad()
             loss.backward()
@@ -141,7 +158,8 @@ def train(p, way, seed, device, kept=None):
         run = fit(p.track, p.recipe, p.manifest, seed, device=device, engine=way, kept=kept)
         curve,correct = run.curve,run.correct
     else: curve,correct = timm_seed(p, seed, device) if way=='timm' else fastai_seed(p, way, seed, device)
-    return dict(seed=seed, seconds=time.perf_counter()-t, curve=[{k:o[k] for k in ('train_s','eval_s')} for o in curve], acc=100*correct/len(p.manifest.val), mem_mb=memory(device))
+    return dict(seed=seed, seconds=time.perf_counter()-t, curve=[{k:o[k] for k in ('train_s','eval_s')} for o in curve],
+                acc=100*correct/len(p.manifest.val), mem_mb=memory(device))
 
 
 def epoch_of_batches(p, way, seed, device):
@@ -164,7 +182,7 @@ def loader(p, way, seed, device):
 
 
 class Profile:
-    "Watches the second `steps` steps of a training; `tick` is called after every step, and says when it has seen enough"
+    "Watches the second `steps` steps of a training; `tick` is called after every step, and says when to stop"
     def __init__(self, device, steps=6):
         from torch.profiler import ProfilerActivity, profile
         self.device,self.steps,self.n = device,steps,0
@@ -183,7 +201,8 @@ class Profile:
         events,key = self.prof.key_averages(),'self_device_time_total' if cuda(self.device) else 'self_cpu_time_total'
         count = sum(o.count for o in events if not cuda(self.device) or o.device_type==torch.autograd.DeviceType.CUDA)
         top = [(o.key, getattr(o, key)/1e3/self.steps) for o in sorted(events, key=lambda o: -getattr(o, key))[:15]]
-        return dict(step_ms=self.wall/self.steps*1e3, kernels=count/self.steps, busy=sum(getattr(o, key) for o in events)/1e6/self.wall, top=top)
+        return dict(step_ms=self.wall/self.steps*1e3, kernels=count/self.steps,
+                    busy=sum(getattr(o, key) for o in events)/1e6/self.wall, top=top)
 
 
 def profile(p, way, seed, device):

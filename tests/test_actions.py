@@ -56,7 +56,7 @@ def test_everything_that_is_used_is_pinned():
     for o in blocks: assert re.fullmatch(r'[A-Za-z0-9._-]+==[\w.+!-]+(?: ; [^\n]+)?(?: \\\n    --hash=sha256:[0-9a-f]{64})+', o), o[:200]
     have = {re.split('[=[]', o)[0].lower().replace('_', '-') for o in blocks}
     cfg = ConfigParser(delimiters=['=']); cfg.read(root/'settings.ini')
-    wanted = {re.split(r'[<>=!~ ;[]', o)[0].lower() for k in ('requirements','submit_requirements','dev_requirements') for o in cfg['DEFAULT'][k].split()} | {'setuptools'}
+    wanted = {re.split(r'[<>=!~ ;[]', o)[0].lower() for k in ('requirements','docs_requirements','submit_requirements','dev_requirements') for o in cfg['DEFAULT'][k].split()} | {'setuptools'}
     assert wanted<=have, f'{wanted-have}: make lock'
     for name in ('check.yml','board.yml'):
         pips = [s['run'] for s in steps(flows[name]) if 'pip' in s.get('run', '')]
@@ -187,7 +187,7 @@ def test_rebuild(origin, merged, tmp_path):
     p = push(origin, fresh, tmp_path)
     assert p.returncode==0, p
     def show(what): return subprocess.run(['git', '-C', bare, *what], capture_output=True, text=True, check=True, env=origin.env).stdout
-    assert row['record_id'] in show(['show', 'main:leaderboard.csv']) and show(['show', 'main:docs/made'])=='-m woofbench.site readme\n-m woofbench.site docs\n'
+    assert row['record_id'] in show(['show', 'main:leaderboard.csv']) and show(['show', 'main:docs/made'])=='-m woofbench.site readme\n'
     assert show(['diff', '--name-only', 'main~', 'main']).split()==['README.md','docs/made','leaderboard.csv']
     kept = ''.join(o.read_text(errors='replace') for o in (fresh/'.git').rglob('*') if o.is_file())
     assert 't0ken' not in kept and base64.b64encode(b'x-access-token:t0ken').decode() not in kept, 'the token is kept nowhere'

@@ -12,7 +12,7 @@ package = root/'woofbench'
 paths,graph = modules_in(root),module_graph(root)
 modules = list(paths.values())
 order = ['', *subpackages] # the modules beside them come first; each imports from those before it
-writers = set('board.record.record board.table commands.request commands.run data.manifest data.store files site.page site.site train.learner web.build'.split())
+writers = set('board.record.record board.table commands.request commands.run data.manifest data.store files site.docs site.page site.site train.learner web.build'.split())
 
 
 def name_of(path): return '.'.join(path.relative_to(package).with_suffix('').parts)
@@ -82,6 +82,25 @@ def test_pages_are_in_step(monkeypatch):
     monkeypatch.chdir(root)
     assert stale()==[]
     assert dead_links()==[]
+
+
+def test_the_menu_of_the_documentation_has_every_page_once():
+    from woofbench.site.docs import groups, nav, pages
+    found = [o for o in pages(root) if o.endswith('.md')]
+    def leaves(o): return [o] if isinstance(o, str) else [x for v in (o.values() if isinstance(o, dict) else o) for x in leaves(v)]
+    menu = nav(found)
+    assert sorted(leaves(menu))==sorted(found)
+    assert set(groups) <= {k for o in menu for k in o}, 'a group without pages'
+
+def test_the_documentation_builds_and_asks_no_other_server(tmp_path):
+    pytest.importorskip('zensical')
+    import os
+    from woofbench.site.docs import docs
+    out = docs(root, os.path.relpath(tmp_path/'docs', root))
+    pages = [*out.rglob('*.html')]
+    assert len(pages)>100 and (out/'search.json').exists()
+    load = re.compile(r'<(?:script|img)[^>]*\ssrc="(https?:[^"]+)"|<link[^>]*rel="(?:stylesheet|preconnect|icon)"[^>]*href="(https?:[^"]+)"')
+    assert not {(o.name, m[0]) for o in pages for m in load.finditer(o.read_text(encoding='utf-8'))}
 
 
 def test_leaderboard_is_what_the_records_give(cli):

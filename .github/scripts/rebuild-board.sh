@@ -17,5 +17,4 @@ echo "::${token}::"
 rm -f leaderboard.csv.bak
 
 "${PYTHON:-python}" -m woofbench.site readme
-"${PYTHON:-python}" -m woofbench.site docs
 tar -cf "${PACKED}" leaderboard.csv README.md docs
