@@ -16,7 +16,7 @@ from .record.provenance import missing
 from .row import Board, Row
 from .replications import fresh, replication
 from .standing import good, standing
-from .forensics import LOT, MENDED, OWN, Patterns, between, copies, enough, oddities
+from .forensics import LOT, MENDED, OWN, Patterns, between, copies, enough, oddities, replay
 from .reported.history import reported
 
 # %% ../../nbs/board/07_audit_flags.ipynb #accuracy-def
@@ -81,11 +81,13 @@ def counted(model, size, n):
     if large: raise BadInput('the network is too large to be counted here')
     try: return cost(model, size, n)
     except BadInput: raise
-    except Exception as e: raise BadInput(f'{type(e).__name__} where its parts were put together') from e # parts do not know each other
+    except Exception as e: # parts are written by many people, and do not know each other
+        raise BadInput(f'{type(e).__name__} where its parts were put together') from e
 
 def _count_flags(row):
-    if odd := missing(row.record['recipe']): return [f'its costs cannot be counted here: {", ".join(odd)} is not registered']
-    try: c = counted(row.spec.model, row.track.size, len(row.data['classes']))
+    try:
+        if odd := missing(row.record['recipe']): raise BadInput(f'{", ".join(odd)} is not registered')
+        c = counted(row.spec.model, row.track.size, len(row.data['classes']))
     except BadInput as e: return [f'its costs cannot be counted here: {e}']
     said = row.record['cost']
     def here(v): return 'cannot be counted here' if v is None else f'counted here {v}'
@@ -107,9 +109,9 @@ def _base_flags(row, board):
     alike = [o for o in board.where('config_id', row.config_id) if o.same_config(row)]
     if row.status=='ranked' and (top := next((o for o in alike if o.status=='ranked'), None)):
         yield f'its configuration has a rank already, as {top.id}: a row that trains it again is based on that'
-    device,seeds = row.record['env']['device'],[r['seed'] for r in row.runs]
-    copied = dict.fromkeys(o.id for i,o,j in copies(row, board) if o in alike and seeds[i]==o.runs[j]['seed'] and device!=o.record['env']['device'])
-    yield from (f'it has exactly the predictions of {id}, and says that they come from another device' for id in copied)
+    replayed = {o.id:o for i,o,j in copies(row, board) if o in alike and replay(row, i, o, j)}
+    yield from (f'it has exactly the predictions of {id}, and says that they come from another device'
+                for id,o in replayed.items() if o.record['env']['device']!=row.record['env']['device'])
     if row.based_on is None: return
     if row.record['code']['dirty'] or row.kind=='chosen' or any(r['diverged'] for r in row.runs):
         yield 'it runs a row again with changed code, with chosen seeds, or with seeds that diverged'

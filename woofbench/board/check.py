@@ -104,7 +104,8 @@ def _check_one(
 # %% ../../nbs/board/09_check.ipynb #grown-def
 def _board(path):
     "The folder of the board that a file or a folder of records belongs to"
-    return next((o.parent for o in (path.absolute(), *path.absolute().parents) if o.name=='records'), path.absolute().parent)
+    path = path.absolute()
+    return next((o.parent for o in (path, *path.parents) if o.name=='records'), path.parent)
 
 def _local_flags(root):
     try: return partial(git_doubts, root, commit_of(root, 'HEAD'))
@@ -112,8 +113,8 @@ def _local_flags(root):
 
 def _grown(root, rows):
     "The rows in the order in which they came to the branch; those that git does not know come last, by their date"
-    form = '--first-parent', '-m', '--reverse', '--relative', '--no-renames', '--diff-filter=A', '--format=%x01', '--name-only'
-    try: said = git(root, 'log', *form, '--', 'records')
+    form = '--first-parent -m --reverse --relative --no-renames --diff-filter=A --format=%x01 --name-only'
+    try: said = git(root, 'log', *form.split(), '--', 'records')
     except BadInput: said = b''
     at = {p:i for i,o in enumerate(said.decode(errors='replace').split('\1')) for p in o.split('\n')}
     def key(o):
@@ -134,6 +135,7 @@ def _as_it_grew(root, rows, files, reviews):
         board.append(row)
     return [(k, said.get(k) or check(k)) for k in names]
 
+# %% ../../nbs/board/09_check.ipynb #path-def-2
 def check_path(
     path:str|Path, # A record's file, a folder of records, or the folder of a board
 ) -> Report:
@@ -141,7 +143,8 @@ def check_path(
     path = Path(path)
     if not path.exists(): raise BadInput(f'no such file or folder: {path}')
     whole = (path/'records').is_dir() # else it is a file, or a part of the records
-    root,files = (path,(path/'records').rglob('*')) if whole else (_board(path),[path] if path.is_file() else path.rglob('*.json'))
+    root = path if whole else _board(path)
+    files = (path/'records').rglob('*') if whole else [path] if path.is_file() else path.rglob('*.json')
     files = [o for o in sorted(files) if (o.is_symlink() or not o.is_dir()) and o!=root/ASK]
     left = [o for o in files if unfinished(o) and o.is_file() and not o.is_symlink()]
     if not (files := [o for o in files if o not in left]): raise BadInput(f'there are no records in {path}')
@@ -181,8 +184,28 @@ def _tree_fault(status, mode, path, there):
     if mode!='100644': return f'it is {modes.get(mode, "not a regular file")}; a record is a regular file'
     if path.lower() in there: return 'this row is on the board already'
 
-# %% ../../nbs/board/09_check.ipynb #base-def
+# %% ../../nbs/board/09_check.ipynb #blob-def
 MANY = 20 # rows in one pull request
+_TOO_MANY = f'at most {MANY} rows in one pull request; this one and those after it were not read'
+
+def _check_blob(repo, base, sha, path, rows, reviews):
+    "Verdict on one added record, and its row unless it is invalid"
+    v,rec = _check_one(partial(blob, repo, sha), path, rows, partial(git_doubts, repo, base), reviews)
+    if v.word=='invalid': return v, None
+    try: check_current(rec)
+    except BadInput as e: return _invalid(str(e)), None
+    return v, Row(rec, review=reviews.get(rec['record_id']))
+
+def _check_table(repo, table, boards, more):
+    status,mode,sha = table
+    try:
+        if status!='D' and mode=='100644' and blob(repo, sha) in [to_csv(o, more).encode() for o in boards]: return []
+    except BadInput: pass # larger than a record may be
+    why = 'it is not what the records give; leave it out, it is made again on the main branch'
+    return [('leaderboard.csv', _invalid(why))]
+
+# %% ../../nbs/board/09_check.ipynb #base-def
+_ALONE = 'a pull request with rows brings nothing but rows: hand in the other files by themselves'
 
 def check_base(
     base:str, # Branch or commit that the pull request is for
@@ -200,27 +223,13 @@ def check_base(
         elif path.split('/')[0].lower()!='records': other.append(path)
         elif len(items)>MANY: continue
         elif why := _tree_fault(status, mode, path, there): items.append((path, _invalid(why)))
-        elif len(items)==MANY: items.append((path, _invalid(f'one pull request brings at most {MANY} rows; the rest was not read')))
+        elif len(items)==MANY: items.append((path, _invalid(_TOO_MANY)))
         else:
             v,row = _check_blob(repo, base, sha, path, rows, reviews)
             items.append((path, v))
             if row: (waiting if v.word=='needs audit' else rows).append(row)
         there.add(path.lower())
-    if table: items += _check_table(repo, table, (rows, [*rows, *waiting]), reported() if ASK.as_posix() in there else [])
-    if items and other: items.append((other[0], _invalid(f'a pull request with rows brings nothing but rows: hand in the {len(other)} other files by themselves')))
+    more = reported() if ASK.as_posix() in there else []
+    if table: items += _check_table(repo, table, (rows, [*rows, *waiting]), more)
+    if items and other: items.append((other[0], _invalid(_ALONE)))
     return Report(tuple(items), tuple(other))
-
-def _check_blob(repo, base, sha, path, rows, reviews):
-    "Verdict on one added record, and its row unless it is invalid"
-    v,rec = _check_one(partial(blob, repo, sha), path, rows, partial(git_doubts, repo, base), reviews)
-    if v.word=='invalid': return v, None
-    try: check_current(rec)
-    except BadInput as e: return _invalid(str(e)), None
-    return v, Row(rec, review=reviews.get(rec['record_id']))
-
-def _check_table(repo, table, boards, more):
-    status,mode,sha = table
-    try:
-        if status!='D' and mode=='100644' and blob(repo, sha) in [to_csv(o, more).encode() for o in boards]: return []
-    except BadInput: pass # larger than a record may be
-    return [('leaderboard.csv', _invalid('it is not what the records give; leave it out, it is made again on the main branch'))]

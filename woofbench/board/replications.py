@@ -56,7 +56,8 @@ def _word(f, same, alike):
     if f['tol'] is None: return 'cannot tell', 'nothing is known of the noise'
     if f['tol']>f['smallest']:
         return 'cannot tell', f'too few runs: five seeds a side would find {100*f["smallest"]:.2f} points'
-    return 'consistent', 'though the environment is the same, no seed gives the same predictions' if alike and odd else ''
+    if alike and odd: return 'consistent', 'though the environment is the same, no seed gives the same predictions'
+    return 'consistent', ''
 
 # %% ../../nbs/board/03_replications.ipynb #replication-def
 def _numbers(old, new, f):
@@ -83,7 +84,8 @@ def replication(
     "What `new` says of `old`"
     f,same,alike = tolerance(old.acc, new.acc, old.prior),same_seeds(old, new),not new.differs_from(old)
     word,more = _word(f, same, alike)
-    return Replication(word, '; '.join(filter(None, (_numbers(old, new, f), more))), f | dict(same=same, alike=alike), new)
+    why = '; '.join(filter(None, (_numbers(old, new, f), more)))
+    return Replication(word, why, f | dict(same=same, alike=alike), new)
 
 # %% ../../nbs/board/03_replications.ipynb #first-def
 def _first(row, k):
@@ -101,6 +103,7 @@ def _first_word(old, new, known):
     if any(o and abs(new[k]-o[0])>o[1] for k,o in known.items()): return 'inconsistent'
     return 'consistent' if any(o and o[2] for o in known.values()) else 'cannot tell'
 
+# %% ../../nbs/board/03_replications.ipynb #first-epoch-def
 def first_epoch(
     row, # `Row`: the original
     seed:int, # One of its seeds
@@ -114,7 +117,8 @@ def first_epoch(
         if not o: return text
         return f'{text}; its seeds have {o[0]:.4g} ± {o[1]:.2g}' + ('' if o[2] else ', which is too wide to tell')
     why = f'first epoch of seed {seed}: ' + '; '.join(say(k, o) for k,o in known.items())
-    return Replication(_first_word(old, new, known), why, {k:dict(old=old[k], new=new[k], of=o) for k,o in known.items()})
+    facts = {k:dict(old=old[k], new=new[k], of=o) for k,o in known.items()}
+    return Replication(_first_word(old, new, known), why, facts)
 
 # %% ../../nbs/board/03_replications.ipynb #status-def
 def _again(row, board):

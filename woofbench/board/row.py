@@ -62,6 +62,7 @@ def _status(row):
     if row.val_resize!=OFFICIAL: return f'practice: validation images by {row.val_resize}, not {OFFICIAL}'
     return 'ranked' if row.track.official else 'practice'
 
+# %% ../../nbs/board/02_row.ipynb #row-def
 class Row:
     "A record and what follows from it: `mean`, `std`, `acc`, `status`, `beats`, a line of the board"
     def __init__(self, record:dict, path:Path|None=None, review:Review|None=None):
@@ -79,14 +80,6 @@ class Row:
     def vectors(self) -> np.ndarray: # uint8 (seeds, images)
         "Prediction minus label, modulo the number of classes: 0 is right"
         return np.stack([np.frombuffer(decode_bytes(o['preds'], self.data['n_val']), np.uint8) for o in self.runs])
-    @property
-    def origin(self) -> tuple: return self.track.dataset, self.track.source, self.track.noise # of its images
-    @property
-    def taken_out(self) -> bool: return self.review is not None and not self.review.stands # by a review
-    @property
-    def val_resize(self) -> str:
-        "How its validation images became squares"
-        return self.record['recipe'].get('val_resize', OFFICIAL)
     status = cached_property(_status)
     _line = cached_property(lambda self: _line_of(self))
     def line(self) -> dict:
@@ -94,6 +87,18 @@ class Row:
         return dict(self._line)
     def __repr__(self):
         return f'{self.track}: {self.recipe}: {percent(self.mean, self.std)} % (n={self.n}, {self.status}, {self.id})'
+
+# %% ../../nbs/board/02_row.ipynb #props-def
+@patch(as_prop=True)
+def taken_out(self:Row) -> bool: return self.review is not None and not self.review.stands # by a review
+
+@patch(as_prop=True)
+def origin(self:Row) -> tuple: return self.track.dataset, self.track.source, self.track.noise # of its images
+
+@patch(as_prop=True)
+def val_resize(self:Row) -> str:
+    "How its validation images became squares"
+    return self.record['recipe'].get('val_resize', OFFICIAL)
 
 # %% ../../nbs/board/02_row.ipynb #two-def
 @patch(as_prop=True)
@@ -111,6 +116,7 @@ def beats(self:Row, other:Row) -> bool:
     "Is a new run above a new run of the other row with a probability of at least `P_BEAT`?"
     return self.against(other)['p_beat']>=P_BEAT
 
+# %% ../../nbs/board/02_row.ipynb #same-def
 @patch
 def same_cell(self:Row, other:Row) -> bool:
     "Are they of one track?"
@@ -168,9 +174,8 @@ def _line_of(self):
 def to_df(self:Row):
     "A pandas `DataFrame`: a line for every epoch of every seed"
     import pandas as pd
-    n = self.data['n_val']
-    lines = [dict(seed=r['seed'], epoch=i, accuracy=o['correct']/n) | o for r in self.runs for i,o in enumerate(r['curve'], 1)]
-    return pd.DataFrame(lines)
+    n,epochs = self.data['n_val'],[(r['seed'], i, o) for r in self.runs for i,o in enumerate(r['curve'], 1)]
+    return pd.DataFrame([dict(seed=seed, epoch=i, accuracy=o['correct']/n) | o for seed,i,o in epochs])
 
 # %% ../../nbs/board/02_row.ipynb #show-def
 @patch

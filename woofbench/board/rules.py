@@ -22,7 +22,7 @@ from .stats.claims import P_BEAT
 from .reviews import Review, is_time
 from .row import Board, Row
 from .standing import incumbent
-from .forensics import copies
+from .forensics import copies, replay
 from .audit_flags import audit_flags, counted
 
 # %% ../../nbs/board/08_rules.ipynb #verdict-def
@@ -98,8 +98,6 @@ def _seeds(row, places):
     names = [str(row.runs[i]['seed']) for i in dict.fromkeys(places)]
     return f'seed{"s"*(len(names)>1)} {", ".join(names)}'
 
-def _replay(row, i, o, j): return row.config_id==o.config_id and row.runs[i]['seed']==o.runs[j]['seed']
-
 def _copy_faults(row, board):
     itself = copies(row, Board([row]))
     if twice := [i for i,_,j in itself if i!=j]: yield f'{_seeds(row, twice)}: the same predictions'
@@ -108,13 +106,14 @@ def _copy_faults(row, board):
         if not o.taken_out: found[o.id].append((i, o, j))
     for id,pairs in found.items():
         o = pairs[0][1]
-        taken = [(i, j) for i,_,j in pairs if not _replay(row, i, o, j)]
-        again = [i for i,_,j in pairs if _replay(row, i, o, j) and row.runs[i]['curve']==o.runs[j]['curve']]
+        taken = [(i, j) for i,_,j in pairs if not replay(row, i, o, j)]
+        again = [i for i,_,j in pairs if replay(row, i, o, j) and row.runs[i]['curve']==o.runs[j]['curve']]
         if taken:
             mine,theirs = zip(*taken)
             yield f'{_seeds(row, mine)}: the same predictions as {_seeds(o, theirs)} in {id}'
         if again: yield f'{_seeds(row, again)} as in {id}, down to the seconds of the epochs: a copy, and no training'
 
+# %% ../../nbs/board/08_rules.ipynb #faults-def
 def faults(
     row:Row,
     rows:list, # The other rows of the board
@@ -127,7 +126,7 @@ def faults(
 
 # %% ../../nbs/board/08_rules.ipynb #twins-def
 def _but_one(row):
-    "A key for each field of a recipe: rows of one cell and its images that differ in this field alone have the same key"
+    "A key for each field of a recipe: rows of one cell and its images have the same if they differ in it alone"
     spec = row.spec
     values = {o.name:getattr(spec, o.name) for o in fields(spec) if o.name!='model'}
     values |= {f'model.{o.name}':getattr(spec.model, o.name) for o in fields(spec.model)}
@@ -151,7 +150,7 @@ def twins(
 # %% ../../nbs/board/08_rules.ipynb #notes-def
 def _notes(row, board):
     n = row.record.get('attempts')
-    if n: yield f'configuration {n} of this cell where it was trained' if n>1 else 'the only configuration of this cell where it was trained'
+    if n: yield ('the only configuration' if n==1 else f'configuration {n}') + ' of this cell where it was trained'
     same = (o for o in board.where('config_id', row.config_id) if o.same_config(row))
     found = chain(((o, f'differs in {k.removeprefix("model.")} alone') for o,k in twins(row, board)),
                   ((o, f'has the same configuration and {o.n} {o.kind} seeds') for o in same))

@@ -26,9 +26,10 @@ def _cell(o): return o.track.dataset, o.track.size, o.track.source, o.track.epoc
 def _place(o): return *_cell(o), o.id
 
 def _files_of(root):
-    "Every file of a board that rows come from, as the system describes it: a changed file has another inode or change time"
+    "Every file that rows come from, as the system describes it: a changed file has another inode or change time"
     found = [o for part in ('records', REVIEWS) for o in (root/part).rglob('*')]
-    return tuple(sorted((os.fspath(o), s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns) for o in found for s in [o.lstat()]))
+    known = [(os.fspath(o), o.lstat()) for o in found]
+    return tuple(sorted((name, s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns) for name,s in known))
 
 @lru_cache(1)
 def _read(root, folder, files):
@@ -45,8 +46,8 @@ def load_rows(
     return Board(rows), list(bad)
 
 # %% ../../nbs/board/05_table.ipynb #csv-def
-COLUMNS = ('dataset size source epochs noise recipe n mean std lo hi fresh_n fresh_mean seeds correct n_val params macs '
-           's_per_epoch train_img_s eval_img_s precision engine device date status config_id id').split()
+COLUMNS = ('dataset size source epochs noise recipe n mean std lo hi fresh_n fresh_mean seeds correct n_val params '
+           'macs s_per_epoch train_img_s eval_img_s precision engine device date status config_id id').split()
 _others = ('fresh_n','fresh_mean','status') # these depend on other rows
 
 def _line(row, board):
@@ -76,14 +77,13 @@ def foreign_lines(
     more=(), # As for `to_csv`
 ) -> list[str]: # A line for every line that does not follow from a record
     "What in `text` does not follow from the records"
-    known,lines = {o['id']:o for o in csv.DictReader(io.StringIO(to_csv(rows, more)))},text.splitlines()
+    lines = text.splitlines()
     head = _cells_of(lines[0]) if lines else []
-    def ours(cells):
-        if len(cells)!=len(head): return False
-        said = dict(zip(head, cells))
-        return all(known.get(said['id'], {}).get(k)==v for k,v in said.items() if k not in _others)
     good_head = 'id' in head and len(set(head))==len(head) and set(head)<=set(COLUMNS)
-    wrong = [(i, o) for i,o in enumerate(lines, 1) if not (good_head and (i==1 or ours(_cells_of(o))))]
+    def fixed(o): return tuple(o[k] for k in head if k not in _others)
+    known = {fixed(o) for o in csv.DictReader(io.StringIO(to_csv(rows, more)))} if good_head else ()
+    def ours(cells): return len(cells)==len(head) and fixed(dict(zip(head, cells))) in known
+    wrong = [(i, o) for i,o in enumerate(lines, 1) if not good_head or i>1 and not ours(_cells_of(o))]
     return [f'line {i} ({o[:60]})' for i,o in wrong]
 
 # %% ../../nbs/board/05_table.ipynb #update-def
@@ -105,7 +105,8 @@ def _next_csv(root, force, more):
     if extra and not force:
         others = f' and {len(extra)-1} more' if extra[1:] else ''
         broken = f'; broken: {bad[0]}' if bad else ''
-        raise BadInput(f'{path} has lines that do not follow from a record: {extra[0]}{others}{broken}; it stays as it is. '
+        raise BadInput(f'{path} has lines that do not follow from a record: {extra[0]}{others}{broken}; '
+                       'it stays as it is. '
                        '`woofbench board --force` replaces it and keeps the old one as leaderboard.csv.bak')
     return path, raw if extra else b'', old==text, text.encode()
 
@@ -123,7 +124,7 @@ def update_csv(
     more=(), # As for `to_csv`
     say=None, # Called with a line where another process holds the lock
 ) -> Path:
-    "Bring `leaderboard.csv` up to date under the board's lock; raises `BadInput` rather than lose a line that you typed"
+    "Bring `leaderboard.csv` up to date under a lock; raises `BadInput` rather than lose a line that you typed"
     root = Path(root)
     try:
         with locked(root/LOCK, say):
@@ -145,7 +146,8 @@ def _find(name, board, root):
     if len(hits)==1: return hits[0]
     if hits: raise BadInput(f'{len(hits)} records start with {name}: {", ".join(o.id for o in hits[:5])}')
     broken = [o for o in bad if name and f'{name}' in o]
-    raise BadInput(broken[0] if broken else f'no record {str(name)!r} below {root}; {near(str(name), [o.id for o in rows])}')
+    if broken: raise BadInput(broken[0])
+    raise BadInput(f'no record {str(name)!r} below {root}; {near(str(name), [o.id for o in rows])}')
 
 def find_rows(
     names:list, # Ids of records, beginnings of ids, paths of records' files, or rows
@@ -170,7 +172,8 @@ def _ties(cell, states):
     return {o.id:'abcdefghijklmnopqrstuvwxyz'[min(g, 26)-1] for o,g in zip(rows, groups)}
 
 # %% ../../nbs/board/05_table.ipynb #board-def
-HEAD = 'tied','recipe','n','accuracy, %','params','MACs','s/epoch','train img/s','infer img/s','device','date','status','id'
+HEAD = ('tied','recipe','n','accuracy, %','params','MACs','s/epoch','train img/s','infer img/s','device','date',
+        'status','id')
 
 def _cells(row, letter, board):
     o,review = _line(row, board),row.review
