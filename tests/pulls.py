@@ -1,5 +1,5 @@
 "Repositories with pull requests in them, made with plain git, and rows that look as if networks had made them"
-import copy, os, subprocess
+import copy, json, os, subprocess
 from pathlib import Path
 import numpy as np
 from conftest import root
@@ -9,7 +9,6 @@ from woofbench.board.record.preds import encode_preds
 from woofbench.board.record.record import make_record, record_id, record_path, to_bytes
 from woofbench.hashes import source_sha
 from woofbench.board.audit_flags import counted
-from woofbench.board.reviews import Review, review_text
 from woofbench.board.record.seeds import official_seeds
 from woofbench.data.track import make_track
 
@@ -56,7 +55,8 @@ def put(rec): return {record_path(rec).as_posix():to_bytes(rec)}
 
 def rule(rec, state, why='because'):
     "The file of a ruling"
-    return {f'rulings/{rec["record_id"]}.json':review_text(Review(rec['record_id'], state, why, '2026-11-27')).encode()}
+    text = json.dumps(dict(record_id=rec['record_id'], state=state, why=why, date='2026-11-27'), indent=1)
+    return {f'rulings/{rec["record_id"]}.json':text.encode()}
 
 
 class Repo:

@@ -160,11 +160,10 @@ def _notes(row, board):
 # %% ../../nbs/board/08_rules.ipynb #judge-def
 def _against(row, top):
     "Verdict of a ranked row beside the best one"
-    if top is None: return Verdict('record candidate', ('the first row with a rank in its cell',))
+    if top is None: return 'record candidate', 'the first row with a rank in its cell'
     c = row.against(top)
     text = f'{100*c["diff"]:+.2f} points on {top.id}, p_beat {c["p_beat"]:.2f}'
-    if row.beats(top): return Verdict('record candidate', (text,))
-    return Verdict('valid', (f'{text}; a record takes {P_BEAT}',))
+    return ('record candidate', text) if row.beats(top) else ('valid', f'{text}; a record takes {P_BEAT}')
 
 def judge(
     rec:dict, # A record that `check_record` has found to agree with itself
@@ -179,5 +178,5 @@ def judge(
     notes,odd = tuple(_notes(row, board)),tuple(audit_flags(row, board))
     if odd and not review: return Verdict('needs audit', odd, notes)
     if review: notes = str(review),*odd,*notes
-    v = Verdict('valid', (row.status,)) if row.status!='ranked' else _against(row, incumbent(row.track, board))
-    return Verdict(v.word, v.reasons, notes)
+    word,why = _against(row, incumbent(row.track, board)) if row.status=='ranked' else ('valid', row.status)
+    return Verdict(word, (why,), notes)
