@@ -1,12 +1,13 @@
 "Repositories with pull requests in them, made with plain git, and rows that look as if networks had made them"
-import copy, json, os, subprocess
+import json, os, subprocess
 from pathlib import Path
 import numpy as np
 from conftest import root
 from woofbench.board.stats.claims import BANDS
 from woofbench.train.recipe import config_id, from_dict, recipes
 from woofbench.board.record.preds import encode_preds
-from woofbench.board.record.record import make_record, record_id, record_path, to_bytes
+from woofbench.board.record.record import Made, make_record, record_id, record_path, to_bytes
+from woofbench.board.record.strict import plain
 from woofbench.hashes import source_sha
 from woofbench.board.audit_flags import counted
 from woofbench.board.record.seeds import official_seeds
@@ -39,12 +40,12 @@ class Dogs:
             return dict(seed=s, correct=k, diverged=False, curve=curve, preds=encode_preds(preds, [0]*N, 10), init_sha256=f'{s:016x}', peak_mem_mb=1, device='abacus')
         code = code or dict(version='0.1.0', source_sha256='0'*16, commit=None, dirty=None)
         runs = [seed(s) for s in seeds or official_seeds(config_id(track, recipe))]
-        return make_record(track, recipe, edition, runs, code, machine, counted(recipe.model, 128, 10), created)
+        return make_record(track, recipe, edition, runs, Made(code, machine, counted(recipe.model, 128, 10), created))
 
 
 def doctored(rec, f, own=False):
     "A copy that `f` changed, with ids that fit again; `own`: also a config_id"
-    rec = copy.deepcopy(rec)
+    rec = json.loads(json.dumps(plain(rec)))
     f(rec)
     if own: rec['config_id'] = config_id(make_track(**rec['track']), from_dict(rec['recipe']))
     return rec | dict(record_id=record_id(rec))

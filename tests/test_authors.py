@@ -16,7 +16,7 @@ from woofbench.board.row import Row
 from woofbench.models.parts import blocks, convs
 from woofbench.train.recipe import Recipe, config_id, from_dict, later, recipes, to_dict
 from woofbench.hashes import canonical
-from woofbench.board.record.record import check_current, check_record, make_record, read_records, record_id
+from woofbench.board.record.record import Made, check_current, check_record, make_record, read_records, record_id
 from woofbench.registry import BadInput
 from woofbench.commands.run import run
 from woofbench.data.track import Track, make_track
@@ -112,7 +112,7 @@ def with_recipe(rec, **kw):
     "The record `rec`, with another recipe"
     track,recipe = Track(**rec['track']),from_dict(rec['recipe']).but(**kw)
     runs = [o | dict(seed=i) for i,o in enumerate(rec['runs'])]
-    return make_record(track, recipe, rec['data'], runs, rec['code'] | dict(dirty=False), {k:v for k,v in rec['env'].items()}, rec['cost'], rec['created'], engine=rec['engine'])
+    return make_record(track, recipe, rec['data'], runs, Made(rec['code'] | dict(dirty=False), rec['env'], rec['cost'], rec['created'], rec['engine']))
 
 @pytest.mark.parametrize('size,source,n', [(128,'320',5), (64,'192',5)])
 def test_rows_with_another_validation_are_never_ranked(size, source, n):

@@ -42,7 +42,7 @@ def one_line(s): return isinstance(s, str) and 0<len(s)<=1000 and s.isprintable(
 
 def verdict(rec, rows, place=None):
     "The verdict on a record, which has to be a word with one-line reasons"
-    v,_ = check_bytes(to_bytes(rec) if isinstance(rec, dict) else rec, place or record_path(rec).as_posix(), rows)
+    v,_ = check_bytes(rec if isinstance(rec, bytes) else to_bytes(rec), place or record_path(rec).as_posix(), rows)
     assert v.word in WORDS and v.reasons and all(map(one_line, v.reasons+v.notes)), v
     return v
 
@@ -246,10 +246,10 @@ def test_text_in_keys(rows, row):
 def raw_tricks(row):
     good = to_bytes(row)
     def sub(a, b): return good.replace(a, b, 1)
-    return dict(nan=(sub(b'"train_s": 9.0', b'"train_s": NaN'), 'no number'), infinity=(sub(b'"train_s": 9.0', b'"train_s": Infinity'), 'no number'), overflow=(sub(b'"train_s": 9.0', b'"train_s": 1e999'), 'not a good float'),
+    return dict(nan=(sub(b'"train_s": 9.0', b'"train_s": NaN'), 'not a number'), infinity=(sub(b'"train_s": 9.0', b'"train_s": Infinity'), 'not a number'), overflow=(sub(b'"train_s": 9.0', b'"train_s": 1e999'), 'record.runs[0].curve[0].train_s: Expected float < '),
         recipe_overflow=(sub(b'"lr": 0.007', b'"lr": 1e999'), 'lr must be'), twice=(sub(b'"note": ""', b'"note": "", "note": "x"'), 'twice'), digits=(sub(b'"schema": 2', b'"schema": ' + b'9'*5000), '5000 digits'),
-        negative=(sub(b'"attempts": 1', b'"attempts": -1'), 'not a good int'), boolean=(sub(b'"attempts": 1', b'"attempts": true'), 'not a good int'), deep=(b'['*100_000, 'levels'), deep_objects=(b'{"a":'*100_000, 'levels'),
-        surrogate=(sub(b'"note": ""', b'"note": "\\ud800"'), 'not a good str'), utf16=(good.decode().encode('utf-16'), 'not UTF-8'), bom=(b'\xef\xbb\xbf'+good, 'not JSON'), latin=(sub(b'"note": ""', b'"note": "\xe9"'), 'not UTF-8'),
+        negative=(sub(b'"attempts": 1', b'"attempts": -1'), 'record.attempts: Expected int >= 0'), boolean=(sub(b'"attempts": 1', b'"attempts": true'), 'record.attempts: Expected int, got bool'), deep=(b'['*100_000, 'levels'), deep_objects=(b'{"a":'*100_000, 'levels'),
+        surrogate=(sub(b'"note": ""', b'"note": "\\ud800"'), 'record: note is not text that may be shown'), utf16=(good.decode().encode('utf-16'), 'not UTF-8'), bom=(b'\xef\xbb\xbf'+good, 'not JSON'), latin=(sub(b'"note": ""', b'"note": "\xe9"'), 'not UTF-8'),
         cut=(good[:-100], 'not JSON'), empty=(b'', 'not JSON'), null=(b'null', 'schema'), number=(b'1', 'schema'), listed=(b'[]', 'schema'), spaces=(good.replace(b': ', b':  '), 'not written as'), no_newline=(good[:-1], 'not written as'),
         crlf=(good.replace(b'\n', b'\r\n'), 'not written as'), old_schema=(sub(b'"schema": 2', b'"schema": 3'), 'schema 3'), keys=(b'{' + b','.join(b'"%d":1' % i for i in range(90_000)) + b',"1":2}', 'twice'),
         fraction=(sub(b'"lr": 0.007', b'"lr": 0.' + b'0'*300_000 + b'7'), 'id'), quotes=(b'"'*900_000, 'not JSON'), slashes=(b'"' + b'\\'*900_000, 'not JSON'))
@@ -278,10 +278,10 @@ def test_compression_bomb(rows, row):
         assert v.word=='invalid' and why in str(v), v
     assert time.process_time()-start<5
 
-odd_numbers = [('no images', lambda r: r['data'].update(n_val=0, known=False), '1 to 50000'), ('many seeds', lambda r: r.update(runs=r['runs']*11), 'more than 50'), ('a class that is none', lambda r: r['runs'][0].update(preds=shifted(r)), 'a class that is none'),
+odd_numbers = [('no images', lambda r: r['data'].update(n_val=0, known=False), '1 to 50000'), ('many seeds', lambda r: r.update(runs=r['runs']*11), 'record.runs: Expected array of length <= 50'), ('a class that is none', lambda r: r['runs'][0].update(preds=shifted(r)), 'a class that is none'),
     ('no attempt', lambda r: r.update(attempts=0), 'first attempt'), ('rules to come', lambda r: r.update(rules=99), 'version 99'), ('time in other digits', lambda r: r.update(created='2026-11-24T0\u0660:00:00Z'), 'is not a time'),
     ('no such day', lambda r: r.update(created='2026-11-31T00:00:00Z'), 'is not a time'), ('tomorrow and more', lambda r: r.update(created='2099-01-01T00:00:00Z'), 'after today'), ('long ago', lambda r: r.update(created='2019-01-01T00:00:00Z'), 'before this program'),
-    ('source in other digits', lambda r: r['track'].update(source='\uff13\uff12\uff10'), 'source must be'), ('source with a zero', lambda r: r['track'].update(source='0320'), 'source must be'), ('lists in lists', lambda r: r['recipe']['model'].update(act=[['relu']*4]*4), 'no name'),
+    ('source in other digits', lambda r: r['track'].update(source='\uff13\uff12\uff10'), 'source must be'), ('source with a zero', lambda r: r['track'].update(source='0320'), 'source must be'), ('lists in lists', lambda r: r['recipe']['model'].update(act=[['relu']*4]*4), 'record.recipe'),
     ('whole where parts are', lambda r: r['recipe'].update(mixup=0), 'not canonical'), ('nothing below nothing', lambda r: r['recipe'].update(wd=-0.), 'not canonical'), ('what it stands on', lambda r: r.update(based_on='x'), 'not the id of a record'),
     ('no time at all', lambda r: r['runs'][0]['curve'][0].update(train_s=0.), 'took no time'), ('a loss that was not', lambda r: r['runs'][0]['curve'][0].update(train_loss=None), 'not finite'), ('another device', lambda r: r['runs'][0].update(device='x'), 'another device')]
 
@@ -634,7 +634,7 @@ def test_historical_faults(repo, rows, row):
             preds = [0]*390+[1]*110
             o.update(preds=encode_preds(preds, [0]*500, 10), correct=390)
             o['curve'] = [c | dict(correct=390) for c in o['curve']]
-    for f,why in ((wrong_mean, 'its predictions'), (three_are_five, 'the same predictions'), (comma, 'is not a good int'), (first_edition, '3929 validation images')):
+    for f,why in ((wrong_mean, 'its predictions'), (three_are_five, 'the same predictions'), (comma, 'record.runs[0].correct: Expected int, got str'), (first_edition, '3929 validation images')):
         v = verdict(doctored(row, f), rows)
         assert v.word=='invalid' and why in str(v), v
     rec = doctored(row, source)
@@ -756,6 +756,7 @@ def material(repo, rows):
     "Records to start from, a real one among them"
     digits = json.loads(next((root/'records'/'digits').rglob('*.json')).read_text())
     recs = [digits, repo.dogs.entry(code=repo.code, lr=5e-3), repo.dogs.entry(seeds=range(2), code=repo.code, lr=4e-3)]
+    recs = [json.loads(to_bytes(o)) for o in recs]
     return [(o, sorted(filter(None, places(o)), key=str)) for o in recs]
 
 @settings(max_examples=2000, derandomize=True, database=None, deadline=timedelta(seconds=20), suppress_health_check=list(HealthCheck))

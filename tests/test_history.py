@@ -208,9 +208,10 @@ def test_board_command_follows_the_file(board, cli):
 def test_a_new_row_keeps_them_apart(board):
     "What a run does at its end, on a board that asks"
     from types import SimpleNamespace
+    from woofbench.board.record.record import read_record
     from woofbench.commands.run import _publish, _write
     old = next(board.rglob('records/**/*.json'))
-    rec = json.loads(old.read_text())
+    rec = read_record(old)
     old.unlink()
     tidied = []
     _publish(_write(rec, board), board, SimpleNamespace(tidy=tidied.append), None)

@@ -7,10 +7,11 @@ from conftest import real_data, root, tiny_dataset
 from woofbench.board.row import Row, differences
 from woofbench.board.table import load_rows, to_md
 from woofbench.board.record.preds import decode_preds, encode_preds
-from woofbench.board.record.record import make_record, record_id, to_bytes, write_record
+from woofbench.board.record.record import Made, make_record, record_id, to_bytes, write_record
 from woofbench.board.replications import first_epoch, replication, replication_status, replications, tolerance
 from woofbench.commands.reproduce import _seeds_for, doubt, judge_challenge, original, prepare, reproduce
 from woofbench.commands.run import run
+from woofbench.board.record.strict import plain
 from woofbench.board.record.seeds import challenge_seeds, official_seeds
 
 
@@ -99,7 +100,7 @@ def test_one_run_without_a_band_cannot_tell(done, tmp_path, cli):
 
 def test_some_seeds_identical_is_a_finding(done):
     row,new = done[1],done[2].row
-    bad = json.loads(json.dumps(row.record))
+    bad = json.loads(json.dumps(plain(row.record)))
     bad['runs'][2] = preds_of(row.record, 1)['runs'][2]
     res = replication(Row(sealed(bad)), new)
     assert res.word=='cannot tell' and 'seed 2' in res.why
@@ -164,7 +165,7 @@ def test_claim_stands_or_falls_with_the_challenge(done):
     def other(shift, **kw):
         from woofbench.train.recipe import from_dict
         rec,o = preds_of(row.record, shift),from_dict(row.record['recipe']).but(**kw)
-        return Row(make_record(row.track, o, rec['data'], rec['runs'], rec['code'] | dict(dirty=False), rec['env'], rec['cost'], rec['created']))
+        return Row(make_record(row.track, o, rec['data'], rec['runs'], Made(rec['code'] | dict(dirty=False), rec['env'], rec['cost'], rec['created'])))
     low,high = other(-40, lr=1e-3),other(1, lr=3e-3)
     assert judge_challenge(row, new, [row, new]).word=='holds'
     res = judge_challenge(row, new, [row, new, low])
@@ -207,8 +208,7 @@ def test_unknown_rules_schema_and_parts(done, tmp_path, refused, replay):
     from woofbench.train.recipe import from_dict
     recipe = from_dict(rec['recipe'])
     strange = replace(recipe, model=replace(recipe.model, act='swish7'))
-    keys = 'data','runs','code','env','cost','created'
-    path = write_record(tmp_path, make_record(done[1].track, strange, *(rec[k] for k in keys)))
+    path = write_record(tmp_path, make_record(done[1].track, strange, rec['data'], rec['runs'], Made(*(rec[k] for k in ('code','env','cost','created')))))
     assert 'needs act swish7' in refused(f'reproduce {path} --out {tmp_path}') and not replay
 
 class Swish8(torch.nn.Module):

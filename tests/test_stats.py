@@ -272,7 +272,7 @@ real = dict(none='7f014871471a0398', five='92fad615da9826c5', fast='021a2b1c3de5
 def make(out, rights, n_val=100, seeds=None, dataset='digits', sha='', engine='fastai', **kw):
     "Write a record with so many right in each seed, the first images of all; return its id"
     from woofbench.board.record.preds import encode_preds
-    from woofbench.board.record.record import make_record, write_record
+    from woofbench.board.record.record import Made, make_record, write_record
     from woofbench.train.recipe import recipes
     from woofbench.data.track import make_track
     labels = [i%10 for i in range(n_val)]
@@ -283,7 +283,7 @@ def make(out, rights, n_val=100, seeds=None, dataset='digits', sha='', engine='f
     data = dict(edition='made up', known=True, manifest_sha256=sha, n_train=100, n_val=n_val, twins=0, classes=list('0123456789'))
     env = dict(device='abacus', workers=0, threads=1, cores=1, cuda=None, platform='', python='', versions={}, context='')
     rec = make_record(make_track(dataset, epochs=5), recipes('digits')().but(**kw), data, [seed(i, o) for i,o in zip(seeds or range(len(rights)), rights)],
-                      dict(version='0', source_sha256='', commit=None, dirty=None), env, dict(params=1, macs=1), '2020-02-02T00:00:00Z', engine=engine)
+                      Made(dict(version='0', source_sha256='', commit=None, dirty=None), env, dict(params=1, macs=1), '2020-02-02T00:00:00Z', engine))
     return write_record(out, rec).stem
 
 def test_real_rows():

@@ -11,8 +11,9 @@ from woofbench.board.stats.claims import band, claim
 from woofbench.board.reported.history import of_board
 from woofbench.board.row import Row
 from woofbench.train.recipe import config_id, recipes
+from msgspec.structs import force_setattr
 from woofbench.board.record.preds import encode_preds
-from woofbench.board.record.record import make_record
+from woofbench.board.record.record import Made, make_record
 from woofbench.board.replications import replication
 from woofbench.board.reviews import Review
 from woofbench.board.record.seeds import official_seeds
@@ -48,19 +49,25 @@ def make_row(i, pool, review=None, **more):
     code = dict(version='0.1.0', source_sha256='0'*16, commit=None, dirty=None)
     runs = [seed(s) for s in official_seeds(config_id(track, recipe))]
     env = machine | dict(device=('NVIDIA H100','Intel Xeon (2 threads)')[i%2])
-    rec = make_record(track, recipe, edition | dict(classes=WOOF), runs, code, env,
-                      dict(params=11_200_000+i, macs=595_000_000*(1+i//2%2)), f'2026-11-{1+i%27:02}T00:00:00Z')
-    rec['claim'] = dict(method=f'Trick no. {i}' if i%3 else '', authors='ada-l grace-h' if i%2 else 'ada-l')
-    return Row(rec | more, review=review)
+    rec = make_record(track, recipe, edition | dict(classes=WOOF), runs, Made(code, env,
+                      dict(params=11_200_000+i, macs=595_000_000*(1+i//2%2)), f'2026-11-{1+i%27:02}T00:00:00Z'))
+    claim = dict(method=f'Trick no. {i}' if i%3 else '', authors='ada-l grace-h' if i%2 else 'ada-l')
+    return Row(rec | dict(claim=claim) | more, review=review)
+
+def forced(o, **kw):
+    "Values that the types of a record would refuse"
+    for k,v in kw.items(): force_setattr(o, k, v)
 
 @pytest.fixture(scope='module')
 def some(pool):
     "Eight rows, one of them with a stranger's text wherever a record has text, in a board of the real names and reported rows"
     rows = [make_row(i, pool) for i in range(8)]
-    rows[1] = make_row(1, pool, Review('', 'audited', EVIL, '2026-11-27'), note=EVIL,
-                       claim=dict(method=EVIL, authors=EVIL.replace(' ', '')))
-    rows[1].record['env'] |= dict(device=EVIL, platform=EVIL, versions={EVIL:EVIL})
-    rows[1].data['edition'] = EVIL
+    rows[1] = make_row(1, pool, Review('', 'audited', EVIL, '2026-11-27'))
+    rec = rows[1].record
+    forced(rec, note=EVIL)
+    forced(rec.claim, method=EVIL, authors=EVIL.replace(' ', ''))
+    forced(rec.env, device=EVIL, platform=EVIL, versions={EVIL:EVIL})
+    forced(rec.data, edition=EVIL)
     return from_rows(rows, [EVIL], names=read_names(root)[0], reported=of_board(root))
 
 @pytest.fixture(scope='module')

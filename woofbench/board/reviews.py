@@ -12,7 +12,8 @@ from datetime import datetime
 from pathlib import Path
 from ..registry import BadInput
 from .record.record import read_file
-from .record.strict import check_shape, parse_json
+from .record.schema import Text
+from .record.strict import Facts, parse_json, typed
 
 # %% ../../nbs/board/01_reviews.ipynb #review-def
 REVIEWS,STATES = Path('rulings'),('audited','disputed','retracted')
@@ -38,19 +39,25 @@ def is_time(
     try: return datetime.strptime(s, form).strftime(form)==s
     except ValueError: return False
 
+class _File(Facts):
+    "A review as its file has it"
+    record_id:Text
+    state:Text
+    why:Text
+    date:Text
+
 def parse_review(
     raw:bytes, # Of the file
     place:str|Path, # Where it is; its name is the id
 ) -> Review:
     "The review in a file; raises `BadInput`"
-    o = parse_json(raw)
-    check_shape(o, dict(record_id=str, state=str, why=str, date=str), 'review')
-    name = f'{o["record_id"]}.json'
+    o = typed(parse_json(raw), _File, 'review')
+    name = f'{o.record_id}.json'
     if not re.fullmatch(r'[0-9a-f]{16}\.json', name) or Path(place).name!=name:
-        raise BadInput(f'a review of {o["record_id"]} is in a file called {name}')
-    if o['state'] not in STATES: raise BadInput(f'a review says {", ".join(STATES)}, not {o["state"]}')
-    if not o['why'] or not is_time(o['date']): raise BadInput('a review says why, and on which date')
-    return Review(o['record_id'], o['state'], o['why'], o['date'])
+        raise BadInput(f'a review of {o.record_id} is in a file called {name}')
+    if o.state not in STATES: raise BadInput(f'a review says {", ".join(STATES)}, not {o.state}')
+    if not o.why or not is_time(o.date): raise BadInput('a review says why, and on which date')
+    return Review(o.record_id, o.state, o.why, o.date)
 
 # %% ../../nbs/board/01_reviews.ipynb #read-def
 def read_reviews(

@@ -22,7 +22,8 @@ from .stats.claims import P_BEAT, band, claim
 from .stats.tests import summary
 from .record.preds import decode_bytes
 from .record.provenance import strangers
-from .record.record import seeds_kind
+from .record.record import as_record
+from .record.schema import Record
 from .reviews import Review
 
 # %% ../../nbs/board/02_row.ipynb #rates-def
@@ -65,11 +66,12 @@ def _status(row):
 # %% ../../nbs/board/02_row.ipynb #row-def
 class Row:
     "A record and what follows from it: `mean`, `std`, `acc`, `status`, `beats`, a line of the board"
-    def __init__(self, record:dict, path:Path|None=None, review:Review|None=None):
-        self.record,self.path,self.review = record,path,review
-        self.id,self.config_id,self.based_on = record['record_id'],record['config_id'],record.get('based_on')
-        self.track,self.runs,self.data = Track(**record['track']),record['runs'],record['data']
-        self.acc,self.kind = [r['correct']/self.data['n_val'] for r in self.runs],seeds_kind(record)
+    def __init__(self, record:Record, path:Path|None=None, review:Review|None=None):
+        self.record,self.path,self.review = as_record(record),path,review
+        rec = self.record
+        self.id,self.config_id,self.based_on,self.kind = rec.record_id,rec.config_id,rec.based_on,rec.seeds.kind
+        self.track,self.runs,self.data = Track(**rec.track),rec.runs,rec.data
+        self.acc = [r.correct/self.data.n_val for r in self.runs]
         self.n,self.mean,self.std,self.lo,self.hi = summary(self.acc).values()
 
     @cached_property
@@ -175,7 +177,7 @@ def to_df(self:Row):
     "A pandas `DataFrame`: a line for every epoch of every seed"
     import pandas as pd
     n,epochs = self.data['n_val'],[(r['seed'], i, o) for r in self.runs for i,o in enumerate(r['curve'], 1)]
-    return pd.DataFrame([dict(seed=seed, epoch=i, accuracy=o['correct']/n) | o for seed,i,o in epochs])
+    return pd.DataFrame([dict(seed=seed, epoch=i, accuracy=o.correct/n, **o) for seed,i,o in epochs])
 
 # %% ../../nbs/board/02_row.ipynb #show-def
 @patch

@@ -81,7 +81,7 @@ def _code_faults(rec, today):
         yield f'it was made on {created[:10]}, before this program or after today'
     if not 1<=rec.get('rules', 1)<=RULES:
         yield f'it was made for version {rec["rules"]} of the rules; these are version {RULES}'
-    if rec.get('attempts', 1)<1: yield 'it is at least the first attempt'
+    if rec.get('attempts')==0: yield 'it is at least the first attempt'
     if base is not None and not _hex(base, 16): yield 'what it is based on is not the id of a record'
 
 # %% ../../nbs/board/08_rules.ipynb #network-def

@@ -12,7 +12,7 @@ from ..registry import BadInput, whole
 from ..hashes import digest
 from ..train.recipe import from_dict
 from ..board.record.seeds import challenge_seeds, official_seeds
-from ..board.record.record import SEEDS
+from ..board.record.schema import SEEDS
 from ..board.record.provenance import code_facts, context_id, env_facts, missing, outside
 from ..board.stats.claims import P_BEAT
 from ..board.replications import Replication, first_epoch, replication

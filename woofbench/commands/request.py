@@ -13,7 +13,9 @@ from pathlib import Path
 from urllib.parse import quote, quote_plus
 from ..registry import BadInput
 from ..data.manifest import write_atomic
-from ..board.record.record import check_claim, check_record, record_path, to_bytes
+from ..board.record.record import check_credit, check_record, record_path, to_bytes
+from ..board.record.schema import Record
+from msgspec.structs import replace
 from ..board.standing import incumbent
 from ..board.row import Row
 from ..text import md_table, percent
@@ -26,16 +28,17 @@ BASE = 'main' # the branch that rows are for
 
 # %% ../../nbs/commands/05_request.ipynb #claim-def
 def claimed(
-    rec:dict, # A record
+    rec:Record,
     method:str='', # A short name; the record's own if empty
     authors:str='', # GitHub logins with spaces between them; the record's own if empty
-) -> dict: # With the same id
+) -> Record: # With the same id
     "`rec` with its free text; raises `BadInput`"
     logins = authors.split()
     said = {k:v for k,v in (('method',method), ('authors',' '.join(logins))) if v}
-    if said and 'claim' not in rec: raise BadInput(f'a record of schema {rec["schema"]} has no place for a method and authors')
-    check_claim(dict(method='', authors='') | said)
-    return rec | dict(claim=rec['claim'] | said) if said else rec
+    if not said: return rec
+    if rec.schema==1: raise BadInput('a record of schema 1 has no place for a method and authors')
+    check_credit(said.get('method', ''), said.get('authors', ''))
+    return replace(rec, claim=replace(rec.claim, **said))
 
 # %% ../../nbs/commands/05_request.ipynb #text-def
 def _code(o):

@@ -24,9 +24,10 @@ from ..models.costs import cost
 from ..models.effect import idle
 from ..train.callbacks import side_at, start_of
 from ..board.record.seeds import official_seeds
-from ..board.record.strict import check_shape
+from ..board.record.strict import typed
+from ..board.record.schema import SEEDS, Data
 from ..text import safe_text
-from ..board.record.record import DATA, EPOCHS, SEEDS, from_bytes, make_record, read_file, read_record, read_records, record_path, seed_bytes, seed_dict, seed_from, to_bytes, write_record
+from ..board.record.record import EPOCHS, Made, Purpose, from_bytes, make_record, read_file, read_record, read_records, record_path, seed_bytes, seed_dict, seed_from, to_bytes, write_record
 from ..board.record.provenance import code_facts, context_id, env_facts, outside
 from ..board.table import LOCK, check_csv, update_csv
 from ..board.row import Row
@@ -251,7 +252,7 @@ def _gmacs(cost): return 'unknown' if cost['macs'] is None else f'{cost["macs"]/
 
 def _check_words(m, note):
     "What goes into a record as text must be fit to be shown; better to know before training"
-    check_shape(m.facts(), DATA, 'data')
+    typed(m.facts(), Data, 'data')
     if not safe_text(note): raise BadInput('a note has at most 300 characters in one line, none of them < > | ` [ ] or a backslash, and does not begin with = + - or @')
 
 def check_plan(
@@ -302,7 +303,9 @@ def train_row(
     def make(runs, recs):
         created = datetime.now(timezone.utc).strftime('%Y-%m-%dT%H:%M:%SZ')
         tried = {cid} | {o['config_id'] for o in recs if Track(**o['track'])==p.track}
-        return make_record(p.track, p.recipe, p.manifest.facts(), runs, code, env | dict(context=same), p.cost, created, note, how['engine'], RULES, based_on, nonce, len(tried))
+        made = Made(code, env | dict(context=same), p.cost, created, how['engine'])
+        purpose = Purpose(note, RULES, based_on, nonce, len(tried))
+        return make_record(p.track, p.recipe, p.manifest.facts(), runs, made, purpose)
     try: return _row(folder, seeds, out, say, again, mine, make, lambda runs: _train(p, runs, len(seeds), folder, say, cache, **how))
     finally: folder.free()
 

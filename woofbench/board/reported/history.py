@@ -14,17 +14,57 @@ from pathlib import Path
 from ...registry import BadInput
 from ...data.track import datasets
 from ...hashes import digest
-from ..record.strict import check_shape
+from ..record.strict import Facts, typed
+from ..record.schema import Amount, Count, Text
 from ...text import md_table
 from .audit import FIRST, Reported, faults, read_accuracy
 
 # %% ../../../nbs/board/reported/02_history.ipynb #file-def
-_text,_day = (str,None),r'\d{4}-\d\d-\d\d'
-_row = dict(id=str, dataset=str, edition=int, size=int, epochs=int, noise=int, method=str, link=str, added_by=_text,
-    accuracy=str, fraction=float, runs=_text, n=(int,None), added=str, removed=_text, state=str, commit=str,
-    protocol=_text, logged=([str],None), evidence=_text, barred=_text, notes=([str],None))
-_protocol = dict(about=str, sources=dict, px=dict, normalize=_text, val_resize=_text, last=(bool,None), tta=(bool,None),
-    why=str)
+_day = r'\d{4}-\d\d-\d\d'
+class _Protocol(Facts):
+    about:Text
+    sources:dict
+    px:dict
+    normalize:Text|None
+    val_resize:Text|None
+    last:bool|None
+    tta:bool|None
+    why:Text
+
+class _Row(Facts):
+    id:Text
+    dataset:Text
+    edition:Count
+    size:Count
+    epochs:Count
+    noise:Count
+    method:Text
+    link:Text
+    added_by:Text|None
+    accuracy:Text
+    fraction:Amount
+    runs:Text|None
+    n:Count|None
+    added:Text
+    removed:Text|None
+    state:Text
+    commit:Text
+    protocol:Text|None
+    logged:tuple[Text,...]|None
+    evidence:Text|None
+    barred:Text|None
+    notes:tuple[Text,...]|None
+
+class _Page(Facts):
+    page:Text
+    date:Text
+
+class _File(Facts):
+    schema:Count
+    board:_Page
+    protocols:dict[str, _Protocol]
+    rows:tuple[_Row,...]
+
 _words = dict(state=('page','replaced','unmerged','elsewhere'), edition=(1,2), normalize=(None,'none','imagenet'),
     val_resize=(None,'squish','crop','shorter+32'))
 _forms = dict(link=r'https://[A-Za-z0-9][\w./%+~-]*', evidence=r'https://[\w./%+~-]+/[0-9a-f]{40}/[\w./%+~-]+',
@@ -59,10 +99,8 @@ def parse_history(
     "Checked rows; raises `BadInput`"
     try: doc = json.loads(text)
     except ValueError as e: raise BadInput(f'history: {e}') from e
-    check_shape(doc, dict(schema=int, board=dict(page=str, date=str), protocols=dict, rows=[_row]), 'history')
-    for k,p in doc['protocols'].items():
-        check_shape(p, _protocol, f'protocols.{k}')
-        _check_words(p, f'protocols.{k}')
+    typed(doc, _File, 'history')
+    for k,p in doc['protocols'].items(): _check_words(p, f'protocols.{k}')
     for o in doc['rows']: _check_row(o, doc['protocols'])
     if seal(doc)!=text: raise BadInput('history: an id, a fraction, the order or the layout is not what seal gives')
     return [Reported(**o | dict(protocol=doc['protocols'].get(o['protocol']))) for o in doc['rows']]
