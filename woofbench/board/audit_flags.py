@@ -11,7 +11,7 @@ from scipy import stats as scistats
 from ..registry import BadInput
 from ..data.track import Track, datasets
 from ..models.costs import cost
-from ..models.spec import TimmSpec
+from ..models.spec import ModelSpec
 from .record.provenance import missing
 from .row import Board, Row
 from .replications import fresh, replication
@@ -77,7 +77,7 @@ def _pattern_flags(row, board):
 @lru_cache(64)
 def counted(model, size, n):
     "What `cost` says, where that takes no more than moments; raises `BadInput`"
-    large = not isinstance(model, TimmSpec) and (sum(model.depths)>120 or max(model.widths)>8192)
+    large = not isinstance(model, ModelSpec) and (sum(model.depths)>120 or max(model.widths)>8192)
     if large: raise BadInput('the network is too large to be counted here')
     try: return cost(model, size, n)
     except BadInput: raise

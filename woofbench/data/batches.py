@@ -6,7 +6,7 @@
 __all__ = ['Images', 'load_images', 'plain', 'Batches', 'facts', 'same', 'valid_bs', 'FastData']
 
 # %% ../../nbs/data/12_batches.ipynb #imports
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from dataclasses import dataclass
 from functools import partial
 from pathlib import PurePath
@@ -95,6 +95,7 @@ class Batches(GetAttr):
     def __len__(self): return -(-len(self.y)//self.size)
     def __iter__(self):
         to_float = plain(self.dl.after_batch)
+        self.dl.before_iter() # tells batch transforms whether these are training images
         for i in range(0, len(self.y), self.size):
             part = slice(i, i+self.size)
             x,*y = self.images(part),self.y[part]
@@ -104,7 +105,7 @@ class Batches(GetAttr):
             yield (x.contiguous(memory_format=self.fmt), *y)
 
 # %% ../../nbs/data/12_batches.ipynb #facts-def
-_moving = set('rng offs num_workers fake_l it _DataLoader__idxs _n_inp _types timeout pin_memory dataloaders types splits do orig_sz final_size cp_size tl __signature__'.split())
+_moving = set('rng offs num_workers fake_l it _DataLoader__idxs _n_inp _types timeout pin_memory dataloaders types splits do orig_sz final_size cp_size tl __signature__ _epoch _images _done _numbers'.split())
 
 def facts(
     o, # A fastai loader, or a part of one
@@ -150,8 +151,9 @@ class FastData(Callback):
     ):
         self.data,self.r,self.side,self.generator,self.next = images,recipe,size,torch.Generator().manual_seed(seed),None
         self.made_for,self.told = None,False
+        self.drawn,self.order_now = deque(),None # orders of the images in coming epochs; that of this one
 
-    def __getstate__(self): return vars(self) | dict(generator=self.generator.get_state(), next=None, made_for=None)
+    def __getstate__(self): return vars(self) | dict(generator=self.generator.get_state(), next=None, made_for=None, drawn=deque(), order_now=None)
     def __setstate__(self, state):
         vars(self).update(state)
         self.generator = torch.Generator()
@@ -169,7 +171,9 @@ class FastData(Callback):
         self.told = True
         return False
 
-    def before_fit(self): self.next = None
+    def before_fit(self):
+        self.next = None
+        self.drawn.clear()
     def before_train(self):
         if self.dl is self.dls.train and self.mine(0): self.learn.dl = self._batches(self.dl, *self.epoch(plain(self.dl.after_batch)))
     def after_batch(self):
@@ -187,6 +191,7 @@ class FastData(Callback):
         "(which images, boxes, flips) of one training epoch; an incomplete last batch is dropped"
         store,g,n = self.data.train,self.generator,len(self.data.train_y)
         order = torch.randperm(n, generator=g)[:n//self.r.bs*self.r.bs]
+        self.drawn.append(order)
         boxes = crop_boxes(store.sizes[order], self.r.min_scale, generator=g)
         return order, boxes, torch.rand(len(order), generator=g) < self.r.flip
 
@@ -196,6 +201,8 @@ class FastData(Callback):
         "(images, classes) of one training epoch; images as floats if asked for and on a processor"
         if self.data.train_y.is_cuda:
             ready,self.next = self.next or self._ahead(),None
+            self.order_now = self.drawn.popleft()
             return ready.__getitem__, ready.y
         order,boxes,flips = self.draw()
+        self.order_now = self.drawn.popleft()
         return lambda part: crop(self.data.train, order[part], boxes[part], flips[part], self.side, to_float=to_float), self.data.train_y[order]

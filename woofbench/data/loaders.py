@@ -12,7 +12,6 @@ from .images import read_file
 from .manifest import Manifest, CheckedImage
 from .track import Track
 from .val_resize import OFFICIAL, val_transform
-from .augment import batch_transform
 
 # %% ../../nbs/data/07_loaders.ipynb #labels-def
 def _noisy_rows(path, col):
@@ -65,7 +64,7 @@ def make_loaders(
     erase:float=0., # Largest share of the image that random erasing may take; 0: none
     workers:int=0, # Loader processes
     device=None, # Torch device; fastai's default if None
-    aug:str='none', # Further changes to batches of training images
+    augment=None, # A fastai transform of batches of training images, such as `Augment`
     val_resize:str=OFFICIAL, # How validation images become squares
 ): # fastai `DataLoaders`
     "fastai loaders for `track`; order and augmentation follow the random state at the time of the call"
@@ -84,5 +83,5 @@ def make_loaders(
     block = DataBlock(blocks=(images, CategoryBlock(vocab=list(m.classes))),
         get_x=ColReader('path', pref=m.root), get_y=ColReader('label'), splitter=IndexSplitter(range(len(m.train), len(items))),
         item_tfms=[crop, *square, FlipItem(flip)],
-        batch_tfms=[*([batch_transform(aug)] if aug!='none' else []), *([Normalize.from_stats(*imagenet_stats)] if normalize else []), *([RandomErasing(p=.3, max_count=3, sh=erase)] if erase else [])])
+        batch_tfms=[*([augment] if augment else []), *([Normalize.from_stats(*imagenet_stats)] if normalize else []), *([RandomErasing(p=.3, max_count=3, sh=erase)] if erase else [])])
     return block.dataloaders(items, bs=bs, num_workers=workers, device=device)

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 from ..registry import BadInput
-from .spec import XResNetSpec, TimmSpec, arch_of, change, slot_of
+from .spec import XResNetSpec, ModelSpec, arch_of, change, slot_of
 from .xresnet import build
 
 # %% ../../nbs/models/04_costs.ipynb #cost-def
@@ -58,7 +58,7 @@ def _fitting(spec, size, n_out, n=2):
     return sorted(res)
 
 def cost(
-    spec:XResNetSpec|TimmSpec,
+    spec:XResNetSpec|ModelSpec,
     size:int, # Side of the images, px
     n_out:int=10, # Number of classes
 ) -> dict: # `params`, and `macs` of one image: None where its operations cannot be counted
@@ -90,7 +90,7 @@ def saved_bytes(
     return sum(o.nbytes() for o in kept.values())
 
 def act_memory(
-    spec:XResNetSpec|TimmSpec,
+    spec:XResNetSpec|ModelSpec,
     size:int, # Side of the images, px
 ) -> int: # Bytes
     "Activation memory of one training image in fp32"
@@ -131,7 +131,7 @@ def speeds(
     bs:int=16, # Batch size
     rounds:int=7, # Batches of each network, after one that is not counted
     precision:str='fp32', # fp32, bf16 or fp16
-    channels_last:bool=False,
+    channels_last:bool=False, # Use the channels-last memory format
     device=None, # Torch device; a GPU if there is one
 ) -> list: # Per spec: dict(train=, infer=), each (images/s, ratio to the baseline, its lower and upper quartile)
     "Images per second in training and in inference, timed in turns"
@@ -145,11 +145,11 @@ def speeds(
     return res
 
 # %% ../../nbs/models/04_costs.ipynb #apart-def
-def baseline(spec:XResNetSpec|TimmSpec) -> XResNetSpec|TimmSpec:
+def baseline(spec:XResNetSpec|ModelSpec) -> XResNetSpec|ModelSpec:
     "The same shape with the parts of fastai's xresnet; the shape's own parts stay"
-    return spec if isinstance(spec, TimmSpec) or arch_of(spec)=='custom' else change(XResNetSpec(), arch_of(spec))
+    return spec if isinstance(spec, ModelSpec) or arch_of(spec)=='custom' else change(XResNetSpec(), arch_of(spec))
 
-def apart(spec:XResNetSpec|TimmSpec) -> dict: # Name -> spec
+def apart(spec:XResNetSpec|ModelSpec) -> dict: # Name -> spec
     "`spec` as its baseline, each of its changes alone, and all together"
     base = baseline(spec)
     fields = [k for k in slot_of if getattr(spec, k, None)!=getattr(base, k, None)]

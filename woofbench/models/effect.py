@@ -10,15 +10,15 @@ from dataclasses import fields, replace
 from functools import lru_cache
 import torch
 from ..registry import BadInput
-from .spec import XResNetSpec, TimmSpec, arch_of, archs, per_stage, slot_of
+from .spec import XResNetSpec, ModelSpec, arch_of, archs, per_stage, slot_of
 from .xresnet import build
 
 # %% ../../nbs/models/05_effect.ipynb #parts-def
 def parts_of(
-    spec:XResNetSpec|TimmSpec
+    spec:XResNetSpec|ModelSpec
 ) -> set: # Pairs of a field and a name
     "The parts that `spec` names"
-    if isinstance(spec, TimmSpec): return set()
+    if isinstance(spec, ModelSpec): return set()
     given = {k:getattr(spec, k) for k in slot_of}
     return {(k, o) for k,v in given.items() for o in (v if isinstance(v, tuple) else (v,)) if o is not None}
 
@@ -55,10 +55,10 @@ def _others(spec, k):
 
 @lru_cache(256)
 def idle(
-    spec:XResNetSpec|TimmSpec,
+    spec:XResNetSpec|ModelSpec,
 ) -> tuple: # Of their names
     "The fields of a spec that make no difference to the network; raises `BadInput` where it cannot be built"
-    if isinstance(spec, TimmSpec): return ()
+    if isinstance(spec, ModelSpec): return ()
     if len(spec.depths)>8 and any(isinstance(getattr(spec, k), tuple) for k in per_stage): raise BadInput(f'parts per stage are for networks of at most 8 stages, and this has {len(spec.depths)}')
     def same(k, v):
         try: return _network(replace(spec, **{k:v}))==_network(spec)

@@ -8,9 +8,9 @@ __all__ = ['conv_layers', 'attentions', 'conv_path', 'id_path', 'ResBlock', 'con
 # %% ../../nbs/models/03_xresnet.ipynb #imports
 from dataclasses import replace
 from torch import nn
-from ..registry import BadInput
+from ..registry import BadInput, using
 from .parts import acts, pools, attns, stems, blocks, inits, conv_layer
-from .spec import XResNetSpec, TimmSpec, archs
+from .spec import XResNetSpec, ModelSpec, TimmSpec, archs
 
 # %% ../../nbs/models/03_xresnet.ipynb #conv-path
 def conv_layers(
@@ -111,13 +111,20 @@ class XResNet(nn.Sequential):
         return nn.Sequential(*list(self)[i]) if isinstance(i, slice) else super().__getitem__(i)
 
 # %% ../../nbs/models/03_xresnet.ipynb #build-def
+def _whole(spec, n_out, size):
+    "A network of your own"
+    model = archs(spec.name)(n_out, size)
+    if not isinstance(model, nn.Module): raise BadInput(f'arch {spec.name} must return a torch Module, not {type(model).__name__}')
+    return model
+
 def build(
-    spec:XResNetSpec|TimmSpec,
+    spec:XResNetSpec|ModelSpec,
     n_out:int=10, # Number of classes
     size:int|None=None, # Side of the images, px; only models with a fixed input size want to know
 ) -> nn.Module:
     "The network that `spec` describes, with random weights"
-    if isinstance(spec, XResNetSpec): return XResNet(spec, n_out)
+    if not isinstance(spec, TimmSpec):
+        with using(dict(spec.params)): return XResNet(spec, n_out) if isinstance(spec, XResNetSpec) else _whole(spec, n_out, size)
     archs.canon(f'timm:{spec.name}')
     import timm
     cfg = timm.get_pretrained_cfg(spec.name)

@@ -10,7 +10,7 @@ import re
 from functools import partial
 from ..registry import BadInput
 from ..data.track import Track
-from ..models.spec import TimmSpec, arch_of
+from ..models.spec import ModelSpec, arch_of
 from .recipe import Recipe, config_id, of_model, own, parse, recipes
 
 # %% ../../nbs/train/03_changes.ipynb #changed-def
@@ -51,8 +51,8 @@ def label_of(
     res,arch = [],arch_of(other.model)
     if arch!=arch_of(base.model) and arch!='custom':
         res.append(f'arch={arch}')
-        if not isinstance(other.model, TimmSpec): base = base.but(arch=arch)
-    fields = [(of_model, base.model, other.model)]*(not isinstance(other.model, TimmSpec)) + [(own, base, other)]
+        if not isinstance(other.model, ModelSpec): base = base.but(arch=arch)
+    fields = [(of_model, base.model, other.model)]*(not isinstance(other.model, ModelSpec)) + [(own, base, other)]
     return '+'.join(res + [f'{k}={show(getattr(b, k))}' for names,a,b in fields for k in names if getattr(a, k, None)!=getattr(b, k)])
 
 # %% ../../nbs/train/03_changes.ipynb #neighbours-def

@@ -12,11 +12,11 @@ from itertools import chain
 from threading import Lock
 import torch
 from torch import nn
-from fastai.losses import LabelSmoothingCrossEntropy
 from ..data.batches import FastData
 from ..fast.fused import fuse_layers, use_gemm
 from ..fast.graph import Graph
 from .mix import SeededCutMix, SeededErasing, SeededMixUp
+from .losses import losses
 from .optim import opts
 from .callbacks import options, precision_cbs
 from ..fast.ranger import flat_ranger
@@ -91,7 +91,7 @@ class Kept:
 
     def _begin(self, model, recipe, device, seed):
         if self.key: self.close()
-        self.model,self.loss_func = prepare(model, device, self.compile),LabelSmoothingCrossEntropy(eps=recipe.smooth)
+        self.model,self.loss_func = prepare(model, device, self.compile),losses(recipe.loss)(recipe)
         self.mix = [f(v, seed) for v,f in ((recipe.mixup, SeededMixUp), (recipe.cutmix, SeededCutMix)) if v]
         if (device.type=='cuda' if self.record is None else self.record): self.graph = Graph(self.keep, lock=self.lock)
 

@@ -20,15 +20,19 @@ from fastai.callback.core import Callback, CancelFitException
 from fastai.callback.progress import ProgressCallback
 import fastai.callback.schedule  # noqa: F401  gives learners fit_one_cycle, fit_flat_cos, lr_find
 import fastai.learner
-from fastai.losses import LabelSmoothingCrossEntropy
 from fastai.metrics import accuracy, top_k_accuracy
 from fastai.torch_core import set_seed, default_device
 from fastcore.basics import noop
-from ..registry import BadInput
+from ..registry import BadInput, using
 from ..files import write_atomic
 from ..data.track import Track
 from ..data.manifest import Manifest
 from ..data.loaders import make_loaders
+from .augmented import augmentation
+from .averages import averages
+from .gradients import grads
+from .groups import grouped, groups, split_decay
+from .losses import losses
 from .optim import opts, scheds
 from .callbacks import options, autocast_on, precision_cbs, same_autocast
 from .recipe import Recipe
@@ -115,6 +119,15 @@ class Learner(fastai.learner.Learner):
 
 
 # %% ../../nbs/train/08_learner.ipynb #learner-def
+def _extended(parts, recipe, augmented):
+    "The arguments of a `Learner` with what the recipe's groups, gradient steps, averages and augmentations add"
+    model = parts['model']
+    found = groups(recipe.group)(model, recipe)
+    if getattr(parts['opt_func'], 'splits', False): found = split_decay(model, found)
+    more = grouped(model, found)
+    cbs = [*parts['cbs'], *augmented, *grads(recipe.grad)(recipe), *averages(recipe.average)(recipe), *more.pop('cbs', ())]
+    return parts | more | dict(cbs=cbs)
+
 def make_learner(
     track:Track,
     recipe:Recipe,
@@ -126,18 +139,22 @@ def make_learner(
     kept:Kept|None=None, # What the fast engine keeps from seed to seed
 ) -> Learner:
     "A fastai `Learner` for one seed: fresh loaders and a fresh model, in that order"
-    device = torch.device(device or default_device())
+    with using(dict(recipe.params)): return _make_learner(track, recipe, m, seed, workers, torch.device(device or default_device()), engine, kept)
+
+def _make_learner(track, recipe, m, seed, workers, device, engine, kept):
     fast = check_engine(engine, device)=='fast'
     images = load_images(m, track, device, val_resize=recipe.val_resize) if fast else None
     set_seed(seed, reproducible=True)
     torch.backends.cudnn.benchmark = bool(kept and kept.compile)
     workers = 0 if fast else n_workers() if workers is None else workers
+    augment,augmented = augmentation(recipe, seed)
     dls = make_loaders(m, track, recipe.bs, recipe.min_scale, recipe.flip, recipe.normalize, 0. if fast else recipe.erase, workers, device,
-                       recipe.aug, recipe.val_resize)
+                       augment, recipe.val_resize)
     model = build(recipe.model, len(m.classes), track.size)
     init_from_data(model.to(device), dls, [m.root/o for o in m.train])
     if fast: parts = (kept or Kept(keep=False)).parts(model, recipe, track, images, seed, device)
-    else: parts = dict(model=model, loss_func=LabelSmoothingCrossEntropy(eps=recipe.smooth), opt_func=opts(recipe.opt)(recipe), cbs=precision_cbs(recipe, device) + options(recipe))
+    else: parts = dict(model=model, loss_func=losses(recipe.loss)(recipe), opt_func=opts(recipe.opt)(recipe), cbs=precision_cbs(recipe, device) + options(recipe))
+    parts = _extended(parts, recipe, augmented)
     learn = Learner(dls, **parts, lr=recipe.lr, wd=recipe.wd, metrics=[accuracy, partial(top_k_accuracy, k=min(5, len(m.classes)))])
     if fast: learn.fast_data.images_of(dls)
     return learn
@@ -223,7 +240,8 @@ def fit(
             learn = make_learner(track, recipe, m, seed, workers, device, engine, kept)
             init,ev = weights_sha(learn.model),Evidence(log)
         if learn.dls.device.type=='cuda': torch.cuda.reset_peak_memory_stats()
-        with learn.no_bar(), learn.no_logging(), learn.removed_cbs([learn.recorder]), learn.added_cbs([ev]): scheds(recipe.sched)(learn, track.epochs, recipe)
+        with learn.no_bar(), learn.no_logging(), learn.removed_cbs([learn.recorder]), learn.added_cbs([ev]), using(dict(recipe.params)):
+            scheds(recipe.sched)(learn, track.epochs, recipe)
     except (RuntimeError, MemoryError) as e:
         if not isinstance(e, MemoryError) and not any(o in str(e).lower() for o in _no_memory): raise
         raise BadInput(_lack(e) or f'out of memory; lower bs (now {recipe.bs}), size (now {track.size}) or workers, or take a smaller arch') from e

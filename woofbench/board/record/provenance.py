@@ -10,12 +10,11 @@ import dis, importlib, importlib.metadata, json, os, platform, site, subprocess,
 from functools import partial
 from pathlib import Path
 from types import ModuleType
-from ...train.recipe import Recipe, to_dict
+from ...train.recipe import Recipe, registries, to_dict
 from ...hashes import digest, source_sha
 from ...registry import Registry, code_text, in_package, unwrapped, who
 from ...text import plainly
 from ...data.track import datasets
-from ...train.optim import opts, scheds
 from ...models.spec import TimmSpec, arch_of, archs, slot_of
 
 # %% ../../../nbs/board/record/07_provenance.ipynb #context-def
@@ -174,9 +173,9 @@ def named(
 ) -> list: # Of (registry, field, name)
     "All parts that a recipe names"
     m = d['model']
-    if m['kind']=='timm': model = {('arch', f'timm:{m["name"]}')}
+    if m['kind']!='xresnet': model = {('arch', m['name'] if m['kind']=='model' else f'timm:{m["name"]}')}
     else: model = {(k, o) for k in slot_of for o in (m.get(k) if isinstance(m.get(k), (tuple,list)) else [m.get(k)]) if o is not None}
-    more = [(opts, 'opt', d.get('opt', Recipe.opt)), (scheds, 'sched', d.get('sched', Recipe.sched))]
+    more = [(reg, k, d.get(k, getattr(Recipe, k))) for k,reg in registries.items()]
     return [(archs if k=='arch' else slot_of[k], k, v) for k,v in sorted(model)] + more
 
 def missing(
@@ -192,7 +191,7 @@ def strangers(
     return [f'{k} {v}' for reg,k,v in named(d) if not (reg.own(v) and reg.there(v))]
 
 def _part(reg, name):
-    part = reg(name)
+    part = reg[name] if name in reg else reg(name)
     if not isinstance(part, TimmSpec): return part
     import timm
     return timm.models.model_entrypoint(part.name)
