@@ -216,7 +216,7 @@ def downloads(c:Cell) -> Markup:
                                  h('a', 'a table to embed', href=f'../embed/{c.slug}.html'), class_='downloads')
 
 def _legend(c):
-    words = sorted({word(e) for e in c.entries} | {e.row.ruling.state for e in c.entries if e.row.ruling})
+    words = sorted({word(e) for e in c.entries} | {e.row.review.state for e in c.entries if e.row.review})
     items = [[h('dt', h('span', k, class_=f'tag {k}')), h('dd', LEGEND[k])] for k in words if k in LEGEND]
     return h('details', h('summary', 'What the words mean'),
              h('dl', items, h('dt', 'Rank'), h('dd',

@@ -40,7 +40,7 @@ def row_json(e:Entry, pull:tuple|None) -> bytes:
     "`rows/<id>.json`"
     more = dict(commit=pull[0], pull_request=pull[1]) if pull else {}
     again = [dict(id=o.row.id, word=o.word) for o in e.again]
-    ruling = e.row.ruling
+    ruling = e.row.review
     said = dict(state=ruling.state, why=ruling.why, date=ruling.date) if ruling else None
     return _json(facts(e) | more | dict(replications=again, ruling=said, settings=e.record['recipe']))
 

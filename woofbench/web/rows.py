@@ -175,7 +175,7 @@ def again(e:Entry, b:Board) -> Markup:
     of = e.row.based_on
     first = h('p', f'This row is a {word(e)} of ', h('a', of, href=f'{of}.html') if of in b.by_id else of,
               '.') if of else None
-    said = e.row.ruling
+    said = e.row.review
     review = h('p', h('span', said.state, class_=f'tag {said.state}'), f' {said.date}: ',
                h('bdi', said.why)) if said else h('p', 'No maintainer has ruled on this row.')
     how = h('p', 'Nobody has run this row again yet. ', h('code', f'woofbench challenge {e.id}'),
