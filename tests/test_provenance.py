@@ -8,7 +8,7 @@ from torch import nn
 from conftest import root
 from woofbench import run
 from woofbench.models.costs import cost
-from woofbench.board.doubts import counted
+from woofbench.board.audit_flags import counted
 from woofbench.board.row import Row
 from woofbench.board.table import load_rows
 from woofbench.train.optim import opts, scheds
@@ -95,7 +95,7 @@ def test_a_copy_of_a_lesson_leaves_the_package_s_part_in_place(tmp_path):
     assert slots['attn']['simple_sa'] is was and ours(slots['attn'], 'simple_sa') and simple_sa
 
 def test_what_is_no_arch_is_refused_where_it_is_registered():
-    for part,why in ((lambda n: None, 'is function'), (nn.Linear, 'is type'), (dict(depth=3), 'did you mean depths'), (dict(depths=(1,)), 'does not say widths')):
+    for part,why in (('xresnet', 'is str'), (nn.Linear, 'is type'), (dict(depth=3), 'did you mean depths'), (dict(depths=(1,)), 'does not say widths')):
         with pytest.raises(BadInput, match=why): archs.register('x')(part)
     for name in ('none', 'a b', 'a:b', '', 3):
         with pytest.raises(BadInput, match='is not a name'): acts.register(name)(nn.ReLU)

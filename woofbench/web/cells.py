@@ -252,7 +252,7 @@ _beat = ('The probability that a new run of the row is above a new run of the be
          f'told apart; to be the new best, a row needs {P_BEAT} against the old one.')
 
 def _legend(c):
-    words = sorted({word(e) for e in c.entries} | {e.row.ruling.state for e in c.entries if e.row.ruling})
+    words = sorted({word(e) for e in c.entries} | {e.row.review.state for e in c.entries if e.row.review})
     items = [[h('dt', h('span', k, class_=f'tag {k}')), h('dd', LEGEND[k])] for k in words if k in LEGEND]
     terms = [h('dt', 'Rank'), h('dd', _rank), h('dt', 'p_beat'), h('dd', _beat)]
     return h('details', h('summary', 'What the words mean'), h('dl', items, *terms), class_='legend', open=True)

@@ -47,7 +47,7 @@ def fair(e:Entry) -> bool:
     "May the row stand in a pair?"
     r = e.row
     return (e.n>1 and not r.based_on and r.kind!='chosen' and not e.record['code']['dirty']
-            and (r.ruling is None or r.ruling.stands)
+            and not r.taken_out
             and not any(o['diverged'] for o in r.runs) and 'contradicted' not in e.state)
 
 _plain = {k:v for k,v in vars(Recipe()).items() if k!='model'} | vars(XResNetSpec())

@@ -40,7 +40,7 @@ def row_json(e:Entry, pull:tuple|None) -> bytes:
     "`rows/<id>.json`"
     more = dict(commit=pull[0], pull_request=pull[1]) if pull else {}
     again = [dict(id=o.row.id, word=o.word) for o in e.again]
-    o = e.row.ruling
+    o = e.row.review
     review = dict(state=o.state, why=o.why, date=o.date) if o else None
     return _json(facts(e) | more | dict(replications=again, ruling=review, settings=e.record['recipe']))
 

@@ -24,7 +24,7 @@ from ..train.recipe import Recipe, config_id, describe, from_dict
 from ..board.record.git import git, repo_of
 from ..board.stats.claims import band, seeds_needed, tie_groups
 from ..board.stats.tests import pooled_std
-from ..board.repeats import repeats
+from ..board.replications import replications
 from ..board.standing import good, standing
 from ..board.table import load_rows
 from ..board.row import rates
@@ -294,7 +294,7 @@ def _entries(rows):
     for o in rows:
         alike[o.record['config_id']].append(o)
         if o.based_on: again[o.based_on].append(o)
-    return [Entry(o, standing(o, alike[o.record['config_id']]), repeats(o, again[o.id])) for o in rows]
+    return [Entry(o, standing(o, alike[o.record['config_id']]), replications(o, again[o.id])) for o in rows]
 
 def _address():
     try: return repo_of()

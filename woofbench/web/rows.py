@@ -55,7 +55,7 @@ def known_names(e:Entry, b:Board):
     "(`Names`, ''), or (None, why there are none)"
     names,d = b.names.get(e.track.dataset),e.row.data
     if names is None: return None, f'this board has no list of the images of {e.track.dataset}'
-    if d['n_val']!=len(names.val) or sorted(names.classes)!=d['classes']:
+    if d['n_val']!=len(names.val) or tuple(sorted(names.classes))!=d['classes']:
         return None, 'the row has other validation images than the list of names'
     return names, '' if d['known'] else 'the edition is not a known one, so the order of the images is taken on trust'
 
@@ -182,7 +182,7 @@ def again(e:Entry, b:Board) -> Markup:
                       href=f'{o.row.id}.html'), f': {o}') for o in e.again]
     of,first = e.row.based_on,None
     if of: first = h('p', f'This row is a {word(e)} of ', h('a', of, href=f'{of}.html') if of in b.by_id else of, '.')
-    o = e.row.ruling
+    o = e.row.review
     review = h('p', 'No maintainer has reviewed this row.')
     if o: review = h('p', h('span', o.state, class_=f'tag {o.state}'), f' {o.date}: ', h('bdi', o.why))
     how = None
