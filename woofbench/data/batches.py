@@ -16,7 +16,7 @@ from fastai.data.core import Datasets, TfmdLists
 from fastai.data.load import DataLoader
 from fastai.data.transforms import IntToFloatTensor, Normalize, TensorCategory
 from fastai.vision.core import TensorImage
-from fastcore.basics import GetAttr
+from fastcore.basics import GetAttr, patch
 from fastcore.foundation import CollBase
 from fasttransform import Pipeline, Transform
 from pandas import DataFrame
@@ -25,8 +25,8 @@ from .manifest import Manifest
 from .loaders import noisy_labels
 from .track import Track
 from .store import Store, load_store
-from .ahead import Ahead, side_stream
-from .crops import ToFloat, crop, crop_boxes, val_squares
+from .prefetch import Prefetch, Source, side_stream
+from .crops import Pieces, ToFloat, crop, crop_boxes, val_squares
 from .val_resize import OFFICIAL
 
 # %% ../../nbs/data/12_batches.ipynb #images-class
@@ -40,7 +40,12 @@ class Images:
     where:str               # Where the training images are: cpu, cuda, or why they are not there
     side:object=None        # Stream on which crops are made ahead of time
 
-    def __deepcopy__(self, memo): return self # nobody changes them
+    @property
+    def source(self) -> Source:
+        "The training images, as `Prefetch` takes them"
+        return Source(self.train, self.train_y, self.side)
+
+    def __deepcopy__(self, memo): return self # they never change
     def __reduce__(self): return _no_images, () # a file, such as that of `Learner.export`, has no images
 
 def _no_images(): return None
@@ -73,7 +78,9 @@ def _room(store, device):
     "`device.type`, or why the store cannot be there"
     if device.type!='cuda': return device.type
     free = torch.cuda.mem_get_info(device)[0]
-    return 'cuda' if store.nbytes < free/2 else f'cpu: {store.nbytes>>20} MiB of images are more than half of the {free>>20} MiB that are free on the device'
+    if store.nbytes < free/2: return 'cuda'
+    return (f'cpu: {store.nbytes>>20} MiB of images are more than half of the {free>>20} MiB '
+            'that are free on the device')
 
 # %% ../../nbs/data/12_batches.ipynb #loader-class
 def plain(
@@ -93,7 +100,10 @@ class Batches(GetAttr):
         y:torch.Tensor, # Classes, int64 (n,)
         bs:int, # Batch size
         channels_last:bool=False, # Memory format of what is yielded
-    ): self.dl,self.images,self.y,self.size,self.fmt = dl,images,y,bs,torch.channels_last if channels_last else torch.contiguous_format
+    ):
+        self.dl,self.images,self.y,self.size = dl,images,y,bs
+        self.fmt = torch.channels_last if channels_last else torch.contiguous_format
+
     def __len__(self): return -(-len(self.y)//self.size)
     def __iter__(self):
         to_float = plain(self.dl.after_batch)
@@ -155,8 +165,8 @@ class FastData(Callback):
         size:int, # Side of the images, px
         seed:int=0, # Of the draws
     ):
-        self.data,self.r,self.side,self.generator,self.next = images,recipe,size,torch.Generator(
-                ).manual_seed(seed),None
+        self.data,self.r,self.side = images,recipe,size
+        self.generator,self.next = torch.Generator().manual_seed(seed),None
         self.made_for,self.told = None,False
         self.drawn,self.order_now = deque(),None # orders of the images in coming epochs; that of this one
 
@@ -168,57 +178,76 @@ class FastData(Callback):
         self.generator = torch.Generator()
         self.generator.set_state(state['generator'])
 
-    def images_of(self, dls):
-        "The decoded images are those of these loaders"
-        self.made_for = dls,[facts(o) for o in (dls.train, dls.valid)]
+# %% ../../nbs/data/12_batches.ipynb #fastdata-mine-def
+@patch
+def images_of(self:FastData, dls):
+    "The decoded images are those of these loaders"
+    self.made_for = dls,[facts(o) for o in (dls.train, dls.valid)]
 
-    def mine(self, i) -> bool:
-        "Is the loader, 0 for training or 1 for validation, the one that the images were decoded for, unchanged?"
-        if self.data is None: return False # read from a file
-        if self.made_for is None or same(self.made_for[1][i], facts(self.dls[i])): return True
-        if not self.told:
-            print('note: these loaders are not those that this learner was made with, so fastai reads their images '
-                  'itself')
-        self.told = True
-        return False
+@patch
+def mine(self:FastData, i) -> bool:
+    "Is the loader, 0 for training or 1 for validation, the one that the images were decoded for, unchanged?"
+    if self.data is None: return False # read from a file
+    if self.made_for is None or same(self.made_for[1][i], facts(self.dls[i])): return True
+    if not self.told:
+        print('note: these loaders are not those that this learner was made with, so fastai reads their images '
+              'itself')
+    self.told = True
+    return False
 
-    def before_fit(self):
-        self.next = None
-        self.drawn.clear()
-    def before_train(self):
-        if self.dl is self.dls.train and self.mine(0):
-            self.learn.dl = self._batches(self.dl, *self.epoch(plain(self.dl.after_batch)))
-    def after_batch(self):
-        "After the first step, on a GPU, begin with the next epoch's crops, if there is to be one"
-        ours = self.training and isinstance(self.dl, Batches) and self.data.train_y.is_cuda
-        if ours and self.iter==0 and self.learn.epoch<self.n_epoch-1: self.next = self._ahead()
-    def before_validate(self):
-        if self.dl is not self.dls.valid or not self.mine(1): return
-        y = self.data.valid_y
-        self.learn.dl = self._batches(self.dl, self.data.valid.__getitem__, y,
-                                      valid_bs(len(y), self.r.bs, self.side, y.device))
+# %% ../../nbs/data/12_batches.ipynb #fastdata-draw-def
+@patch
+def draw(self:FastData):
+    "The crops of one training epoch; an incomplete last batch is dropped"
+    g = self.generator
+    order = torch.randperm(len(self.data.train_y), generator=g)[:self._used()]
+    self.drawn.append(order)
+    boxes = crop_boxes(self.data.train.sizes[order], self.r.min_scale, generator=g)
+    return Pieces(order, boxes, torch.rand(len(order), generator=g) < self.r.flip)
 
-    def _batches(self, dl, images, y, bs=None): return Batches(dl, images, y, bs or self.r.bs, self.r.channels_last)
+@patch
+def _used(self:FastData):
+    "Training images that fill whole batches"
+    return len(self.data.train_y)//self.r.bs*self.r.bs
 
-    def draw(self):
-        "(which images, boxes, flips) of one training epoch; an incomplete last batch is dropped"
-        store,g,n = self.data.train,self.generator,len(self.data.train_y)
-        order = torch.randperm(n, generator=g)[:n//self.r.bs*self.r.bs]
-        self.drawn.append(order)
-        boxes = crop_boxes(store.sizes[order], self.r.min_scale, generator=g)
-        return order, boxes, torch.rand(len(order), generator=g) < self.r.flip
+@patch
+def _prefetch(self:FastData): return Prefetch(self.data.source, self._used(), self.draw, self.side)
 
-    def _ahead(self):
-        return Ahead(self.data.train, len(self.data.train_y)//self.r.bs*self.r.bs, self.draw, self.data.train_y,
-                     self.side, self.data.side)
-
-    def epoch(self, to_float=None):
-        "(images, classes) of one training epoch; images as floats if asked for and on a processor"
-        if self.data.train_y.is_cuda:
-            ready,self.next = self.next or self._ahead(),None
-            self.order_now = self.drawn.popleft()
-            return ready.__getitem__, ready.y
-        order,boxes,flips = self.draw()
+@patch
+def epoch(self:FastData, to_float=None):
+    "(images, classes) of one training epoch; images as floats if asked for and on a processor"
+    if self.data.train_y.is_cuda:
+        ready,self.next = self.next or self._prefetch(),None
         self.order_now = self.drawn.popleft()
-        return lambda part: crop(self.data.train, order[part], boxes[part], flips[part], self.side,
-                                 to_float=to_float), self.data.train_y[order]
+        return ready.__getitem__, ready.y
+    pieces = self.draw()
+    self.order_now = self.drawn.popleft()
+    def images(part): return crop(self.data.train, pieces[part], self.side, to_float=to_float)
+    return images, self.data.train_y[pieces.idx]
+
+# %% ../../nbs/data/12_batches.ipynb #fastdata-events-def
+@patch
+def before_fit(self:FastData):
+    self.next = None
+    self.drawn.clear()
+
+@patch
+def before_train(self:FastData):
+    if self.dl is self.dls.train and self.mine(0):
+        self.learn.dl = self._batches(self.dl, *self.epoch(plain(self.dl.after_batch)))
+
+@patch
+def after_batch(self:FastData):
+    "After the first step, on a GPU, begin with the next epoch's crops, if there is to be one"
+    ours = self.training and isinstance(self.dl, Batches) and self.data.train_y.is_cuda
+    if ours and self.iter==0 and self.learn.epoch<self.n_epoch-1: self.next = self._prefetch()
+
+@patch
+def before_validate(self:FastData):
+    if self.dl is not self.dls.valid or not self.mine(1): return
+    y = self.data.valid_y
+    self.learn.dl = self._batches(self.dl, self.data.valid.__getitem__, y,
+                                  valid_bs(len(y), self.r.bs, self.side, y.device))
+
+@patch
+def _batches(self:FastData, dl, images, y, bs=None): return Batches(dl, images, y, bs or self.r.bs, self.r.channels_last)

@@ -7,7 +7,7 @@ __all__ = ['init_from_data', 'Learner', 'make_learner', 'SeedRun', 'Evidence', '
 
 # %% ../../nbs/train/08_learner.ipynb #imports
 import gc, hashlib, math, random, shutil, time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from copy import deepcopy
 from functools import partial
 from pathlib import Path
@@ -29,7 +29,7 @@ from ..registry import BadInput, using
 from ..files import write_atomic
 from ..data.track import Track
 from ..data.manifest import Manifest
-from ..data.loaders import make_loaders
+from ..data.loaders import Batching, make_loaders
 from .augmented import augmentation
 from .averages import averages
 from .gradients import grads
@@ -157,9 +157,9 @@ def _make_learner(track, recipe, m, seed, workers, device, engine, kept):
     torch.backends.cudnn.benchmark = bool(kept and kept.compile)
     workers = 0 if fast else n_workers() if workers is None else workers
     augment,augmented = augmentation(recipe, seed)
-    dls = make_loaders(m, track, recipe.bs, recipe.min_scale, recipe.flip, recipe.normalize,
-                       0. if fast else recipe.erase, workers, device,
-                       augment, recipe.val_resize)
+    batching = Batching.of(recipe)
+    if fast: batching = replace(batching, erase=0.)
+    dls = make_loaders(m, track, batching, workers, device, augment)
     model = build(recipe.model, len(m.classes), track.size)
     init_from_data(model.to(device), dls, [m.root/o for o in m.train])
     if fast: parts = (kept or Kept(keep=False)).parts(model, recipe, track, images, seed, device)

@@ -76,7 +76,7 @@ MENU = (('index.html','Board'), ('cells/index.html','Cells'), ('tricks/index.htm
         ('reported.html','Reported'),
         ('legend.html','How to read it'), ('addresses.html','Data'))
 
-def _head(title, about, root, scripts):
+def _head(title, about, root):
     return h('head', h('meta', charset='utf-8'), h('meta', http_equiv='Content-Security-Policy', content=POLICY),
         h('meta', name='viewport', content='width=device-width, initial-scale=1'),
         h('meta', name='color-scheme', content='light dark'),
@@ -84,7 +84,7 @@ def _head(title, about, root, scripts):
         h('link', rel='stylesheet', href=f'{root}static/style.css'),
         h('link', rel='icon', href=f'{root}static/icon.svg', type='image/svg+xml'),
         h('link', rel='alternate', type='application/atom+xml', title='New rows', href=f'{root}feed.xml'),
-        [h('script', src=root+o, defer=True) for o in ('static/board.js', *scripts)])
+        h('script', src=f'{root}static/board.js', defer=True))
 
 # %% ../../nbs/web/01_markup.ipynb #top-def
 _paw = ((4.6, 11.2, 2.3), (9, 6, 2.6), (15, 6, 2.6), (19.4, 11.2, 2.3))
@@ -107,7 +107,6 @@ def page(
     about:str='', # A sentence for search engines and previews
     root:str='', # Path to the site's folder: '' or '../'
     here:str='', # Its address, where it is in the menu
-    scripts:tuple=(), # More scripts, from the site's folder
     foot:str='', # What the footer says about the board
     bare:bool=False, # Without menu and footer, for a frame on another page
 ) -> bytes:
@@ -117,7 +116,7 @@ def page(
                          h('a', 'All addresses and downloads', href=f'{root}addresses.html'), '.'))
     if bare: body = h('body', h('main', *body), class_='bare')
     else: body = h('body', _top(root, here), h('main', *body, id='main', tabindex='-1'), line)
-    return f'<!doctype html>\n{h("html", _head(name, about, root, scripts), body, lang="en")}\n'.encode()
+    return f'<!doctype html>\n{h("html", _head(name, about, root), body, lang="en")}\n'.encode()
 
 # %% ../../nbs/web/01_markup.ipynb #table-def
 def table(
