@@ -91,7 +91,7 @@ def _plan(store, pieces, size):
 # %% ../../nbs/data/10_crops.ipynb #float-def
 @dataclass(frozen=True, eq=False)
 class ToFloat:
-    "What fastai's `IntToFloatTensor` and `Normalize` make of grey levels"
+    "Grey levels as floats, like fastai's `IntToFloatTensor` and `Normalize`"
     div:float                       # Level that becomes 1
     mean:torch.Tensor|None=None     # float32 (3,), on the device of the batches; None: not normalised
     std:torch.Tensor|None=None      # float32 (3,), likewise
@@ -103,8 +103,8 @@ class ToFloat:
 
     def arrays(self, size:int):
         "The same as f(x, out), from an array (n, size, size, 3) into another"
-        div,rows = np.float32(self.div),None if self.mean is None else [np.tile(o.numpy(), size)
-                for o in (self.mean, self.std)]
+        div,norm = np.float32(self.div),() if self.mean is None else (self.mean, self.std)
+        rows = [np.tile(o.numpy(), size) for o in norm]
         def f(x, out):
             y = out.reshape(len(out), size, -1)
             np.divide(x.reshape(y.shape), div, out=y)
@@ -186,7 +186,7 @@ def _gather(pixels, plan, first, weight, size, out):
 
 # %% ../../nbs/data/10_crops.ipynb #crop-def
 def _way(device):
-    "How to crop on `device`"
+    "The way to crop on `device`"
     if device.type!='cuda': return 'pillow' if device.type=='cpu' else 'gather'
     try: import triton  # noqa: F401
     except ImportError: return 'gather'
