@@ -52,27 +52,11 @@ def _no_images(): return None
 _last = OrderedDict()
 _bar = partial(tqdm, delay=2, leave=False)
 
-# %% ../../nbs/data/12_batches.ipynb #images-load-images
-def load_images(
-    m:Manifest,
-    track:Track,
-    device:torch.device,
-    cache:bool=True, # Keep decoded images on disk?
-    progress=_bar, # Wraps loops over files
-    val_resize:str=OFFICIAL, # How validation images become squares
-) -> Images:
-    "The images of `track`, decoded; the ones used last are kept in memory"
-    key = (m.sha256, track.size, track.noise, str(device), val_resize)
-    if key not in _last:
-        _last.clear()
-        train,valid = (load_store(m, o, cache=cache, progress=progress) for o in ('train','val'))
-        code = {o:i for i,o in enumerate(m.classes)}
-        ys = [torch.tensor([code[o] for o in labels], device=device)
-              for labels in (noisy_labels(m, track.dataset, track.noise), map(m.label, m.val))]
-        where = _room(train, device)
-        _last[key] = Images(train.to(device) if where==device.type else train, ys[0],
-                            val_squares(valid, track.size, val_resize).to(device), ys[1], where, side_stream(device))
-    return _last[key]
+# %% ../../nbs/data/12_batches.ipynb #classes-def
+def _classes(m, labels, device):
+    "Labels as numbers"
+    code = {o:i for i,o in enumerate(m.classes)}
+    return torch.tensor([code[o] for o in labels], device=device)
 
 def _room(store, device):
     "`device.type`, or why the store cannot be there"
@@ -82,15 +66,37 @@ def _room(store, device):
     return (f'cpu: {store.nbytes>>20} MiB of images are more than half of the {free>>20} MiB '
             'that are free on the device')
 
+# %% ../../nbs/data/12_batches.ipynb #images-load-images
+def load_images(
+    m:Manifest,
+    track:Track,
+    device:torch.device,
+    cache:bool=True, # Keep decoded images on disk?
+    progress=_bar, # Wraps loops over files
+    val_resize:str=OFFICIAL, # How validation images become squares
+) -> Images:
+    "The images of `track`, decoded; those of the last call stay in memory"
+    key = (m.sha256, track.size, track.noise, str(device), val_resize)
+    if key not in _last:
+        _last.clear()
+        train,valid = (load_store(m, o, cache=cache, progress=progress) for o in ('train','val'))
+        y,valid_y = (_classes(m, o, device) for o in (noisy_labels(m, track.dataset, track.noise), map(m.label, m.val)))
+        where = _room(train, device)
+        if where==device.type: train = train.to(device)
+        squares = val_squares(valid, track.size, val_resize).to(device)
+        _last[key] = Images(train, y, squares, valid_y, where, side_stream(device))
+    return _last[key]
+
 # %% ../../nbs/data/12_batches.ipynb #loader-class
 def plain(
     after_batch # Batch transforms of a fastai loader
 ) -> ToFloat|None:
-    "The same for plain tensors, if they are conversion to floats and normalisation and nothing else"
+    "The same for plain tensors; None if they do more than conversion to floats and normalisation"
     fs = list(after_batch.fs)
     if [type(o) for o in fs] not in ([IntToFloatTensor], [IntToFloatTensor, Normalize]): return None
     return ToFloat(fs[0].div, *(o.flatten().as_subclass(torch.Tensor) for f in fs[1:] for o in (f.mean, f.std)))
 
+# %% ../../nbs/data/12_batches.ipynb #batches-class-def
 class Batches(GetAttr):
     "The batches of the fastai loader `dl`, from decoded images"
     _default = 'dl'
@@ -123,7 +129,7 @@ _moving = set('rng offs num_workers fake_l it _DataLoader__idxs _n_inp _types ti
 def facts(
     o, # A fastai loader, or a part of one
 ) -> object: # Nested tuples and dicts
-    "A copy of all that batches follow from"
+    "A copy of everything that decides the batches"
     if isinstance(o, (torch.Tensor, DataFrame)): return o.clone() if isinstance(o, torch.Tensor) else o.copy()
     if isinstance(o, Pipeline): return type(o), facts(list(o.fs))
     if isinstance(o, (Datasets, TfmdLists, Transform, DataLoader)):
@@ -133,7 +139,7 @@ def facts(
     return o
 
 def same(a, b) -> bool:
-    "Are two `facts` equal? Objects that are no plain values have to be the very same"
+    "Are two `facts` equal? Objects without a value to compare must be identical"
     if a is b: return True
     if type(a) is not type(b): return False
     if isinstance(a, torch.Tensor): return a.shape==b.shape and torch.equal(a.cpu(), b.cpu())
@@ -156,8 +162,8 @@ def valid_bs(
 
 # %% ../../nbs/data/12_batches.ipynb #data-fastdata
 class FastData(Callback):
-    """Train and validate on decoded images; the crops are those of `generator`. Loaders other than those of
-    `images_of` are left to fastai"""
+    """Train and validate on decoded images; the crops are those of `generator`. fastai handles all loaders but those
+    of `images_of`"""
     order = -10 # before whatever looks at the loader
     def __init__(self,
         images:Images,
@@ -167,7 +173,7 @@ class FastData(Callback):
     ):
         self.data,self.r,self.side = images,recipe,size
         self.generator,self.next = torch.Generator().manual_seed(seed),None
-        self.made_for,self.told = None,False
+        self.made_for,self.noted = None,False
         self.drawn,self.order_now = deque(),None # orders of the images in coming epochs; that of this one
 
     def __getstate__(self):
@@ -186,13 +192,13 @@ def images_of(self:FastData, dls):
 
 @patch
 def mine(self:FastData, i) -> bool:
-    "Is the loader, 0 for training or 1 for validation, the one that the images were decoded for, unchanged?"
+    "Is loader `i` (0: training, 1: validation) still the one that the images were decoded for?"
     if self.data is None: return False # read from a file
     if self.made_for is None or same(self.made_for[1][i], facts(self.dls[i])): return True
-    if not self.told:
-        print('note: these loaders are not those that this learner was made with, so fastai reads their images '
-              'itself')
-    self.told = True
+    if not self.noted:
+        print('note: these are not the loaders that this learner was made with, so fastai reads their '
+              'images itself')
+    self.noted = True
     return False
 
 # %% ../../nbs/data/12_batches.ipynb #fastdata-draw-def
@@ -250,4 +256,5 @@ def before_validate(self:FastData):
                                   valid_bs(len(y), self.r.bs, self.side, y.device))
 
 @patch
-def _batches(self:FastData, dl, images, y, bs=None): return Batches(dl, images, y, bs or self.r.bs, self.r.channels_last)
+def _batches(self:FastData, dl, images, y, bs=None):
+    return Batches(dl, images, y, bs or self.r.bs, self.r.channels_last)
