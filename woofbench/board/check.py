@@ -17,7 +17,7 @@ from .repeats import Board
 from .row import Row
 from .table import load_rows, to_csv
 from ..text import md_table
-from .reported.history import ASK, of_board, reported
+from .reported.history import ASK, of_board, parse_reported
 from .standing import RULINGS, parse_ruling, read_rulings
 from .rules import RULES, WORDS, Verdict, judge
 
@@ -115,7 +115,7 @@ def check_path(
     if not path.exists(): raise BadInput(f'no such file or folder: {path}')
     whole = (path/'records').is_dir() # else it is a file, or a part of the records
     root,files = (path,(path/'records').rglob('*')) if whole else (_board(path),[path] if path.is_file() else path.rglob('*.json'))
-    files = [o for o in sorted(files) if (o.is_symlink() or not o.is_dir()) and o!=root/ASK]
+    files = [o for o in sorted(files) if (o.is_symlink() or not o.is_dir()) and o.absolute()!=root.absolute()/ASK]
     left = [o for o in files if unfinished(o) and o.is_file() and not o.is_symlink()]
     if not (files := [o for o in files if o not in left]): raise BadInput(f'there are no records in {path}')
     rows,(rulings,bad) = load_rows(root)[0],read_rulings(root)
@@ -148,7 +148,7 @@ def rows_at(
 ) -> Board:
     "The board of a commit, from git's store"
     rulings = rulings_at(repo, commit) if rulings is None else rulings
-    recs = [from_bytes(raw, p) for p,raw in _jsons(repo, commit, 'records').items()]
+    recs = [from_bytes(raw, p) for p,raw in _jsons(repo, commit, 'records').items() if p!=ASK.as_posix()]
     return Board(Row(o, ruling=rulings.get(o['record_id'])) for o in recs)
 
 def _tree_fault(status, mode, path, there):
@@ -180,9 +180,14 @@ def check_base(
             items.append((path, v))
             if row: (waiting if v.word=='needs audit' else rows).append(row)
         there.add(path.lower())
-    if table: items += _check_table(repo, table, (rows, [*rows, *waiting]), reported() if ASK.as_posix() in there else [])
+    if table: items += _check_table(repo, table, (rows, [*rows, *waiting]), _reported_at(repo, have))
     if items and other: items.append((other[0], _invalid(f'a pull request with rows brings nothing but rows: hand in the {len(other)} other files by themselves')))
     return Report(tuple(items), tuple(other))
+
+def _reported_at(repo, have):
+    "The reported rows of the base, never those of a pull request"
+    found = have.get(ASK.as_posix())
+    return parse_reported(blob(repo, found[1])) if found and found[0]=='100644' else []
 
 def _check_blob(repo, base, sha, path, rows, rulings):
     "Verdict on one added record, and its row unless it is invalid"

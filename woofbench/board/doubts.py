@@ -17,7 +17,7 @@ from .repeats import Board, by_base, by_id, fresh
 from .standing import by_config, good, one_cell, standing
 from .row import Row
 from .forensics import LOT, MENDED, OWN, Patterns, between, copied, enough, oddities, vectors
-from .reported.history import reported
+from .reported.history import best_reported
 
 # %% ../../nbs/board/06_doubts.ipynb #accuracy-def
 _first_epoch = dict(imagewoof=.6, imagenette=.85, imagewang=.6) # a network that has seen ImageNet has these at once
@@ -33,11 +33,8 @@ def ceiling(
     some = [*board.where(_by_ruling, True), *board.where(by_id, *board.index(by_base))] # all others were neither looked at nor challenged
     some = sorted((o for o in some if o.track==t and o.status=='ranked' and (o.ruling or fresh(o, board))), key=lambda o: -o.mean)
     top = next((o for o in some if standing(o, board)=='ranked'), None)
-    best = ([top.mean] if top else []) + _reported(t.dataset, t.size, t.epochs, t.noise)
+    best = [o for o in (top.mean if top else None, best_reported(t.dataset, t.size, t.epochs, t.noise)) if o is not None]
     return max(best) + min(.05, (1-max(best))/2) if best else None
-
-@lru_cache(256)
-def _reported(*cell): return [o.fraction for o in reported(*cell) if o.edition==2 and o.state in ('page','replaced') and not o.barred]
 
 def _accuracy_doubts(row, rows):
     top,first = ceiling(row.track, rows),max(r['curve'][0]['correct'] for r in row.runs)/row.data['n_val']
