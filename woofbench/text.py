@@ -29,7 +29,8 @@ def safe_text(
     most:int=300, # Characters
 ) -> bool:
     "May `s` be shown in a table, a page, a terminal and a spreadsheet?"
-    return len(s)<=most and s.isprintable() and s.strip()==s and unicodedata.is_normalized('NFC', s) and not _acts.search(s)
+    return len(s)<=most and s.isprintable() and s.strip()==s and unicodedata.is_normalized('NFC',
+            s) and not _acts.search(s)
 
 _odd = re.compile(r'[^A-Za-z0-9 ._()/,+@-]|@(?! )|(?<=www)[.]|(?<=\bgh)-(?=\d)', re.I)
 
@@ -41,9 +42,11 @@ def plain_text(
     s:str,
     most:int=300, # Characters
 ) -> bool:
-    "Is `s` nothing but text wherever it is shown? ASCII letters, digits and `._()/,+-`, an @ by itself; nothing that GitHub makes a link of"
+    """Is `s` nothing but text wherever it is shown? ASCII letters, digits and `._()/,+-`, an @ by itself; nothing
+    that GitHub makes a link of"""
     return 0<len(s)<=most and re.search(PLAIN, s) is not None
 
+# %% ../nbs/02_text.ipynb #unseen-plainly
 def plainly(s:str) -> str:
     "`s` without what `plain_text` refuses; `unknown` if nothing is left"
     s = s.encode('ascii', 'ignore').decode()

@@ -16,7 +16,7 @@ from ..train.recipe import from_dict
 from ..train.changes import label_of
 from ..board.record.preds import decode_preds
 from ..board.stats.tests import compare, equivalent, pooled_std, smallest_effect
-from ..board.stats.claims import BANDS_VERSION, P_BEAT, band, claim, seeds_needed, seeds_to_beat
+from ..board.stats.claims import BANDS_VERSION, P_BEAT, claim, seeds_needed, seeds_to_beat
 from ..board.stats.paired import by_image
 from ..board.row import Row
 from ..board.table import find_rows
@@ -74,7 +74,7 @@ class Comparison:
     @cached_property
     def claims(self) -> tuple:
         "A against B and B against A, as the board decides"
-        return claim(self.a.acc, self.b.acc, self.prior), claim(self.b.acc, self.a.acc, self.prior)
+        return self.a.against(self.b), self.b.against(self.a)
 
     @cached_property
     def outcome(self) -> str:
@@ -85,7 +85,7 @@ class Comparison:
 @patch(as_prop=True)
 def prior(self:Comparison) -> tuple|None:
     "What is known in advance of the cell's noise"
-    return band(self.a.track.dataset, self.a.track.epochs, self.a.track.noise)
+    return self.a.prior
 
 @patch(as_prop=True)
 def std(self:Comparison) -> float:
