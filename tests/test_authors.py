@@ -11,7 +11,8 @@ from woofbench.data.augment import Augment, Place, augs
 from woofbench.data.loaders import make_loaders
 from woofbench.data.manifest import verify
 from woofbench.data.batches import load_images
-from woofbench.board.reported.history import reported
+from msgspec.structs import replace as changed
+from audit import comparable, faults, reported
 from woofbench.board.row import Row
 from woofbench.models.parts import blocks, convs
 from woofbench.train.recipe import Recipe, config_id, from_dict, later, recipes, to_dict
@@ -404,13 +405,11 @@ def test_ayasyrevs_rows_are_reported():
     assert all(o.status=='reported: elsewhere' and o.added_by=='ayasyrev' for o in yasyrev)
 
 def test_what_is_doubtful_in_them_is_said():
-    from woofbench.board.reported.audit import faults
-    from woofbench.board.reported.history import comparable
     for o in yasyrev:
         mine = SimpleNamespace(track=Track('imagewoof', o.size, o.epochs, o.source or '320'),
                                data=dict(known=True, edition=''), n=5, val_resize='shorter32')
         assert comparable(mine, o)==(False, 'it never was on the page')
-        assert not comparable(mine, replace(o, state='replaced', logged=None))[0], 'few runs, or no spread'
+        assert not comparable(mine, changed(o, state='replaced', logged=None))[0], 'few runs, or no spread'
         if o.size<256 and o.protocol: assert "made from full images, and the cell's are 320" in faults(o)
         if o.protocol: assert o.known('val_resize')=='shorter+32' and len(o.logged)==o.n
         else: assert 'no number of runs' in ' '.join(o.notes)
@@ -419,7 +418,6 @@ def test_what_is_doubtful_in_them_is_said():
 
 def test_a_row_of_another_validation_is_not_compared_with_todays():
     "At 256 px his rows come from the cell's own files; the way of validation tells them apart"
-    from woofbench.board.reported.history import comparable
     r = next(o for o in reported('imagewoof', 256, 20) if o.accuracy=='88,58%')
     def mine(how):
         return SimpleNamespace(track=make_track('imagewoof', 256, 20), data=dict(known=True, edition=''), n=5,

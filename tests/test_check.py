@@ -80,7 +80,7 @@ def link(to): return '120000', to
 odd_paths = ['::error::pwned', f'{CELL}/::set-output name=x::y.json', f'{CELL}/a\n::error file=x::b.json', f'{CELL}/##[add-mask]x.json', f'{CELL}/"quoted".json', f"{CELL}/it's.json",
              f'{CELL}/$(touch canary).json', f'{CELL}/`id`.json', f'{CELL}/-rf.json', f'{CELL}/--output=x.json', f'{CELL}/\x1b[31mred.json', f'{CELL}/\u202ebidi.json', f'{CELL}/<script>.json',
              f'{CELL}/| a | b.json', f'{CELL}/[a](x).json', f'{CELL}/\udcff\udcfe.json', f'{CELL}/caf\xe9.json', 'records/../woofbench/x.json', 'records/./x.json', f'{CELL}/../../x.json',
-             'records/.git/config', f'{CELL}/.git/hooks/post-checkout', 'records/.gitattributes', 'records/.gitmodules', 'records/conftest.py', 'records/sitecustomize.py', f'{CELL}/x.pkl', 'records/reported.md',
+             'records/.git/config', f'{CELL}/.git/hooks/post-checkout', 'records/.gitattributes', 'records/.gitmodules', 'records/conftest.py', 'records/sitecustomize.py', f'{CELL}/x.pkl', 'records/reported.md', 'records/reported.json',
              f'records/Imagewoof/128-s320-e5/{"0"*16}.json', f'Records/imagewoof/128-s320-e5/{"0"*16}.json', f'{CELL}/{"A"*16}.json', f'{CELL}/{"0"*16}.JSON', f'{CELL}/deeper/{"0"*16}.json', f'{CELL}/{"0"*16}.json\n']
 
 @pytest.mark.parametrize('path', odd_paths, ids=ascii)
@@ -617,6 +617,22 @@ def test_nothing_that_becomes_a_link(rows, row, where):
                 for o in r['runs']: o['device'] = text
         v = verdict(doctored(row, f), rows)
         assert v.word=='invalid', (text, v)
+
+
+# Reported rows: from the base alone
+
+def test_reported_rows_are_those_of_the_base(repo, rows, row):
+    from woofbench.board.reported.history import of_board
+    text,more,name = (root/'records/reported.json').read_bytes(),of_board(root),'records/reported.json'
+    base = repo.commit({name:text}, repo.base)
+    def table(more): return {'leaderboard.csv':to_csv([*rows, Row(row)], more).encode()}
+    assert check_base(base, repo.commit(put(row) | table(more), base), repo.path).ok
+    rejected(repo, repo.commit(put(row) | table(more), repo.base), 'not what the records give')
+    for base_,files,why in ((base, table([]), 'not what the records give'), (base, {name:text+b' '}, 'not to be changed'),
+                            (base, {name:None}, 'not to be removed'), (repo.base, {name:text} | table(more), 'not what the records give')):
+        rep = check_base(base_, repo.commit(put(row) | files, base_), repo.path)
+        assert rep.word=='invalid' and why in str(rep), (why, str(rep))
+        if name in files: assert dict(rep.items)[name].word=='invalid'
 
 
 # The five faults of the old board

@@ -13,7 +13,7 @@ from woofbench.text import PLAIN, plain_text
 
 path = root/'schema'/'record.json'
 schema = json_schema()
-real = [json.loads(o.read_bytes()) for o in sorted((root/'records').rglob('*.json'))]
+real = [json.loads(o.read_bytes()) for o in sorted((root/'records').rglob('*/*.json'))]
 
 @pytest.fixture(scope='module')
 def row(): return json.loads(to_bytes(Dogs().entry()))
