@@ -31,7 +31,8 @@ def test_permissions(name):
     flow = flows[name]
     assert flow['permissions']==dict(contents='read')
     more = {k:j['permissions'] for k,j in flow['jobs'].items() if 'permissions' in j}
-    allowed = {'board.yml':dict(push=dict(contents='write')), 'pages.yml':dict(deploy={'pages':'write', 'id-token':'write'})}
+    allowed = {'board.yml':dict(push=dict(contents='write')), 'pages.yml':dict(deploy={'pages':'write', 'id-token':'write'}),
+               'release.yml':dict(publish={'id-token':'write'})}
     assert more==allowed.get(name, {})
 
 def test_only_a_push_to_main_may_write():
@@ -50,7 +51,7 @@ def test_the_job_with_the_token_runs_git_and_tar_alone():
 def test_everything_that_is_used_is_pinned():
     for name,flow in flows.items():
         for s in steps(flow):
-            if 'uses' in s: assert re.fullmatch(r'actions/[\w-]+@[0-9a-f]{40}', s['uses']), (name, s)
+            if 'uses' in s: assert re.fullmatch(r'(actions/[\w-]+|pypa/gh-action-pypi-publish)@[0-9a-f]{40}', s['uses']), (name, s)
     lock = (root/'.github'/'requirements.txt').read_text(encoding='utf-8')
     blocks = re.split(r'\n(?=\S)', re.sub(r'(?m)^#.*\n', '', lock).strip())
     for o in blocks: assert re.fullmatch(r'[A-Za-z0-9._-]+==[\w.+!-]+(?: ; [^\n]+)?(?: \\\n    --hash=sha256:[0-9a-f]{64})+', o), o[:200]
