@@ -1,11 +1,12 @@
 "The rules of the house: who imports whom, who writes, how long things are, and that what is written down is true"
-import ast, re, shlex, shutil, subprocess, sys
+import ast, json, re, shlex, shutil, subprocess, sys
 from configparser import ConfigParser
 from importlib.metadata import distribution
 from pathlib import Path
 import pytest
 from conftest import root
-from structure import circle, folder_of, module_graph, modules as modules_in
+import woofbench
+from structure import circle, folder_of, module_graph, modules as modules_in, shares
 from woofbench.site.site import subpackages
 
 package = root/'woofbench'
@@ -16,6 +17,10 @@ writers = set('board.record.record board.table commands.request commands.run dat
 
 
 def name_of(path): return '.'.join(path.relative_to(package).with_suffix('').parts)
+
+notebooks = sorted(o for o in (root/'nbs').rglob('*.ipynb') if '.ipynb_checkpoints' not in o.parts)
+
+def name_of_notebook(path): return path.relative_to(root/'nbs').with_suffix('').as_posix()
 
 def tree(path): return ast.parse(path.read_text(encoding='utf-8'))
 
@@ -60,6 +65,41 @@ def test_files_are_written_by_few(path):
     lines = [o.lineno for o in ast.walk(tree(path)) if _writes(o)]
     assert not lines or name_of(path) in writers, f'{path.name} writes files in lines {lines}'
 
+
+# How long things are
+
+def exported(path):
+    "Sources of the cells of a notebook that go into the package"
+    cells = json.loads(path.read_text(encoding='utf-8'))['cells']
+    sources = [''.join(c['source']) for c in cells if c['cell_type']=='code']
+    return [o for o in sources if re.search(r'^#\|\s*export', o, re.M)]
+
+@pytest.mark.parametrize('path', notebooks, ids=name_of_notebook)
+def test_cells_of_code_have_at_most_30_lines(path):
+    assert not [o.splitlines()[1] for o in exported(path) if len(o.splitlines())>30]
+
+def test_the_first_lesson_comes_early():
+    "Within the first 40 % of the text of a notebook"
+    late = {k:round(v, 2) for k,v in shares(root).items() if v>.4}
+    assert not late
+
+def test_code_has_at_most_120_columns_and_one_statement_a_line():
+    "`ruff` looks at notebooks, tests and scripts; here it is the exported package. nbdev writes `__all__` on lines of its own"
+    long = [f'{name_of(o)}:{i}' for o in modules for i,line in enumerate(o.read_text(encoding='utf-8').splitlines(), 1)
+            if len(line)>120 and not re.match(r"__all__ = |           '", line)]
+    assert not long
+
+def parameters_of(f):
+    a = f.args
+    return len(a.posonlyargs + a.args + a.kwonlyargs)
+
+def test_functions_have_at_most_seven_parameters():
+    "But for what users call themselves, and kernels of Triton"
+    public = {*woofbench.__all__, 'Recipe'}
+    many = [f'{name_of(o)}.{f.name}' for o in modules for f in ast.walk(tree(o)) if isinstance(f, ast.FunctionDef)
+            and parameters_of(f)>7 and f.name not in public
+            and not any('triton.jit' in ast.unparse(d) for d in f.decorator_list)]
+    assert not many
 
 def test_functions_have_at_most_25_lines():
     long = [f'{o.stem}.{f.name}: {n}' for o in modules for f in ast.walk(tree(o)) if isinstance(f, (ast.FunctionDef,ast.AsyncFunctionDef))
