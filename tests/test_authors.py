@@ -91,7 +91,8 @@ def oblong(tmp_path_factory):
 
 @pytest.mark.parametrize('how', ways)
 def test_both_engines_validate_on_the_same_images(oblong, how):
-    "To the bit those of torchvision, which fastai 1 called, and for squish those of fastai 2; training images are cropped as ever"
+    """To the bit those of torchvision, which fastai 1 called, and for squish those of fastai 2; training images are
+    cropped as ever"""
     from PIL import Image
     from fastai.vision.augment import RandomResizedCrop
     from fastai.vision.core import PILImage

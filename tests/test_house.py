@@ -13,7 +13,8 @@ package = root/'woofbench'
 paths,graph = modules_in(root),module_graph(root)
 modules = list(paths.values())
 order = ['', *subpackages] # the modules beside them come first; each imports from those before it
-writers = set('board.record.record board.table commands.request commands.run data.manifest data.store files site.docs site.page site.site train.learner web.build'.split())
+writers = set('board.record.record board.table commands.request commands.run data.manifest data.store files site.docs '
+              'site.page site.site train.learner web.build'.split())
 
 
 def name_of(path): return '.'.join(path.relative_to(package).with_suffix('').parts)
@@ -48,7 +49,8 @@ def _without_main(t):
 
 @pytest.mark.parametrize('path', modules, ids=lambda o: o.stem)
 def test_argv_is_read_only_in_cli(path):
-    reads = [o.lineno for o in ast.walk(_without_main(tree(path))) if isinstance(o, ast.Attribute) and o.attr=='argv' or isinstance(o, ast.Name) and o.id=='argv']
+    reads = [o.lineno for o in ast.walk(_without_main(tree(path))) if isinstance(o, ast.Attribute) and o.attr=='argv'
+             or isinstance(o, ast.Name) and o.id=='argv']
     assert not reads or name_of(path)=='commands.cli', f'{path.name} reads argv in lines {reads}'
 
 
@@ -56,7 +58,8 @@ def _writes(o):
     if not isinstance(o, ast.Call): return False
     f = ast.unparse(o.func)
     if f in ('open','io.open') or f.endswith('.open'):
-        mode = next((k.value for k in o.keywords if k.arg=='mode'), o.args[1] if len(o.args)>1 and f in ('open','io.open') else None)
+        mode = next((k.value for k in o.keywords if k.arg=='mode'),
+                    o.args[1] if len(o.args)>1 and f in ('open','io.open') else None)
         return isinstance(mode, ast.Constant) and bool(set(mode.value) & set('wax+'))
     return f.split('.')[-1] in 'write_text write_bytes write_atomic write_record unlink rmtree mkdir rmdir touch rename symlink_to'.split() or f in ('os.replace','os.remove','torch.save')
 
@@ -102,18 +105,21 @@ def test_functions_have_at_most_seven_parameters():
     assert not many
 
 def test_functions_have_at_most_25_lines():
-    long = [f'{o.stem}.{f.name}: {n}' for o in modules for f in ast.walk(tree(o)) if isinstance(f, (ast.FunctionDef,ast.AsyncFunctionDef))
+    long = [f'{o.stem}.{f.name}: {n}' for o in modules for f in ast.walk(tree(o))
+            if isinstance(f, (ast.FunctionDef,ast.AsyncFunctionDef))
             and (n := f.end_lineno-f.body[0].lineno+1) > 25]
     assert not long
 
 
 def test_package_is_what_the_notebooks_export(tmp_path):
-    for o in ('nbs','woofbench'): shutil.copytree(root/o, tmp_path/o, ignore=shutil.ignore_patterns('__pycache__','.ipynb_checkpoints'))
+    for o in ('nbs','woofbench'):
+        shutil.copytree(root/o, tmp_path/o, ignore=shutil.ignore_patterns('__pycache__','.ipynb_checkpoints'))
     for o in ('settings.ini','pyproject.toml','setup.py'): shutil.copy(root/o, tmp_path)
     for o in (tmp_path/'woofbench').rglob('*.py'):
         if o.name!='__init__.py': o.unlink()
     subprocess.run([Path(sys.executable).with_name('nbdev-export')], cwd=tmp_path, check=True, capture_output=True)
-    def texts(p): return {o.relative_to(p).as_posix():o.read_text(encoding='utf-8') for o in (p/'woofbench').rglob('*.py')}
+    def texts(p):
+        return {o.relative_to(p).as_posix():o.read_text(encoding='utf-8') for o in (p/'woofbench').rglob('*.py')}
     assert texts(tmp_path)==texts(root)
 
 
@@ -127,7 +133,8 @@ def test_pages_are_in_step(monkeypatch):
 def test_the_menu_of_the_documentation_has_every_page_once():
     from woofbench.site.docs import groups, nav, pages
     found = [o for o in pages(root) if o.endswith('.md')]
-    def leaves(o): return [o] if isinstance(o, str) else [x for v in (o.values() if isinstance(o, dict) else o) for x in leaves(v)]
+    def leaves(o):
+        return [o] if isinstance(o, str) else [x for v in (o.values() if isinstance(o, dict) else o) for x in leaves(v)]
     menu = nav(found)
     assert sorted(leaves(menu))==sorted(found)
     assert set(groups) <= {k for o in menu for k in o}, 'a group without pages'
@@ -155,7 +162,9 @@ def quoted():
     for fn in ('README.md','CONTRIBUTING.md','Makefile'):
         if not (root/fn).exists(): continue
         s = (root/fn).read_text(encoding='utf-8')
-        spans = s.splitlines() if fn=='Makefile' else re.findall(r'`([^`\n]+)`', s) + [line for b in re.findall(r'```sh\n(.*?)```', s, re.S) for line in b.splitlines()]
+        spans = s.splitlines() if fn=='Makefile' else re.findall(r'`([^`\n]+)`',
+                                                                 s) + [line for b in re.findall(r'```sh\n(.*?)```', s,
+                                                                         re.S) for line in b.splitlines()]
         for o in spans:
             m = re.match(r'\s*@?!?(?:\$\(BIN\)/)?((?:make|woofbench) [a-z-].*)', o)
             if m and not m[1].startswith('make PYTHON'): yield fn, re.split(r'\s+#|\s+&&', m[1])[0].strip(' \\')
@@ -187,10 +196,13 @@ def _recipe(args):
     from woofbench.train.recipe import of_model, own, recipes
     from woofbench.data.track import datasets
     given = vars(args)
-    recipes(given.get('recipe') or datasets(args.dataset).recipe)().but(**{k:v for k,v in given.items() if k in {'arch',*own,*of_model}})
+    recipes(given.get('recipe') or datasets(args.dataset).recipe)().but(**{k:v for k,
+            v in given.items() if k in {'arch',*own,*of_model}})
 
 
-@pytest.mark.parametrize('block', re.findall(r'```python\n(.*?)```', (root/'README.md').read_text(encoding='utf-8'), re.S) if (root/'README.md').exists() else [])
+@pytest.mark.parametrize('block',
+                         re.findall(r'```python\n(.*?)```', (root/'README.md').read_text(encoding='utf-8'), re.S)
+                         if (root/'README.md').exists() else [])
 def test_python_in_the_readme_calls_what_there_is(block):
     import inspect, woofbench
     for o in ast.walk(ast.parse(block)):
@@ -238,8 +250,11 @@ def test_a_verb_is_one_function_and_a_field_one_line(cli, monkeypatch):
         assert cli('bark Rex --often 2 --no-open --set dogs=4')[0]==7 and got==[('Rex', 2, dict(open=False, dogs=4))]
         assert cli('bark Rex')[0]==7 and got[1]==('Rex', 1, {})
         out = cli('bark --help')[1]
-        assert 'the kennel:' in out and 'How many live in it [3]' in out and '--times, --often' in out.replace(' TIMES', '')
-        for words,said in (('bark', 'DOG'), ('bark Rex --tims 2', 'did you mean --times'), ('bark Rex --set dgs=4', 'did you mean dogs'), ('bark Rex --set open=ajar', 'true or false')):
+        assert 'the kennel:' in out and 'How many live in it [3]' in out and '--times, --often' in out.replace(' TIMES',
+                '')
+        for words,said in (('bark', 'DOG'), ('bark Rex --tims 2', 'did you mean --times'),
+                           ('bark Rex --set dgs=4', 'did you mean dogs'),
+                           ('bark Rex --set open=ajar', 'true or false')):
             rc,_,err = cli(words)
             assert rc==2 and said in err and len(err.splitlines())==1
         assert 'did you mean bark' in cli('brak Rex')[2]
@@ -279,16 +294,19 @@ def test_a_token_is_not_a_flag(cli):
 def glossary():
     "(word, meaning) of every line of the glossary"
     import json
-    text = '\n'.join(''.join(c['source']) for c in json.loads((root/'nbs/glossary.ipynb').read_text(encoding='utf-8'))['cells'])
+    text = '\n'.join(''.join(c['source'])
+                     for c in json.loads((root/'nbs/glossary.ipynb').read_text(encoding='utf-8'))['cells'])
     return re.findall(r'^\| \*\*(.+?)\*\* \| (.+) \|$', text, re.M)
 
 def test_a_word_has_one_meaning_in_the_glossary():
     words = [k.lower() for k,_ in glossary()]
     assert len(words)>60 and len(set(words))==len(words)
 
-@pytest.mark.parametrize('word', """record recipe track cell audit_flag review replication credit prefetch multi-seed schema validation official_seed
+@pytest.mark.parametrize('word',
+                         """record recipe track cell audit_flag review replication credit prefetch multi-seed schema validation official_seed
     exploration_seed challenge engine capture p_beat tie_group practice_cell""".split())
-def test_the_glossary_has_the_words_of_messages(word): assert word.replace('_', ' ').replace('p beat', 'p_beat') in dict(glossary())
+def test_the_glossary_has_the_words_of_messages(word):
+    assert word.replace('_', ' ').replace('p beat', 'p_beat') in dict(glossary())
 
 def test_the_glossary_has_every_verdict():
     "Of the check, of a comparison, of a second run, and every status that a review gives"
@@ -297,7 +315,8 @@ def test_the_glossary_has_every_verdict():
     from woofbench.commands import verbs
     known = dict(glossary())
     source = inspect.getsource(rules)+inspect.getsource(check)
-    said = set(re.findall(r"Verdict\('([a-z ]+)'", source)) | {o for o in ('valid','record candidate') if f"'{o}'" in source}
+    said = set(re.findall(r"Verdict\('([a-z ]+)'", source)) | {o for o in ('valid','record candidate')
+                                                               if f"'{o}'" in source}
     said |= set(re.findall(r"'([a-z ]+)':[13]", inspect.getsource(verbs))) - {'does not hold'}
     assert {'invalid','needs audit','valid'}<=said
     text = ' '.join(known) + ' '.join(known.values())
@@ -308,16 +327,23 @@ def test_the_glossary_has_every_verdict():
 
 def test_metadata_agrees():
     import woofbench
-    pyproject,setup = (root/'pyproject.toml').read_text(encoding='utf-8'),(root/'settings.ini').read_text(encoding='utf-8')
-    cfg = ConfigParser(delimiters=['=']); cfg.read_string(setup); cfg = cfg['DEFAULT']
+    pyproject,setup = (root/'pyproject.toml').read_text(
+            encoding='utf-8'),(root/'settings.ini').read_text(encoding='utf-8')
+    cfg = ConfigParser(delimiters=['='])
+    cfg.read_string(setup)
+    cfg = cfg['DEFAULT']
     dist = distribution('woofbench')
-    assert woofbench.__version__ in (root/'CHANGELOG.md').read_text(encoding='utf-8') or 'Unreleased' in (root/'CHANGELOG.md').read_text(encoding='utf-8')
+    assert woofbench.__version__ in (
+            root/'CHANGELOG.md').read_text(
+                    encoding='utf-8') or 'Unreleased' in (root/'CHANGELOG.md').read_text(encoding='utf-8')
     assert dist.version==woofbench.__version__
     assert re.search(r'^name = "(.+)"', pyproject, re.M)[1]==dist.name=='woofbench'
-    for k in ('version','description','lib_name','min_python','nbs_path'): assert k not in cfg, f'{k} is in pyproject.toml or __init__.py already'
+    for k in ('version','description','lib_name','min_python','nbs_path'):
+        assert k not in cfg, f'{k} is in pyproject.toml or __init__.py already'
     wanted = {re.split('[<>=!~]', o)[0] for o in cfg['requirements'].split()}
     assert wanted=={re.split(r'[<>=!~ ;\[]', o)[0] for o in dist.requires if 'extra' not in o}
-    assert [f'{e.name} = {e.value}' for e in dist.entry_points if e.group=='console_scripts']==cfg['console_scripts'].strip().splitlines()
+    assert [f'{e.name} = {e.value}' for e in dist.entry_points if e.group
+            =='console_scripts']==cfg['console_scripts'].strip().splitlines()
 
 def test_repository_address_is_one_field():
     repo = re.search(r'^Repository = "(.+)"', (root/'pyproject.toml').read_text(encoding='utf-8'), re.M)[1]

@@ -28,7 +28,9 @@ def test_the_board_is_a_table():
                                                                       for c in ('id','recipe','source') for o in t[c])
     assert set(t.id)=={o.stem for o in (root/'records').rglob('*.json') if o.name!='reported.json'}
     everything = leaderboard(root, reported=True)
-    assert len(everything)==len(pd.read_csv(root/'leaderboard.csv')) and everything.status.str.startswith('reported').sum()==len(everything)-len(t)
+    assert len(everything)==len(
+            pd.read_csv(root/'leaderboard.csv')) and everything.status.str.startswith(
+                    'reported').sum()==len(everything)-len(t)
 
 def test_a_row_by_its_name():
     row = Row.load('2ef040', root)
