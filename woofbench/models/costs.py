@@ -45,6 +45,7 @@ def _said(e):
     lines = [o.line for o in traceback.extract_tb(e.__traceback__) if o.line and not o.line.startswith('raise ')]
     return f'{type(e).__name__}: {said or (lines or ["no message"])[-1]}'
 
+# %% ../../nbs/models/04_costs.ipynb #cost-fitting
 def _fitting(spec, size, n_out, n=2):
     "The nearest sizes that suit a network, at most `n`, of few that are likely to"
     near = {o for k in (2,4,8,16,32,64,128) for o in (size//k*k, -(-size//k)*k)} | {224, 256}
@@ -57,12 +58,14 @@ def _fitting(spec, size, n_out, n=2):
         if len(res)==n: break
     return sorted(res)
 
+# %% ../../nbs/models/04_costs.ipynb #cost-cost
 def cost(
     spec:XResNetSpec|ModelSpec,
     size:int, # Side of the images, px
     n_out:int=10, # Number of classes
 ) -> dict: # `params`, and `macs` of one image: None where its operations cannot be counted
-    "Parameters and multiply-accumulates of one forward pass; raises `BadInput` where the network cannot take such images"
+    """Parameters and multiply-accumulates of one forward pass; raises `BadInput` where the network cannot take such
+    images"""
     try: return _counted(spec, size, n_out)
     except BadInput: raise
     except Exception: pass # the counter may be at fault: what follows decides
@@ -125,13 +128,14 @@ class _Timed:
         if self.x.is_cuda: torch.cuda.synchronize()
         return time.perf_counter()
 
+# %% ../../nbs/models/04_costs.ipynb #speeds-speeds
 def speeds(
     specs:list, # Of `XResNetSpec` or `TimmSpec`; the first is the baseline
     size:int=64, # Side of the images, px
     bs:int=16, # Batch size
     rounds:int=7, # Batches of each network, after one that is not counted
     precision:str='fp32', # fp32, bf16 or fp16
-    channels_last:bool=False,
+    channels_last:bool=False, # Use the channels-last memory format
     device=None, # Torch device; a GPU if there is one
 ) -> list: # Per spec: dict(train=, infer=), each (images/s, ratio to the baseline, its lower and upper quartile)
     "Images per second in training and in inference, timed in turns"
@@ -141,7 +145,9 @@ def speeds(
     for train in (True, False):
         t = np.array([[n.step(train) for n in nets] for _ in range(rounds+1)])[1:]
         ratio = t[:,:1]/t
-        for i,o in enumerate(res): o['train' if train else 'infer'] = (bs/float(np.median(t[:,i])), *(float(q) for q in np.quantile(ratio[:,i], (.5,.25,.75))))
+        for i,o in enumerate(res):
+            o['train' if train else 'infer'] = (bs/float(np.median(t[:,i])),
+                                                *(float(q) for q in np.quantile(ratio[:,i], (.5,.25,.75))))
     return res
 
 # %% ../../nbs/models/04_costs.ipynb #apart-def
@@ -164,6 +170,7 @@ def _memory(spec, size):
     try: return act_memory(spec, size)
     except Exception: return None # as in `cost`: counting does not decide what may be timed
 
+# %% ../../nbs/models/04_costs.ipynb #apart-cost-table
 def cost_table(
     specs:dict, # Name -> spec; the first is the baseline, the others are said in relation to it
     size:int=64, # Side of the images, px
@@ -175,7 +182,10 @@ def cost_table(
     counted = [cost(o, size) | dict(memory=_memory(o, size)) for o in specs.values()]
     ref,rows = counted[0],[]
     for name,c,s in zip(specs, counted, speeds(list(specs.values()), size, **kw)):
-        row = {'':name, 'params M':show(c['params'], 1e6, 3), 'MACs G':show(c['macs'], 1e9, 3), 'activations MiB/image':show(c['memory'], 2**20, 1)}
-        for k,v in s.items(): row[f'{k} images/s'],row[f'{k} x'] = f'{v[0]:.0f}',f'{v[1]:.2f} ({v[2]:.2f}-{v[3]:.2f})' if c is not ref else ''
+        row = {'':name, 'params M':show(c['params'], 1e6, 3), 'MACs G':show(c['macs'], 1e9, 3),
+               'activations MiB/image':show(c['memory'], 2**20, 1)}
+        for k,v in s.items():
+            row[f'{k} images/s'],row[
+                    f'{k} x'] = f'{v[0]:.0f}',f'{v[1]:.2f} ({v[2]:.2f}-{v[3]:.2f})' if c is not ref else ''
         rows.append(row)
     return pd.DataFrame(rows).set_index('')

@@ -43,10 +43,13 @@ def _network(spec):
     with torch.device('meta'): model = build(spec)
     return [(k, _look(m)) for k,m in model.named_modules()][1:] # the network itself carries its spec
 
+# %% ../../nbs/models/05_effect.ipynb #idle-others
 def _others(spec, k):
-    "What field `k` could be as well, if it made no difference: as in a plain network, or in a stage what the next one has"
+    """What field `k` could be as well, if it made no difference: as in a plain network, or in a stage what the next
+    one has"""
     v,plain = getattr(spec, k),getattr(XResNetSpec, k)
-    if (name := arch_of(spec, own=True))!='custom' and archs(name).get(k)==v: return [] # shapes that have a name are few
+    # shapes that have a name are few
+    if (name := arch_of(spec, own=True))!='custom' and archs(name).get(k)==v: return []
     if k=='stem_szs': return [(*plain[:len(v)-1], v[-1])]
     res = [] if isinstance(v, tuple) and plain in v else [plain]
     if k=='width_per_group' and spec.groups>1<v: res.append(v-1) # the least of those that come to the same
@@ -59,9 +62,12 @@ def idle(
 ) -> tuple: # Of their names
     "The fields of a spec that make no difference to the network; raises `BadInput` where it cannot be built"
     if isinstance(spec, ModelSpec): return ()
-    if len(spec.depths)>8 and any(isinstance(getattr(spec, k), tuple) for k in per_stage): raise BadInput(f'parts per stage are for networks of at most 8 stages, and this has {len(spec.depths)}')
+    if len(spec.depths)>8 and any(isinstance(getattr(spec, k), tuple) for k in per_stage):
+        raise BadInput(f'parts per stage are for networks of at most 8 stages, and this has {len(spec.depths)}')
     def same(k, v):
         try: return _network(replace(spec, **{k:v}))==_network(spec)
-        except (BadInput,RuntimeError,ValueError,AssertionError,TypeError): return False # what cannot be built is another network
+        # what cannot be built is another network
+        except (BadInput,RuntimeError,ValueError,AssertionError,TypeError): return False
     _network(spec)
-    return tuple(o.name for o in fields(spec) if o.name not in ('depths','widths','init') and any(v!=getattr(spec, o.name) and same(o.name, v) for v in _others(spec, o.name)))
+    return tuple(o.name for o in fields(spec) if o.name not in ('depths','widths','init')
+                 and any(v!=getattr(spec, o.name) and same(o.name, v) for v in _others(spec, o.name)))

@@ -13,7 +13,8 @@ from ..registry import Registry
 
 # %% ../../nbs/models/01_parts.ipynb #registries
 acts   = Registry('act',   'f() -> Module')
-norms  = Registry('norm',  'f(nf) -> Module with `weight` and `bias`; it may have `activated(act)`, itself and the activation in one')
+norms  = Registry('norm',  'f(nf) -> Module with `weight` and `bias`; it may have `activated(act)`, itself and the '
+                           'activation in one')
 convs  = Registry('conv',  'f(ni, nf, ks, stride, padding, groups) -> Module without bias')
 pools  = Registry('pool',  'f(nf) -> Module that halves height and width')
 attns  = Registry('attn',  'f(nf, act) -> Module that keeps the shape; `act()` makes the activation of the network')
@@ -89,5 +90,6 @@ def conv_layer(
     if zero: nn.init.zeros_(norm.weight)
     pool = [pools(down)(nf)] if down and stride!=1 else []
     conv = convs(spec.conv)(ni, nf, ks, stride=1 if pool else stride, padding=(ks-1)//2, groups=groups)
-    tail = [norm] if not act else [norm.activated(acts(spec.act)())] if hasattr(norm, 'activated') else [norm, acts(spec.act)()]
+    tail = [norm] if not act else [norm.activated(acts(spec.act)())] if hasattr(norm, 'activated') else [norm,
+            acts(spec.act)()]
     return nn.Sequential(conv, *tail, *pool)

@@ -21,8 +21,11 @@ def conv_layers(
 ) -> list: # `conv_layer`s; the last has no activation, and its norm starts at zero
     "3x3, 3x3; or 1x1, 3x3, 1x1 where `spec.expansion` is above 1"
     g,nh = spec.groups,spec.inner(nf)
-    if spec.expansion==1: return [conv_layer(spec, ni, nh, 3, stride, groups=g, down=spec.down), conv_layer(spec, nh, nf, 3, act=False, zero=True)]
-    return [conv_layer(spec, ni, nh, 1), conv_layer(spec, nh, nh, 3, stride, groups=g, down=spec.down), conv_layer(spec, nh, nf, 1, act=False, zero=True)]
+    if spec.expansion==1:
+        return [conv_layer(spec, ni, nh, 3, stride, groups=g, down=spec.down),
+                conv_layer(spec, nh, nf, 3, act=False, zero=True)]
+    return [conv_layer(spec, ni, nh, 1), conv_layer(spec, nh, nh, 3, stride, groups=g, down=spec.down),
+            conv_layer(spec, nh, nf, 1, act=False, zero=True)]
 
 def attentions(
     spec:XResNetSpec, # The spec of this stage
@@ -32,6 +35,7 @@ def attentions(
     "The attentions that `spec` names"
     return [attns(o)(nf, acts(spec.act)) for o in (getattr(spec, k) for k in fields) if o]
 
+# %% ../../nbs/models/03_xresnet.ipynb #conv-path-conv-path
 def conv_path(
     spec:XResNetSpec, # The spec of this stage
     ni:int, # Input channels
@@ -56,7 +60,8 @@ class ResBlock(nn.Module):
     "act(convpath(x) + idpath(x)), where the convolutions have the stride"
     def __init__(self, spec, ni, nf, stride=1):
         super().__init__()
-        self.convpath,self.idpath,self.act = conv_path(spec, ni, nf, stride), id_path(spec, ni, nf, stride), acts(spec.act)()
+        self.convpath,self.idpath,self.act = conv_path(spec, ni, nf, stride), id_path(spec, ni, nf,
+                stride), acts(spec.act)()
     def forward(self, x): return self.act(self.convpath(x) + self.idpath(x))
 
 # %% ../../nbs/models/03_xresnet.ipynb #stem
@@ -93,12 +98,15 @@ def _tree(m):
     new.__dict__ = vars(m) | dict(_modules={k:o if o is None else _tree(o) for k,o in m._modules.items()})
     return new
 
+# %% ../../nbs/models/03_xresnet.ipynb #stages-xresnet
 class XResNet(nn.Sequential):
     "A network built from `spec`, which it carries along"
     def __init__(self, spec:XResNetSpec, n_out:int=10):
         first,last = replace(spec.at(0), act=spec.stem_act or spec.at(0).act),spec.at(-1)
-        super().__init__(*stems(spec.stem)(first), *([pools(spec.stem_pool)(spec.stem_szs[-1])] if spec.stem_pool else []), *stages(spec),
-                         nn.AdaptiveAvgPool2d(1), nn.Flatten(), *([nn.Dropout(spec.dropout)] if spec.dropout else []), nn.Linear(spec.widths[-1]*last.expansion, n_out))
+        super().__init__(*stems(spec.stem)(first),
+                         *([pools(spec.stem_pool)(spec.stem_szs[-1])] if spec.stem_pool else []), *stages(spec),
+                         nn.AdaptiveAvgPool2d(1), nn.Flatten(), *([nn.Dropout(spec.dropout)] if spec.dropout else []),
+                         nn.Linear(spec.widths[-1]*last.expansion, n_out))
         self.spec = spec
         inits(spec.init)(self)
 
@@ -114,7 +122,8 @@ class XResNet(nn.Sequential):
 def _whole(spec, n_out, size):
     "A network of your own"
     model = archs(spec.name)(n_out, size)
-    if not isinstance(model, nn.Module): raise BadInput(f'arch {spec.name} must return a torch Module, not {type(model).__name__}')
+    if not isinstance(model, nn.Module):
+        raise BadInput(f'arch {spec.name} must return a torch Module, not {type(model).__name__}')
     return model
 
 def build(
@@ -124,10 +133,12 @@ def build(
 ) -> nn.Module:
     "The network that `spec` describes, with random weights"
     if not isinstance(spec, TimmSpec):
-        with using(dict(spec.params)): return XResNet(spec, n_out) if isinstance(spec, XResNetSpec) else _whole(spec, n_out, size)
+        with using(dict(spec.params)):
+            return XResNet(spec, n_out) if isinstance(spec, XResNetSpec) else _whole(spec, n_out, size)
     archs.canon(f'timm:{spec.name}')
     import timm
     cfg = timm.get_pretrained_cfg(spec.name)
     kw = dict(img_size=size) if size and cfg and cfg.fixed_input_size else {}
     try: return timm.create_model(spec.name, pretrained=False, num_classes=n_out, **kw)
-    except Exception as e: raise BadInput(f'timm:{spec.name} cannot be built for {size} px and {n_out} classes: {e}') from e
+    except Exception as e:
+        raise BadInput(f'timm:{spec.name} cannot be built for {size} px and {n_out} classes: {e}') from e
