@@ -157,7 +157,7 @@ def test_only_training_images_are_augmented(oblong):
 
 @pytest.mark.parametrize('kw', [dict(dropout=.1), dict(aug='jitter_affine')], ids=str)
 def test_seeds_with_shared_draws_are_trained_one_at_a_time(kw):
-    from woofbench.train.seeds_at_once import train_seeds
+    from woofbench.train.multi_seed import train_seeds
     recipe = recipes('digits')().but(**kw)
     with pytest.raises(BadInput, match='one seed at a time'):
         next(train_seeds(make_track('digits'), recipe, None, [0,1], device='cpu', seeds_at_once=2))
