@@ -164,7 +164,7 @@ def valid_bs(
 class FastData(Callback):
     """Train and validate on decoded images; the crops are those of `generator`. fastai handles all loaders but those
     of `images_of`"""
-    order = -10 # before whatever looks at the loader
+    order = -10 # before all callbacks that read the loader
     def __init__(self,
         images:Images,
         recipe, # Its bs, min_scale, flip and channels_last count

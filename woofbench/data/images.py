@@ -17,7 +17,7 @@ from .jpeg import jpeg_fault
 def _below(folder, above=()):
     "Paths of all files below `folder`, links followed, hidden ones left out"
     here = os.path.realpath(folder)
-    if here in above: raise BadInput(f'{folder} is a link to a folder that it lies in: remove it')
+    if here in above: raise BadInput(f'{folder} is a link to a folder above it: remove it')
     try:
         with os.scandir(folder) as it:
             found = sorted((o for o in it if not o.name.startswith('.')), key=lambda o: o.name)
@@ -84,7 +84,7 @@ def read_file(
     return raw
 
 def file_digest(raw:bytes) -> str:
-    "What stands for the contents of a file in a manifest"
+    "The digest of a file's contents, as in a manifest"
     return hashlib.blake2b(raw, digest_size=16).hexdigest()
 
 # %% ../../nbs/data/03_images.ipynb #read-readable

@@ -30,7 +30,7 @@ def _view(x): return memoryview(x.astype(np.int32))
 
 @lru_cache(16)
 def _codes(counts, symbols):
-    "By the next 16 bits: length of the code << 8 | symbol; 0: there is no such code"
+    "By the next 16 bits: length of the code << 8 | symbol; 0: the table has no such code"
     n = np.repeat(np.arange(1, 17), list(counts))
     width = 1 << (16-n)
     if width.sum()>65536: raise _Fault('a table has more codes than there can be')
@@ -74,7 +74,7 @@ def _windows(data):
 def _first(w, p, t, level):
     "The next bit, after the first value of a block; `level` is [sum of these values, least, most]"
     e = t[w[p]]
-    if not e: raise _Fault('it has a code that stands for nothing')
+    if not e: raise _Fault('it has a code that is not in its table')
     p,s = p+(e>>8),e & 255
     if s:
         v = w[p] >> 16-s
@@ -104,7 +104,7 @@ def _last_steps(w, p, k, one):
     "The end of a block, code by code"
     while k<63:
         e = one[w[p]]
-        if not e: raise _Fault('it has a code that stands for nothing')
+        if not e: raise _Fault('it has a code that is not in its table')
         k,p = k + (e>>1 & 127),p+(e>>8)
         if e&1: return p
     if k>63: raise _Fault('one of its blocks has more than 64 values')
@@ -127,7 +127,7 @@ def _progressive(data, some, codes, low, high, again):
 
 def _symbol(w, p, t):
     e = t[w[p]]
-    if not e: raise _Fault('it has a code that stands for nothing')
+    if not e: raise _Fault('it has a code that is not in its table')
     return p+(e>>8), e>>4 & 15, e & 15
 
 def _extend(w, p, t, seen, k, high):

@@ -20,7 +20,7 @@ from .markup import HERE
 from .rows import row_files, twins_of
 
 # %% ../../nbs/web/10_build.ipynb #write-def
-MARK = '.woofbench-site' # lies in a folder that `write` may change
+MARK = '.woofbench-site' # a file in each folder that `write` may change
 
 def write(files:dict, out:str|Path) -> Path:
     "Make the folder `out` hold exactly `files`; raises `BadInput` for a folder with something else in it"

@@ -9,6 +9,7 @@ __all__ = ['LEGEND', 'STEP', 'NOISE', 'word', 'status', 'places', 'pct', 'half',
 
 # %% ../../nbs/web/07_cells.ipynb #imports
 import json
+from ..board.record.schema import SEEDS
 from ..board.stats.claims import P_BEAT
 from .draw import DOTS, axis, dots, pareto, shares
 from .export import cell_bib, cell_csv, cell_json, cell_tex
@@ -59,7 +60,7 @@ LEGEND = dict(ranked='Official cell, official seeds, known images, unchanged cod
     replication='Another row, run again. It counts for that row and has no rank of its own.',
     challenge='Another row, run with fresh seeds that could not be known before. It counts for that row.',
     audited='A maintainer looked at the audit flags of the row and accepted it.',
-    disputed='A maintainer doubts the row. It has no rank until that is settled.',
+    disputed='A maintainer disputes the row. It has no rank until the dispute is settled.',
     retracted='The row was withdrawn.')
 
 # %% ../../nbs/web/07_cells.ipynb #columns-def
@@ -184,13 +185,14 @@ def pager(c:Cell, i:int) -> Markup|None:
 
 # %% ../../nbs/web/07_cells.ipynb #tie-def
 def more_command(e:Entry, n:int) -> str:
-    "The command that trains `n` more seeds of a row"
-    return f'woofbench reproduce {e.id} --seeds fresh --k {n}'
+    "The command that trains `n` fresh seeds of a row"
+    return f'woofbench challenge {e.id} --k {n}'
 
 def _how(a, b, n, more):
     "The commands for a pair, where it is worth the time"
     if n>=1000: return 'more than a thousand: not worth it'
-    if more>50: return f'{more} more each: too many for one pair'
+    if more>SEEDS: return f'{more} more each: too many for one pair'
+    if not more: return 'They have that many seeds already.'
     return h('code', more_command(b, more)), h('br'), h('code', more_command(a, more))
 
 # %% ../../nbs/web/07_cells.ipynb #ties-def

@@ -19,7 +19,7 @@ def num(x:float) -> str:
     return s[:-2] if s.endswith('.0') else s
 
 def scale(lo:float, hi:float, a:float, b:float):
-    "The function that maps `lo..hi` to `a..b`; what lies outside ends at the border"
+    "The function that maps `lo..hi` to `a..b`; a value outside goes to the border"
     k = (b-a)/(hi-lo) if hi>lo else 0.
     return lambda v: a+k*(min(max(v, lo), hi)-lo)
 
@@ -32,7 +32,7 @@ def ticks(lo:float, hi:float, n:int=5) -> list[float]:
     return [round(i*step, 10) for i in range(ceil(lo/step-1e-9), floor(hi/step+1e-9)+1)]
 
 def around(values, pad:float=.06) -> tuple:
-    "A range with some room around `values`"
+    "A range with some space around `values`"
     lo,hi = min(values),max(values)
     more = pad*(hi-lo) or .5
     return lo-more, hi+more
@@ -40,8 +40,8 @@ def around(values, pad:float=.06) -> tuple:
 # %% ../../nbs/web/04_draw.ipynb #svg-def
 def svg(w:float, y:float, *kids, label:str='', class_:str='', **attrs) -> Markup:
     "A picture of `w` by `y` units; with a `label` it is an image of its own, without one screen readers skip it"
-    said = dict(role='img', aria_label=label) if label else dict(aria_hidden='true')
-    return h('svg', *kids, viewBox=f'0 0 {num(w)} {num(y)}', width=num(w), height=num(y), class_=class_ or None, **said,
+    aria = dict(role='img', aria_label=label) if label else dict(aria_hidden='true')
+    return h('svg', *kids, viewBox=f'0 0 {num(w)} {num(y)}', width=num(w), height=num(y), class_=class_ or None, **aria,
              **attrs)
 
 def text(x, y, s, anchor=None, **attrs) -> Markup:
@@ -123,9 +123,9 @@ def frame(
               text(_left-6, g(o)+4, f'{o:g}', 'end')] for o in ticks(*ys, 4)]
     below = [[h('path', d=f'M{num(f(o))} {num(y-low)}v4', class_='tick'), text(f(o), y-low+17, s, 'middle')]
              for o,s in marks]
-    said = [text((_left+w-_right)/2, y-6, xlabel, 'middle', class_='label') if xlabel else None,
+    labels = [text((_left+w-_right)/2, y-6, xlabel, 'middle', class_='label') if xlabel else None,
             text(2, 10, ylabel, class_='label') if ylabel else None]
-    return f, g, [lines, below, said]
+    return f, g, [lines, below, labels]
 
 # %% ../../nbs/web/04_draw.ipynb #line-def
 def line(points, class_:str) -> Markup:

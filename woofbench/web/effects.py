@@ -44,7 +44,7 @@ class Pair:
     hi:float = 0.
 
 def fair(e:Entry) -> bool:
-    "May the row stand in a pair?"
+    "May the row be in a pair?"
     r = e.row
     return (e.n>1 and not r.based_on and r.kind!='chosen' and not e.record['code']['dirty']
             and not r.taken_out

@@ -271,9 +271,9 @@ def _effect_in(field, pairs):
     d,lo,hi = average(pairs)
     word = 'It helps.' if lo>0 else 'It hurts.' if hi<0 else 'That is not enough to tell.'
     n = f'{len(pairs)} pair{"s" if pairs[1:] else ""}'
-    said = h('p', h('b', f'{100*d:+.2f} points'), f' ({100*lo:+.2f} to {100*hi:+.2f}) over {n}. {word}')
+    text = h('p', h('b', f'{100*d:+.2f} points'), f' ({100*lo:+.2f} to {100*hi:+.2f}) over {n}. {word}')
     pic = forest(f'As {field}: with the trick less without it', [*map(_pair_line, pairs[:40])], 'Pair', ('Cell',))
-    return join(h('h3', 'As ', h('code', field)), said, pic)
+    return join(h('h3', 'As ', h('code', field)), text, pic)
 
 # %% ../../nbs/web/09_front.ipynb #users-def
 def _user(e):
@@ -324,9 +324,9 @@ def _trick_line(k, parts, pairs, b):
 
 def tricks_files(b:Board, pairs:list, cs:list) -> dict[str,bytes]:
     "The tricks' pages and their index"
-    parts,said = parts_by_trick(),cards()
-    names = sorted({*parts, *said})
-    res = {f'tricks/{k}.html':trick_page(k, parts.get(k, set()), pairs, b, said.get(k, {})) for k in names}
+    parts,texts = parts_by_trick(),cards()
+    names = sorted({*parts, *texts})
+    res = {f'tricks/{k}.html':trick_page(k, parts.get(k, set()), pairs, b, texts.get(k, {})) for k in names}
     heads = [dict(text='Trick', data_sort='text'), 'What it does',
              *[dict(text=t, data_sort='num', class_='num') for t in ('Rows','Worth, points','Pairs')]]
     lines = [_trick_line(k, parts.get(k, set()), pairs, b) for k in names]
@@ -385,8 +385,8 @@ def reported_page(b:Board) -> bytes:
     pics = [h('section', h('h2', f'{d.capitalize()}, 2019 to now'), years(b, d)) for d in ('imagewoof','imagenette')
             if any(o.dataset==d for o in b.reported)]
     tables = [_reported_table(i, k, rows) for i,(k,rows) in enumerate(sorted(groups.items()))]
-    said = h('p', f'{len(b.reported)} rows, {odd} with a finding. {_audit}')
-    return page('Reported rows', h('h1', 'Reported rows'), h('p', lede, class_='lede'), said, *pics, *tables, **kw)
+    text = h('p', f'{len(b.reported)} rows, {odd} with a finding. {_audit}')
+    return page('Reported rows', h('h1', 'Reported rows'), h('p', lede, class_='lede'), text, *pics, *tables, **kw)
 
 # %% ../../nbs/web/09_front.ipynb #legend-def
 TERMS = {

@@ -205,7 +205,7 @@ def copy(text:str) -> Markup:
 def rerun(e:Entry) -> Markup:
     "How to run the row again"
     steps = [h('li', 'On your machine, in a clone of the board: ', copy(f'woofbench reproduce {e.id}')),
-             h('li', 'With fresh seeds, as a challenge to its claim: ', copy(f'woofbench challenge {e.id}')),
+             h('li', 'With fresh seeds, as a challenge: ', copy(f'woofbench challenge {e.id}')),
              h('li', 'In a notebook: ', h('a', 'download it', href=f'{e.id}.ipynb', download=True), ', open ',
                h('a', 'Colab', href='https://colab.research.google.com/#create=true'),
                ', and upload it with File, Upload notebook.')]
