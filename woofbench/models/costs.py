@@ -91,7 +91,7 @@ def cost(
     size:int, # Side of the images, px
     n_out:int=10, # Number of classes
 ) -> dict: # `params`, and `macs` of one image: None where its operations cannot be counted
-    "Parameters and multiply-accumulates of one forward pass; raises `BadInput` where the network cannot take such images"
+    "Parameters and multiply-accumulates of one forward pass; raises `BadInput` where it cannot take such images"
     try: return _counted(spec, size, n_out)
     except BadInput: raise
     except Exception: pass # the counter may be at fault: what follows decides

@@ -14,7 +14,8 @@ from ..registry import Registry
 
 # %% ../../nbs/models/01_parts.ipynb #registries
 acts   = Registry('act',   'f() -> Module')
-norms  = Registry('norm',  'f(nf) -> Module with `weight` and `bias`; it may have `activated(act)`, itself and the activation in one')
+norms  = Registry('norm',  'f(nf) -> Module with `weight` and `bias`; '
+                           'it may have `activated(act)`, itself and the activation in one')
 convs  = Registry('conv',  'f(ni, nf, ks, stride, padding, groups) -> Module without bias')
 pools  = Registry('pool',  'f(nf) -> Module that halves height and width')
 attns  = Registry('attn',  'f(nf, act) -> Module that keeps the shape; `act()` makes the activation of the network')

@@ -123,7 +123,8 @@ class XResNet(nn.Sequential):
 def _whole(spec, n_out, size):
     "A network of your own"
     model = archs(spec.name)(n_out, size)
-    if not isinstance(model, nn.Module): raise BadInput(f'arch {spec.name} must return a torch Module, not {type(model).__name__}')
+    if not isinstance(model, nn.Module):
+        raise BadInput(f'arch {spec.name} must return a torch Module, not {type(model).__name__}')
     return model
 
 def build(
@@ -133,7 +134,8 @@ def build(
 ) -> nn.Module:
     "The network that `spec` describes, with random weights"
     if not isinstance(spec, TimmSpec):
-        with using(dict(spec.params)): return XResNet(spec, n_out) if isinstance(spec, XResNetSpec) else _whole(spec, n_out, size)
+        with using(dict(spec.params)):
+            return XResNet(spec, n_out) if isinstance(spec, XResNetSpec) else _whole(spec, n_out, size)
     archs.canon(f'timm:{spec.name}')
     import timm
     cfg = timm.get_pretrained_cfg(spec.name)
