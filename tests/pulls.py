@@ -9,8 +9,7 @@ from woofbench.board.record.preds import encode_preds
 from woofbench.board.record.record import Made, make_record, record_id, record_path, to_bytes
 from woofbench.board.record.strict import plain
 from woofbench.hashes import source_sha
-from woofbench.board.doubts import counted
-from woofbench.board.standing import Ruling, ruling_text
+from woofbench.board.audit_flags import counted
 from woofbench.board.record.seeds import official_seeds
 from woofbench.data.track import make_track
 
@@ -57,7 +56,8 @@ def put(rec): return {record_path(rec).as_posix():to_bytes(rec)}
 
 def rule(rec, state, why='because'):
     "The file of a ruling"
-    return {f'rulings/{rec["record_id"]}.json':ruling_text(Ruling(rec['record_id'], state, why, '2026-11-27')).encode()}
+    text = json.dumps(dict(record_id=rec['record_id'], state=state, why=why, date='2026-11-27'), indent=1)
+    return {f'rulings/{rec["record_id"]}.json':text.encode()}
 
 
 class Repo:

@@ -7,7 +7,7 @@ from conftest import root
 
 sys.path.insert(0, str(root))
 from benchmarks import equivalence, gpu, gpu_plan as plan, search  # noqa: E402
-from woofbench.train.recipe import recipes  # noqa: E402
+from woofbench.train.recipe import of_model, own, recipes  # noqa: E402
 from woofbench.models.xresnet import build  # noqa: E402
 
 texts = {f'row {k}':v[3] for k,v in plan.ROWS.items()} | {f'candidate {k}':f'{v} {plan.FAST}' for k,v in plan.CANDIDATES.items()} | {f'20: {k}':f'{plan.BEST_2020} {v} {plan.FAST}' for k,v in plan.CHANGES_20.items()}
@@ -46,9 +46,9 @@ def test_commands_are_understood(tmp_path, toy):
     for name,cmd in gpu.pieces(args(tmp_path, toy=toy)):
         if cmd is None or 'run' not in cmd: continue
         got = make_parser().parse_strict(cmd[cmd.index('run'):])
-        recipes('official')().but(**search.fields(' '.join(got.set)))
+        recipes('official')().but(**{k:v for k,v in vars(got).items() if k in {'arch',*own,*of_model}})
         assert got.engine==('fastai' if name=='mish-fastai' else 'fast')
-        assert set(got.seeds)<=set('0123456789')
+        assert not hasattr(got, 'seeds') or isinstance(got.seeds, int)
 
 def quick(log): return [(o, [sys.executable, '-c', f"open({str(log)!r}, 'a').write({o!r})"]) for o in 'abc']
 

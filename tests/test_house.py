@@ -144,10 +144,10 @@ def test_quoted_command_works(command, monkeypatch, tmp_path):
 
 def _recipe(args):
     "Fields of a quoted run must make a recipe, even where its dataset is not here to train on"
-    from woofbench.commands.flags import fields_of
-    from woofbench.train.recipe import recipes
+    from woofbench.train.recipe import of_model, own, recipes
     from woofbench.data.track import datasets
-    recipes(args.recipe or datasets(args.dataset).recipe)().but(**fields_of(args))
+    given = vars(args)
+    recipes(given.get('recipe') or datasets(args.dataset).recipe)().but(**{k:v for k,v in given.items() if k in {'arch',*own,*of_model}})
 
 
 @pytest.mark.parametrize('block', re.findall(r'```python\n(.*?)```', (root/'README.md').read_text(encoding='utf-8'), re.S) if (root/'README.md').exists() else [])
@@ -162,6 +162,105 @@ def test_python_in_the_readme_calls_what_there_is(block):
 def test_help(command, cli):
     rc,out,err = cli(f'{command} --help')
     assert rc==0 and 'usage: woofbench' in out and not err
+
+
+def test_the_list_of_commands_waits_for_nothing_heavy():
+    "Neither PyTorch nor pandas nor SciPy; verbs that only read records give their own help without PyTorch, too"
+    code = """import sys
+from woofbench.commands.cli import main
+for words in (['--help'], ['check', '--help'], ['compare', '--help'], ['board', '--help']):
+    try: main(words)
+    except SystemExit: pass
+print([o for o in ('torch','fastai','pandas','scipy','matplotlib') if o in sys.modules])"""
+    out = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True).stdout
+    assert out.splitlines()[-1]=='[]' and '--margin' in out
+
+def test_a_verb_is_one_function_and_a_field_one_line(cli, monkeypatch):
+    "Nothing else says what flags there are"
+    from dataclasses import dataclass
+    from woofbench.commands.flags import verb, verbs
+    @dataclass
+    class Kennel:
+        dogs:int = 3    # How many live in it
+        open:bool = True # Is it open?
+    monkeypatch.setattr('woofbench.data.track.Kennel', Kennel, raising=False)
+    got = []
+    @verb({'the kennel':'data.track:Kennel'}, times='often')
+    def bark(
+        dog:str, /, # Its name
+        times:int=1, # How often
+        **given
+    ):
+        "Let a dog bark"
+        got.append((dog, times, given))
+        return 7
+    try:
+        assert cli('bark Rex --often 2 --no-open --set dogs=4')[0]==7 and got==[('Rex', 2, dict(open=False, dogs=4))]
+        assert cli('bark Rex')[0]==7 and got[1]==('Rex', 1, {})
+        out = cli('bark --help')[1]
+        assert 'the kennel:' in out and 'How many live in it [3]' in out and '--times, --often' in out.replace(' TIMES', '')
+        for words,said in (('bark', 'DOG'), ('bark Rex --tims 2', 'did you mean --times'), ('bark Rex --set dgs=4', 'did you mean dogs'), ('bark Rex --set open=ajar', 'true or false')):
+            rc,_,err = cli(words)
+            assert rc==2 and said in err and len(err.splitlines())==1
+        assert 'did you mean bark' in cli('brak Rex')[2]
+    finally: del verbs['bark']
+
+def test_every_field_of_a_recipe_is_a_flag():
+    "By its name alone: nothing lists them. What is typed has the type of the field"
+    from woofbench.commands.cli import make_parser
+    from woofbench.models.spec import XResNetSpec
+    from woofbench.text import value
+    from woofbench.train.recipe import Recipe, of_model, own
+    for k,f in (own|of_model).items():
+        default = getattr(Recipe if k in own else XResNetSpec, k)
+        if isinstance(default, bool): words,got = [f'--{"no-"*default}{k}'],not default
+        else: words,got = [f'--{k}', '7'],value('7', f.type)
+        for line in (words, ['--set', f'{k}={str(got).strip("(),")}']):
+            assert vars(make_parser().parse_strict(['run', *line]))=={'command':'run', k:got}, k
+
+def test_a_parameter_of_a_part_is_a_flag():
+    "Also of a part that you register, and one that only a library's part tells"
+    from woofbench.commands.cli import make_parser
+    from woofbench.train.recipe import parameters
+    def given(*words): return {k:v for k,v in vars(make_parser().parse_strict(['run', *words])).items() if k!='command'}
+    numbers = [k for k,p in parameters().items() if type(p.default) is float]
+    assert numbers
+    for k in numbers: assert given('--'+k, '.25')==given('--set', f'{k}=.25')=={k:.25}
+    assert given('--set', 'opt_nesterov=true', 'opt_rho=.5')==dict(opt_nesterov=True, opt_rho=.5)
+
+def test_a_token_is_not_a_flag(cli):
+    "Other users of a machine can read a command line"
+    rc,_,err = cli('submit 12de --token secret')
+    assert rc==2 and 'unknown flag' in err and '--token' not in cli('submit --help')[1]
+
+
+# Words
+
+def glossary():
+    "(word, meaning) of every line of the glossary"
+    import json
+    text = '\n'.join(''.join(c['source']) for c in json.loads((root/'nbs/glossary.ipynb').read_text(encoding='utf-8'))['cells'])
+    return re.findall(r'^\| \*\*(.+?)\*\* \| (.+) \|$', text, re.M)
+
+def test_a_word_has_one_meaning_in_the_glossary():
+    words = [k.lower() for k,_ in glossary()]
+    assert len(words)>60 and len(set(words))==len(words)
+
+@pytest.mark.parametrize('word', """record recipe track cell audit_flag review replication credit prefetch multi-seed schema validation official_seed
+    exploration_seed challenge engine capture p_beat tie_group practice_cell""".split())
+def test_the_glossary_has_the_words_of_messages(word): assert word.replace('_', ' ').replace('p beat', 'p_beat') in dict(glossary())
+
+def test_the_glossary_has_every_verdict():
+    "Of the check, of a comparison, of a second run, and every status that a review gives"
+    import inspect
+    from woofbench.board import check, rules
+    from woofbench.commands import verbs
+    known = dict(glossary())
+    said = set(re.findall(r"Verdict\('([a-z ]+)'", inspect.getsource(rules)+inspect.getsource(check)))
+    said |= set(re.findall(r"'([a-z ]+)':[13]", inspect.getsource(verbs))) - {'does not hold'}
+    assert {'invalid','needs audit','valid'}<=said
+    text = ' '.join(known) + ' '.join(known.values())
+    assert not [o for o in said if o not in text]
 
 
 # One truth per fact

@@ -262,14 +262,12 @@ def test_a_plot_that_cannot_be_is_refused_before_training(plot, word, tmp_path, 
     assert word in refused(['ablate', '--one-at-a-time', 'act=relu', *tiny[1:], '--seeds', '2', '--out', str(tmp_path/'out'), '--plot', str(tmp_path/plot)])
 
 def test_the_table_comes_before_the_plot(tmp_path, monkeypatch, capsys):
-    from argparse import Namespace
-    from woofbench.commands.cli import cmd_ablate
+    from woofbench.commands.verbs import ablate
     class Table:
         def plot(self): raise RuntimeError('no font')
         def __str__(self): return 'the table'
-    monkeypatch.setattr('woofbench.commands.cli.run_args', lambda args: {})
     monkeypatch.setattr('woofbench.commands.ablate.ablate', lambda *args, **kw: Table())
-    with pytest.raises(BadInput, match='cannot draw.*no font'): cmd_ablate(Namespace(plot=None, out=str(tmp_path), one_at_a_time=[]))
+    with pytest.raises(BadInput, match='cannot draw.*no font'): ablate(one_at_a_time=[], out=str(tmp_path))
     assert 'the table' in capsys.readouterr().out
 
 def test_a_line_typed_during_training_keeps_record_and_line(bench, tmp_path, monkeypatch):

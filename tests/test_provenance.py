@@ -8,7 +8,7 @@ from torch import nn
 from conftest import root
 from woofbench import run
 from woofbench.models.costs import cost
-from woofbench.board.doubts import counted
+from woofbench.board.audit_flags import counted
 from woofbench.board.row import Row
 from woofbench.board.table import load_rows
 from woofbench.train.optim import opts, scheds

@@ -4,11 +4,11 @@ from dataclasses import replace
 import pytest
 import torch
 from conftest import real_data, root, tiny_dataset
-from woofbench.board.row import Row
+from woofbench.board.row import Row, differences
 from woofbench.board.table import load_rows, to_md
 from woofbench.board.record.preds import decode_preds, encode_preds
 from woofbench.board.record.record import Made, make_record, record_id, to_bytes, write_record
-from woofbench.board.repeats import differences, first_epoch, repeat, repeat_status, repeats, tolerance
+from woofbench.board.replications import first_epoch, replication, replication_status, replications, tolerance
 from woofbench.commands.reproduce import _seeds_for, doubt, judge_challenge, original, prepare, reproduce
 from woofbench.commands.run import run
 from woofbench.board.record.strict import plain
@@ -19,7 +19,7 @@ def hush(line): pass
 
 def preds_of(rec, shift):
     "The record with `shift` more images right in every seed, as somebody would have it who knows how ids are made"
-    rec = json.loads(json.dumps(rec))
+    rec = json.loads(json.dumps(plain(rec)))
     n,c = rec['data']['n_val'],len(rec['data']['classes'])
     for r in rec['runs']:
         d,left = decode_preds(r['preds'], n),shift
@@ -65,7 +65,7 @@ def test_same_machine_same_seeds_are_identical(done):
     assert res.word=='identical' and res.facts['same']==dict.fromkeys(range(5), True) and res.facts['alike']
     new = res.row
     assert new.based_on==row.id!=new.id and new.record['config_id']==row.record['config_id'] and new.path.is_file()
-    assert len(load_rows(out)[0])==2 and repeat_status(row, load_rows(out)[0])=='replayed by 1'
+    assert len(load_rows(out)[0])==2 and replication_status(row, load_rows(out)[0])=='replayed by 1'
     assert sum('seed ' in o for o in said)==5 and not any('going on' in o or 'there already' in o for o in said)
 
 def test_doctored_row_is_inconsistent(done, tmp_path, replay, cli):
@@ -74,8 +74,8 @@ def test_doctored_row_is_inconsistent(done, tmp_path, replay, cli):
     write_record(tmp_path, bad)
     rc,out,err = cli(f'reproduce {bad["record_id"]} --out {tmp_path}')
     assert rc==1 and 'inconsistent' in out and not err
-    assert repeat(Row(bad), done[2].row).word=='inconsistent'
-    assert repeat(row, Row(bad)).word=='inconsistent', 'nor does a row hold that is so much above what is found'
+    assert replication(Row(bad), done[2].row).word=='inconsistent'
+    assert replication(row, Row(bad)).word=='inconsistent', 'nor does a row hold that is so much above what is found'
 
 @pytest.mark.skipif(not real_data, reason='takes Imagewoof in $WOOFBENCH_DATA, and two minutes')
 def test_the_committed_row_of_real_dogs(tmp_path):
@@ -84,7 +84,7 @@ def test_the_committed_row_of_real_dogs(tmp_path):
     res = reproduce('ed608b5b', k=2, data=real_data, out=tmp_path, say=hush)
     assert res.word in ('identical','consistent'), res
     doctored = Row(preds_of(original('ed608b5b', tmp_path).record, 94))
-    assert repeat(doctored, res.row).word=='inconsistent'
+    assert replication(doctored, res.row).word=='inconsistent'
 
 def test_one_run_without_a_band_cannot_tell(done, tmp_path, cli):
     "Really trained, in a folder of its own, by another number of threads than the record's: so that it is not identical"
@@ -102,10 +102,10 @@ def test_some_seeds_identical_is_a_finding(done):
     row,new = done[1],done[2].row
     bad = json.loads(json.dumps(plain(row.record)))
     bad['runs'][2] = preds_of(row.record, 1)['runs'][2]
-    res = repeat(Row(sealed(bad)), new)
+    res = replication(Row(sealed(bad)), new)
     assert res.word=='cannot tell' and 'seed 2' in res.why
     bad['env']['device'] = 'abacus'
-    assert repeat(Row(sealed(bad)), new).word=='consistent'
+    assert replication(Row(sealed(bad)), new).word=='consistent'
 
 def test_quick(done, board, cli):
     rc,out,_ = cli(f'reproduce {done[1].id} --quick --out {board}')
@@ -156,7 +156,7 @@ def test_challenge(done, board, cli):
     new = next(o for o in load_rows(board)[0] if o.kind=='challenge')
     assert new.based_on==done[1].id and [r['seed'] for r in new.runs]==sorted(challenge_seeds(done[1].id, '331328e', 4))
     said = f'reproduced by 1, replayed by 1, fresh seeds {100*new.mean:.2f} % (n=4)'
-    assert repeat_status(done[1], load_rows(board)[0])==said and said in to_md(board)
+    assert replication_status(done[1], load_rows(board)[0])==said and said in to_md(board)
     line = next(o for o in csv.DictReader((board/'leaderboard.csv').open()) if o['id']==done[1].id)
     assert (line['fresh_n'],line['fresh_mean'],line['status'])==('4',f'{new.mean:.5f}','practice')
 
@@ -178,8 +178,8 @@ def test_claim_stands_or_falls_with_the_challenge(done):
 def test_only_repeats_of_the_same_configuration_count(done):
     row,new = done[1],done[2].row
     wrong = Row(new.record | dict(config_id='0'*16)),Row(new.record | dict(data=new.data | dict(manifest_sha256='0'*64)))
-    assert [o.word for o in repeats(row, [row, new, *wrong])]==['identical']
-    assert repeat_status(Row(preds_of(row.record, -30) | dict(record_id=row.id)), [new])=='contradicted by 1'
+    assert [o.word for o in replications(row, [row, new, *wrong])]==['identical']
+    assert replication_status(Row(preds_of(row.record, -30) | dict(record_id=row.id)), [new])=='contradicted by 1'
 
 
 # Refusals, one line each

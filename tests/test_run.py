@@ -304,7 +304,7 @@ def test_edited_board_is_left_alone(text, copy, cli, refused):
     path.write_text(text(path.read_text()))
     old = path.read_bytes()
     assert 'leaderboard.csv' in refused(f'board --out {copy}') and path.read_bytes()==old
-    assert 'no record gives' in refused([*quick, '--seeds', '1', '--act', 'relu', '--bs', '512', '--out', str(copy)])
+    assert 'do not follow from a record' in refused([*quick, '--seeds', '1', '--act', 'relu', '--bs', '512', '--out', str(copy)])
     assert path.read_bytes()==old and len(records(copy))==1, 'it is said before training'
     assert cli(f'board --force --out {copy}')[0]==0 and len(lines(copy))==1
     assert (copy/'leaderboard.csv.bak').read_bytes()==old

@@ -14,8 +14,8 @@ from woofbench.train.recipe import config_id, recipes
 from msgspec.structs import force_setattr
 from woofbench.board.record.preds import encode_preds
 from woofbench.board.record.record import Made, make_record
-from woofbench.board.repeats import repeat
-from woofbench.board.standing import Ruling
+from woofbench.board.replications import replication
+from woofbench.board.reviews import Review
 from woofbench.board.record.seeds import official_seeds
 from woofbench.data.track import make_track
 from woofbench.web.build import MARK, build, make_site, server, write
@@ -34,7 +34,7 @@ def pool():
     preds = [dogs.network(o).tolist() for o in np.sort(.6+.15*rng.random(200))]
     return [(o.count(0), encode_preds(o, [0]*N, 10)) for o in preds]
 
-def make_row(i, pool, ruling=None, **more):
+def make_row(i, pool, review=None, **more):
     "The row number `i` of an official cell"
     rng,track = np.random.default_rng(i),make_track('imagewoof')
     recipe = recipes('official')().but(arch=('xresnet18','xresnet50')[i//2%2], act=('relu','mish')[i%2],
@@ -52,7 +52,7 @@ def make_row(i, pool, ruling=None, **more):
     rec = make_record(track, recipe, edition | dict(classes=WOOF), runs, Made(code, env,
                       dict(params=11_200_000+i, macs=595_000_000*(1+i//2%2)), f'2026-11-{1+i%27:02}T00:00:00Z'))
     claim = dict(method=f'Trick no. {i}' if i%3 else '', authors='ada-l grace-h' if i%2 else 'ada-l')
-    return Row(rec | dict(claim=claim) | more, ruling=ruling)
+    return Row(rec | dict(claim=claim) | more, review=review)
 
 def forced(o, **kw):
     "Values that the types of a record would refuse"
@@ -62,7 +62,7 @@ def forced(o, **kw):
 def some(pool):
     "Eight rows, one of them with a stranger's text wherever a record has text, in a board of the real names and reported rows"
     rows = [make_row(i, pool) for i in range(8)]
-    rows[1] = make_row(1, pool, Ruling('', 'audited', EVIL, '2026-11-27'))
+    rows[1] = make_row(1, pool, Review('', 'audited', EVIL, '2026-11-27'))
     rec = rows[1].record
     forced(rec, note=EVIL)
     forced(rec.claim, method=EVIL, authors=EVIL.replace(' ', ''))
@@ -167,7 +167,7 @@ def test_replications_are_shown(pool):
     b.based_on = a.id
     board = from_rows([a, Row(b.record | dict(record_id='f'*16))])
     text = build(board)[f'rows/{a.id}.html'].decode()
-    assert 'Replication ffffffffffffffff' in text and repeat(a, b).word in text
+    assert 'Replication ffffffffffffffff' in text and replication(a, b).word in text
 
 def test_a_folder_with_other_files_is_left_alone(tmp_path, refused):
     (tmp_path/'thesis.tex').write_text('years of work')

@@ -44,11 +44,13 @@ def _move(tmp, path, tries=20):
             if os.name!='nt' or i==tries-1: raise
             time.sleep(.05)
 
+# %% ../nbs/01_files.ipynb #write-replacing
 @contextmanager
 def replacing(
     path:Path # Parent folders are made; a link stays one
 ):
-    "A new binary file that takes the place of `path` at the end of the `with` block, on disk and complete; where the block fails, nothing changes"
+    """A new binary file that takes the place of `path` at the end of the `with` block, on disk and complete; where
+    the block fails, nothing changes"""
     path = Path(os.path.realpath(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     f,tmp = _new(path)
@@ -63,6 +65,7 @@ def replacing(
         with suppress(OSError): tmp.unlink()
         raise
 
+# %% ../nbs/01_files.ipynb #write-write-atomic
 def write_atomic(
     path:Path, # Parent folders are made
     data:bytes
@@ -83,6 +86,7 @@ def sync_folder(path:Path):
         try: os.fsync(fd)
         finally: os.close(fd)
 
+# %% ../nbs/01_files.ipynb #write-probe
 def probe(
     folder:Path # It must be there
 ):
@@ -125,6 +129,7 @@ def _remove(path):
         path.unlink()
     return True
 
+# %% ../nbs/01_files.ipynb #sweep-sweep
 def sweep(
     folder:Path,
     mine=lambda name: True, # f(final name): may an unfinished file of that name be removed?
@@ -162,9 +167,11 @@ def _try(lock, wait):
     except FileNotFoundError: return False # another process removed the folder just now
     except (OSError, NotImplementedError) as e:
         why = getattr(e, 'strerror', None) or str(e) or type(e).__name__
-        raise NoLock(f'cannot lock {lock.lock_file}: {why}. Several runs share this folder by a lock; take a folder that you may write to, on a file system with locks') from e
+        raise NoLock(f'cannot lock {lock.lock_file}: {why}. Several runs share this folder by a lock; take a folder '
+                     'that you may write to, on a file system with locks') from e
     return True
 
+# %% ../nbs/01_files.ipynb #lock-locked
 @contextmanager
 def locked(
     path:Path, # Of the lock file; its folder is made
@@ -181,13 +188,16 @@ def locked(
     except OSError as e: raise NoLock(f'cannot write to {path.parent}: {e.strerror or e}') from e
     if not _try(lock, 0):
         if say: say(f'another run writes to {path.parent.parent} now; waiting for it')
-        if not _try(lock, wait): raise BadInput(f'another process has held {path} for {wait:g} seconds: wait for it or stop it, and run the same command again')
+        if not _try(lock, wait):
+            raise BadInput(f'another process has held {path} for {wait:g} seconds: wait for it or stop it, and run the '
+                           'same command again')
     mine.add(path)
     try: yield
     finally:
         mine.discard(path)
         lock.release()
 
+# %% ../nbs/01_files.ipynb #lock-claim
 class Claim:
     "A lock that is held until `release`, which removes its file too"
     def __init__(self, lock): self.lock = lock
@@ -208,4 +218,5 @@ def claim(
 # %% ../nbs/01_files.ipynb #cache-dir
 def cache_dir() -> Path:
     "Where woofbench may keep what it can make again: `$WOOFBENCH_CACHE`, else `~/.cache/woofbench`"
-    return Path(os.path.expanduser(os.environ.get('WOOFBENCH_CACHE') or os.path.join(os.environ.get('XDG_CACHE_HOME') or '~/.cache', 'woofbench')))
+    return Path(os.path.expanduser(os.environ.get('WOOFBENCH_CACHE')
+                                   or os.path.join(os.environ.get('XDG_CACHE_HOME') or '~/.cache', 'woofbench')))

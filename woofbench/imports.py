@@ -39,6 +39,7 @@ def _run(name, path, what):
     except BadInput: raise
     except Exception as e: raise _fault(what, e) from e
 
+# %% ../nbs/05_imports.ipynb #import-file
 def _file(what):
     "(module name, path) of a file, or of a module by its name"
     path = Path(what).expanduser()
@@ -53,6 +54,7 @@ def _file(what):
         raise BadInput(f'{what}: name the file with letters, digits and _, so that Python can import it')
     return path.stem, path.resolve()
 
+# %% ../nbs/05_imports.ipynb #import-import-parts
 def import_parts(
     what:str|Path, # A file that ends in .py, or the name of a module
 ) -> Imported:

@@ -19,9 +19,11 @@ class BadInput(ValueError):
     "A mistake that the user can mend; its text is one line that says how"
     def __str__(self):
         text = super().__str__()
-        if text.startswith('Caught BadInput in '): text = text.rsplit('BadInput: ', 1)[-1] # from a loader process, with its traceback
+        # from a loader process, with its traceback
+        if text.startswith('Caught BadInput in '): text = text.rsplit('BadInput: ', 1)[-1]
         line = re.sub(r'(<[\w. ]+ object) at 0x[0-9a-fA-F]+', r'\1', ' '.join(text.split()))
-        line = ''.join(o if o.isprintable() else ascii(o)[1:-1] for o in line) # a file's name may have what a terminal obeys
+        # a file's name may have what a terminal obeys
+        line = ''.join(o if o.isprintable() else ascii(o)[1:-1] for o in line)
         return line if len(line)<=900 else f'{line[:600]} ... {line[-200:]}'
 
 def near(
@@ -62,6 +64,7 @@ class Fixed(Mapping):
 
 _values = ContextVar('values', default=None) # of parameters, by field
 
+# %% ../nbs/00_registry.ipynb #registry-using
 @contextmanager
 def using(values:dict):
     "Within the block, registries fill in these values of parameters, by field, e.g. `{'aug_strength':.5}`"
@@ -69,6 +72,7 @@ def using(values:dict):
     try: yield
     finally: _values.reset(token)
 
+# %% ../nbs/00_registry.ipynb #registry-registry
 class Registry(dict):
     "Named parts of one kind: `acts['mish']`, `acts('mish')`"
     def __init__(self,
@@ -80,14 +84,19 @@ class Registry(dict):
         super().__init__()
         self.kind,self.contract,self.fault,self.none,self.homes = kind,contract,fault,none,{}
         self.params,self._params_of = {},{} # of a part: its `Param`s by name; the same of a provider's parts
-        self._aliases,self._providers,self._own = {},{},set() # `_own`: names, aliases and prefixes that this package has given
-        self.aliases,self.providers = Fixed(self._aliases, f'{kind}s.alias(name, of)'),Fixed(self._providers, f'{kind}s.provide(prefix, find, names)')
+        # `_own`: names, aliases and prefixes that this package has given
+        self._aliases,self._providers,self._own = {},{},set()
+        self.aliases,self.providers = Fixed(self._aliases, f'{kind}s.alias(name, of)'),Fixed(self._providers,
+                f'{kind}s.provide(prefix, find, names)')
 
     def register(self, name:str, *aliases:str, params:dict|None=None) -> Callable:
-        "Decorator: add a part under `name` (a name taken by another part is an error); `params` are passed to it by name"
+        """Decorator: add a part under `name` (a name taken by another part is an error); `params` are passed to it
+        by name"""
         home,own = caller()
         def _f(part):
-            if name in self._own and not own and twins(self.get(self._aliases.get(name, name)), part): return self[self._aliases.get(name, name)] # a lesson has a copy of what is here
+            # a lesson has a copy of what is here
+            if name in self._own and not own and twins(self.get(self._aliases.get(name, name)), part):
+                return self[self._aliases.get(name, name)]
             self._check(name, part)
             for o in (name, *aliases): self._claim(o, name, part, home, own)
             self._put(name, part, home, own, aliases)
@@ -99,13 +108,15 @@ class Registry(dict):
         "Let `name` stand for `of`, which may be a provider's"
         (home,own),of = caller(),self._aliases.get(of, of)
         if name in self or self._aliases.get(name, of)!=of: raise self._taken(name)
-        if of not in self and of.partition(':')[0] not in self._providers: raise BadInput(f'unknown {self.kind} {of!r}; {near(of, self.names())}')
+        if of not in self and of.partition(':')[0] not in self._providers:
+            raise BadInput(f'unknown {self.kind} {of!r}; {near(of, self.names())}')
         self._aliases[name] = of
         self.homes.setdefault(of, home)
         if own: self._own.add(name)
 
     def provide(self, prefix:str, find:Callable, names:Callable, params:Callable|None=None) -> None:
-        "Let `find(name)` resolve every `prefix:name`; `names()` lists them; `find` returns None for an unknown one; `params(name)` gives parameters"
+        """Let `find(name)` resolve every `prefix:name`; `names()` lists them; `find` returns None for an unknown
+        one; `params(name)` gives parameters"""
         home,own = caller()
         key = f'{prefix}:'
         if key in self.homes and not own and (key in self._own or self.homes[key]!=home): raise self._taken(key)
@@ -154,7 +165,9 @@ class Registry(dict):
 
     def _check_params(self, name, params):
         for k in params:
-            if not re.fullmatch('[a-z0-9_]{1,40}', k): raise BadInput(f'{k!r} is no name for a parameter of {self.kind} {name!r}: use small letters, digits and _')
+            if not re.fullmatch('[a-z0-9_]{1,40}', k):
+                raise BadInput(f'{k!r} is no name for a parameter of {self.kind} {name!r}: use small letters, digits '
+                               'and _')
         return dict(params)
 
     def names(self, prefix:str='') -> list[str]:
@@ -179,7 +192,9 @@ class Registry(dict):
         if name in self._own or name in self._aliases: raise self._taken(name)
         self._put(name, part, *caller())
     def __delitem__(self, name):
-        if name in self._own: raise BadInput(f'{self.kind} {name!r} is part of this package and cannot be removed; register yours under another name')
+        if name in self._own:
+            raise BadInput(f'{self.kind} {name!r} is part of this package and cannot be removed; register yours under '
+                           'another name')
         super().__delitem__(name)
         self.homes.pop(name, None)
         self.params.pop(name, None)
@@ -212,7 +227,8 @@ class Registry(dict):
         "May `part`, which will be `name`, have the name or alias `o`?"
         if o not in self and o not in self._aliases: return
         if self._aliases.get(o, o)==name and name in self:
-            if own==(name in self._own) and (own or self.homes.get(name)==home) and who(self[name])==who(part): return # the same cell or file once more
+            # the same cell or file once more
+            if own==(name in self._own) and (own or self.homes.get(name)==home) and who(self[name])==who(part): return
             if own and name not in self._own and twins(self[name], part): return
         raise self._taken(o)
 
@@ -225,8 +241,10 @@ class Registry(dict):
     def _taken(self, name):
         by = '.'.join(who(self[of])) if (of := self._aliases.get(name, name)) in self else of
         whose = 'this package' if name in self._own else self.homes.get(of, '')
-        return BadInput(f'{self.kind} {name!r} is already taken by {by if by!=name else "a part"} of {whose}: choose another name for yours')
+        return BadInput(f'{self.kind} {name!r} is already taken by {by if by!=name else "a part"} of {whose}: choose '
+                        'another name for yours')
 
+# %% ../nbs/00_registry.ipynb #registry-part4
 NAME = re.compile(r'[A-Za-z0-9_][A-Za-z0-9_.-]{0,79}')
 
 # %% ../nbs/00_registry.ipynb #who
@@ -243,8 +261,10 @@ def who(part) -> tuple[str,str]:
 
 def code_text(code) -> str:
     "What a code object does, whatever file and line it is in"
-    consts = [code_text(o) if hasattr(o, 'co_code') else repr(sorted(o, key=repr) if isinstance(o, frozenset) else o) for o in code.co_consts]
-    return repr((code.co_code.hex(), consts, code.co_names, code.co_varnames, code.co_freevars, code.co_argcount, code.co_kwonlyargcount, code.co_flags))
+    consts = [code_text(o) if hasattr(o, 'co_code') else repr(sorted(o, key=repr) if isinstance(o, frozenset) else o)
+              for o in code.co_consts]
+    return repr((code.co_code.hex(), consts, code.co_names, code.co_varnames, code.co_freevars, code.co_argcount,
+                 code.co_kwonlyargcount, code.co_flags))
 
 def _syntax(o):
     "The syntax of a function or class, wherever it stands; its bytes where the source cannot be read"
@@ -253,14 +273,20 @@ def _syntax(o):
 
 _no_part = ('__module__','__dict__','__weakref__','__doc__','__firstlineno__','__static_attributes__')
 
+# %% ../nbs/00_registry.ipynb #who-look
 def _look(o, text):
     "All that two copies of a part have in common; `text(f)` is what a function says"
     def look(o): return _look(o, text)
-    if isinstance(o, partial): return 'partial', look(o.func), *map(look, o.args), *((k, look(v)) for k,v in o.keywords.items())
-    if isinstance(o, type): return o.__qualname__, *(b.__qualname__ for b in o.__bases__), *((k, look(v)) for k,v in vars(o).items() if k not in _no_part)
+    if isinstance(o, partial):
+        return 'partial', look(o.func), *map(look, o.args), *((k, look(v)) for k,v in o.keywords.items())
+    if isinstance(o, type):
+        return o.__qualname__, *(b.__qualname__ for b in o.__bases__), *((k, look(v)) for k,
+                v in vars(o).items() if k not in _no_part)
     f = o.fget if isinstance(o, property) else getattr(o, '__func__', o)
-    if not hasattr(f, '__code__'): return repr(o) if isinstance(o, (bool,int,float,str,tuple,list,dict,type(None))) else who(o)[1]
-    held = [*(f.__defaults__ or ()), *(f.__kwdefaults__ or {}).values(), *(c.cell_contents for c in f.__closure__ or ())]
+    if not hasattr(f, '__code__'):
+        return repr(o) if isinstance(o, (bool,int,float,str,tuple,list,dict,type(None))) else who(o)[1]
+    held = [*(f.__defaults__ or ()), *(f.__kwdefaults__ or {}).values(),
+            *(c.cell_contents for c in f.__closure__ or ())]
     return f.__qualname__, text(f), *(who(v)[1] if hasattr(v, '__qualname__') else look(v) for v in held)
 
 def _bytes(f): return code_text(f.__code__)
@@ -274,5 +300,6 @@ def twins(a, b) -> bool:
 # %% ../nbs/00_registry.ipynb #whole-def
 def whole(name:str, v, lo:int, hi:int) -> int:
     "`v` if it is a whole number in `lo..hi`; raises `BadInput`"
-    if type(v) is not int or not lo<=v<=hi: raise BadInput(f'{name} must be a whole number from {lo} to {hi}, not {v!r}')
+    if type(v) is not int or not lo<=v<=hi:
+        raise BadInput(f'{name} must be a whole number from {lo} to {hi}, not {v!r}')
     return v

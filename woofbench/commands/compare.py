@@ -10,33 +10,58 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 import numpy as np
+from fastcore.basics import patch
 from ..registry import BadInput
 from ..train.recipe import from_dict
 from ..train.changes import label_of
 from ..board.record.preds import decode_preds
 from ..board.stats.tests import compare, equivalent, pooled_std, smallest_effect
-from ..board.stats.claims import BANDS_VERSION, P_BEAT, band, claim, seeds_needed, seeds_to_beat
+from ..board.stats.claims import BANDS_VERSION, P_BEAT, claim, seeds_needed, seeds_to_beat
 from ..board.stats.paired import by_image
 from ..board.row import Row
 from ..board.table import find_rows
 from ..text import percent
 
+# %% ../../nbs/commands/03_compare.ipynb #words-def
+def _points(o, level=95):
+    return f'{100*o["diff"]:+.2f} points ({level} % interval {100*o["lo"]:+.2f} to {100*o["hi"]:+.2f})'
+
+def _prob(p): return 'above 0.99' if p>.99 else 'below 0.01' if p<.01 else f'{p:.2f}'
+
+def _p(p): return 'unknown' if p!=p else '< 0.001' if p<.001 else f'{p:.2g}'
+
 # %% ../../nbs/commands/03_compare.ipynb #alike-def
-def _check_cell(a, b):
+def _check(a, b, margin):
+    "Raise `BadInput` where two rows cannot be compared"
     if a.id==b.id: raise BadInput(f'{a.id} would be compared with itself')
-    if a.track!=b.track: raise BadInput(f'rows of different cells are never compared: {a.id} is {a.track}, {b.id} is {b.track}')
+    if a.track!=b.track:
+        raise BadInput(f'rows of different cells are never compared: {a.id} is {a.track}, {b.id} is {b.track}')
+    if not (isinstance(margin, (int,float)) and 0<margin<=100):
+        raise BadInput(f'margin must be a number of points above 0, not {margin!r}')
 
 def _besides(r):
     "What may differ besides the recipe, as words"
-    return dict(engine=r.record['engine'], device=r.record['env']['device'], precision=r.record['recipe']['precision'], torch=r.record['env']['versions'].get('torch'),
-                code=f'source {r.record["code"]["source_sha256"][:8]}', validation=r.val_resize, images=f'{r.data["edition"]} (manifest {r.data["manifest_sha256"][:8]})')
+    env,data = r.record['env'],r.data
+    return dict(engine=r.record['engine'], device=env['device'], precision=r.record['recipe']['precision'],
+        torch=env['versions'].get('torch'), code=f'source {r.record["code"]["source_sha256"][:8]}',
+        validation=r.val_resize, images=f'{data["edition"]} (manifest {data["manifest_sha256"][:8]})')
 
 def _warnings(a, b):
-    more = {k:(v, w) for (k,v),w in zip(_besides(a).items(), _besides(b).values()) if v!=w}
+    "Why a rank or the recipe may not be what the comparison seems to show"
     yield from (f'{r.id[:8]} is {r.status}' for r in (a, b) if r.status.startswith('unranked'))
-    if more: yield 'not only the recipe may have made the difference: ' + '; '.join(f'{k} {v} against {w}' for k,(v,w) in more.items())
+    x,y = _besides(a),_besides(b)
+    more = [f'{k} {x[k]} against {y[k]}' for k in x if x[k]!=y[k]]
+    if more: yield 'not only the recipe may have made the difference: ' + '; '.join(more)
 
 # %% ../../nbs/commands/03_compare.ipynb #verdict-class
+def _outcome(v):
+    (c,r),a,b = v.claims,v.a,v.b
+    if min(a.n, b.n)<2 or a.std==b.std==0: return 'unknown' # nothing is known of the noise
+    if c['p_beat']>=P_BEAT or r['p_beat']>=P_BEAT: return 'beats' if c['diff']>0 else 'is beaten'
+    if c['lo']>0 or c['hi']<0: return 'better' if c['diff']>0 else 'worse'
+    priors = [None] if v.prior is None else [None, v.prior]
+    return 'ties' if all(equivalent(a.acc, b.acc, v.margin/100, o)['p']<.05 for o in priors) else 'unknown'
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Comparison:
     "Two rows of one cell; everything else is computed from them"
@@ -44,83 +69,72 @@ class Comparison:
     b:Row
     margin:float = 1. # Largest difference that does not matter, points
 
-    def __post_init__(self):
-        _check_cell(self.a, self.b)
-        if not (isinstance(self.margin, (int,float)) and 0<self.margin<=100): raise BadInput(f'margin must be a number of points above 0, not {self.margin!r}')
-
-    @property
-    def prior(self) -> tuple|None:
-        "What is known in advance of the cell's noise"
-        return band(self.a.track.dataset, self.a.track.epochs, self.a.track.noise)
+    def __post_init__(self): _check(self.a, self.b, self.margin)
 
     @cached_property
     def claims(self) -> tuple:
         "A against B and B against A, as the board decides"
-        return claim(self.a.acc, self.b.acc, self.prior), claim(self.b.acc, self.a.acc, self.prior)
-
-    @cached_property
-    def std(self) -> float:
-        "Noise from seed to seed, in points, from both rows and what is known in advance; 0 if nothing is"
-        return 100*pooled_std([self.a.acc, self.b.acc], self.prior) if max(self.a.n, self.b.n)>1 else 0.
+        return self.a.against(self.b), self.b.against(self.a)
 
     @cached_property
     def outcome(self) -> str:
-        "`beats`, `is beaten`, `better`, `worse`, `ties` or `unknown`: A's side of it"
-        c,r = self.claims
-        if min(self.a.n, self.b.n)<2 or self.a.std==self.b.std==0: return 'unknown' # nothing is known of the noise
-        if c['p_beat']>=P_BEAT or r['p_beat']>=P_BEAT: return 'beats' if c['diff']>0 else 'is beaten'
-        if c['lo']>0 or c['hi']<0: return 'better' if c['diff']>0 else 'worse'
-        tests = [None] + [self.prior]*(self.prior is not None)
-        return 'ties' if max(equivalent(self.a.acc, self.b.acc, self.margin/100, o)['p'] for o in tests)<.05 else 'unknown'
+        "`beats`, `is beaten`, `better`, `worse`, `ties` or `unknown`, said of A"
+        return _outcome(self)
 
-    @cached_property
-    def images(self) -> dict|None:
-        "The comparison by image; None if the rows were not validated on the same images"
-        rows,same = (self.a, self.b),all(self.a.data[k]==self.b.data[k] for k in ('manifest_sha256','n_val')) and self.a.data['n_val']>1
-        return by_image(*(np.array([decode_preds(o['preds'], r.data['n_val']) for o in r.runs])==0 for r in rows)) if same else None
+# %% ../../nbs/commands/03_compare.ipynb #noise-def
+@patch(as_prop=True)
+def prior(self:Comparison) -> tuple|None:
+    "What is known in advance of the cell's noise"
+    return self.a.prior
 
-    @property
-    def forward(self) -> 'Comparison':
-        "The same with the better row first, where one is better; words are made from this"
-        return Comparison(self.b, self.a, self.margin) if self.outcome in ('is beaten','worse') else self
+@patch(as_prop=True)
+def std(self:Comparison) -> float:
+    "Noise from seed to seed, in points, from both rows and what is known in advance; 0 if nothing is"
+    return 100*pooled_std([self.a.acc, self.b.acc], self.prior) if max(self.a.n, self.b.n)>1 else 0.
 
-    def sentence(self) -> str:
-        "The verdict, in one sentence"
-        return _sentence(self.forward)
-    def lines(self) -> list[str]:
-        "What the verdict rests on, a line each"
-        v = self.forward
-        return [*_rows(v), *_tests(v), *_seeds(v), *(f'warning: {o}' for o in _warnings(v.a, v.b))]
+@patch(as_prop=True)
+def forward(self:Comparison) -> Comparison:
+    "The same with the better row first, where one is better; words are made from this"
+    return Comparison(self.b, self.a, self.margin) if self.outcome in ('is beaten','worse') else self
 
-    def __str__(self): return '\n'.join([self.sentence(), '', *self.lines()])
-    __repr__ = __str__
-    def _repr_markdown_(self): return f'**{self.sentence()}**\n\n' + '\n'.join(f'- {o}' for o in self.lines()).replace('<', '&lt;')
-
-# %% ../../nbs/commands/03_compare.ipynb #words-def
-def _points(o, level=95): return f'{100*o["diff"]:+.2f} points ({level} % interval {100*o["lo"]:+.2f} to {100*o["hi"]:+.2f})'
-
-def _prob(p): return 'above 0.99' if p>.99 else 'below 0.01' if p<.01 else f'{p:.2f}'
-
-def _p(p): return 'unknown' if p!=p else '< 0.001' if p<.001 else f'{p:.2g}'
-
-def _sentence(v):
-    c,a,b = v.claims[0],v.a.id[:8],v.b.id[:8]
-    if c['by']=='one seed': return f'Nothing can be said of {a} and {b}: a row of one seed has no noise of its own, and can neither beat nor be beaten.'
-    if v.a.std==v.b.std==0: return f'Nothing can be said of {a} and {b}: all seeds of a row ended alike, so that nothing is known of their noise.'
-    wins = f'a new run of {a} is above a new run of {b} with probability {_prob(c["p_beat"])} (p_beat; {P_BEAT} is asked for)'
-    if v.outcome=='beats': return f'{a} beats {b} by {_points(c)}: {wins}.'
-    if v.outcome=='better': return f'{a} is better than {b} on average, by {_points(c)}, but does not beat it: {wins}.'
-    if v.outcome=='ties':
-        inside = _points(claim(v.a.acc, v.b.acc, v.prior, .9), 90) # two one-sided tests at 5 %
-        return f'{a} ties with {b} within a margin of {v.margin:g} point{"s" if v.margin!=1 else ""}: the difference is {inside}, and {wins}.'
-    return f'{a} cannot be told from {b} by these seeds: the difference is {_points(c)}, and {wins}; {_more(v)}.'
-
+# %% ../../nbs/commands/03_compare.ipynb #sentence-def
 def _more(v):
+    "How many seeds would show the difference"
     diff = 100*abs(v.claims[0]['diff'])
     n = seeds_needed(diff, v.std)
     if n is None: return 'there is no difference to look for'
     more = n-min(v.a.n, v.b.n)
-    return f'if {diff:.2f} points are real, {n} seeds a side' + (f', {more} more than now,' if more>0 else '') + ' would show it four times in five'
+    now = f', {more} more than now,' if more>0 else ''
+    return f'if {diff:.2f} points are real, {n} seeds a side{now} would show it four times in five'
+
+def _tie(v):
+    inside = _points(claim(v.a.acc, v.b.acc, v.prior, .9), 90) # two one-sided tests at 5 %
+    return f'within a margin of {v.margin:g} point{"s" if v.margin!=1 else ""}: the difference is {inside}'
+
+@patch
+def sentence(self:Comparison) -> str:
+    "The verdict, in one sentence"
+    v = self.forward
+    c,a,b = v.claims[0],v.a.id[:8],v.b.id[:8]
+    none = f'Nothing can be said of {a} and {b}'
+    if c['by']=='one seed': return f'{none}: a row of one seed has no noise of its own; it neither wins nor loses.'
+    if v.a.std==v.b.std==0: return f'{none}: all seeds of a row ended alike, so nothing is known of their noise.'
+    prob = f'probability {_prob(c["p_beat"])} (p_beat; the rule asks for {P_BEAT})'
+    wins = f'a new run of {a} is above a new run of {b} with {prob}'
+    if v.outcome=='beats': return f'{a} beats {b} by {_points(c)}: {wins}.'
+    if v.outcome=='better': return f'{a} is better than {b} on average, by {_points(c)}, but does not beat it: {wins}.'
+    if v.outcome=='ties': return f'{a} ties with {b} {_tie(v)}, and {wins}.'
+    return f'{a} cannot be told from {b} by these seeds: the difference is {_points(c)}, and {wins}; {_more(v)}.'
+
+# %% ../../nbs/commands/03_compare.ipynb #images-def
+def _wrong(r): return np.array([decode_preds(o['preds'], r.data['n_val']) for o in r.runs])!=0
+
+@patch(as_prop=True)
+def images(self:Comparison) -> dict|None:
+    "The comparison by image; None if the rows were not validated on the same images"
+    same = all(self.a.data[k]==self.b.data[k] for k in ('manifest_sha256','n_val'))
+    if not same or self.a.data['n_val']<2: return None
+    return by_image(~_wrong(self.a), ~_wrong(self.b))
 
 # %% ../../nbs/commands/03_compare.ipynb #lines-def
 def _rows(v):
@@ -129,23 +143,52 @@ def _rows(v):
     label = label_of(from_dict(v.b.record['recipe']), from_dict(v.a.record['recipe']))
     yield f'recipe: {v.a.id[:8]} is {v.b.id[:8]} with {label}' if label else 'recipe: the same'
 
+def _test(o):
+    if o['p']!=o['p']: return 'all seeds of a row ended alike'
+    return f'{_points(o)}, p_mean {_prob(o["p_mean"])}, p_beat {_prob(o["p_beat"])}'
+
 def _tests(v):
-    def line(o): return f'{_points(o)}, p_mean {_prob(o["p_mean"])}, p_beat {_prob(o["p_beat"])}' if o['p']==o['p'] else 'all seeds of a row ended alike'
-    if min(v.a.n, v.b.n)>1:
-        yield f'Welch: {line(compare(v.a.acc, v.b.acc))}'
-        known = v.prior and f'moderated by {100*v.prior[0]:.2f} points with {v.prior[1]} degrees of freedom (bands v{BANDS_VERSION}): {line(compare(v.a.acc, v.b.acc, prior=v.prior))}'
-        yield known or 'moderated: no band of known noise for this dataset and these epochs'
+    if min(v.a.n, v.b.n)<2: return
+    yield f'Welch: {_test(compare(v.a.acc, v.b.acc))}'
+    if not v.prior:
+        yield 'moderated: no band of known noise for this dataset and these epochs'
+        return
+    known = f'{100*v.prior[0]:.2f} points with {v.prior[1]} degrees of freedom (bands v{BANDS_VERSION})'
+    yield f'moderated by {known}: {_test(compare(v.a.acc, v.b.acc, prior=v.prior))}'
+
+# %% ../../nbs/commands/03_compare.ipynb #more-lines-def
+def _by_image(v):
     o = v.images
-    if o is None: yield 'by image: not possible, the rows have other images'
-    else: yield (f'by image: {_points(o)}, p {_p(o["p"])}; {o["only_a"]} images are right by most seeds of {v.a.id[:8]} only, {o["only_b"]} of {v.b.id[:8]} only, p {_p(o["p_mcnemar"])} '
-                 '(McNemar): about these networks on other images of the kind, not about other seeds')
+    if o is None: return 'by image: not possible, the rows have other images'
+    only = f'{o["only_a"]} images are right by most seeds of {v.a.id[:8]} only, {o["only_b"]} of {v.b.id[:8]} only'
+    return (f'by image: {_points(o)}, p {_p(o["p"])}; {only}, p {_p(o["p_mcnemar"])} (McNemar): '
+            'about these networks on other images of the kind, not about other seeds')
 
 def _seeds(v):
     if not v.std or min(v.a.n, v.b.n)<2: return
     diff = 100*abs(v.claims[0]['diff'])
-    n = seeds_to_beat(diff, v.std)
-    beat = f'brings p_beat to {P_BEAT} with {n} seeds a side' if n else f'is too small for a p_beat of {P_BEAT}, however many seeds'
-    yield f'seeds: the noise is {v.std:.2f} points; {v.a.n} against {v.b.n} seeds find a difference of {smallest_effect(v.std, v.a.n, v.b.n):.2f} four times in five; one of {diff:.2f}, if it stays, {beat}'
+    n,least = seeds_to_beat(diff, v.std),smallest_effect(v.std, v.a.n, v.b.n)
+    beat = f'brings p_beat to {P_BEAT} with {n} seeds a side'
+    if not n: beat = f'is too small for a p_beat of {P_BEAT}, with any number of seeds'
+    yield (f'seeds: the noise is {v.std:.2f} points; {v.a.n} against {v.b.n} seeds find a difference of {least:.2f} '
+           f'four times in five; one of {diff:.2f}, if it stays, {beat}')
+
+@patch
+def lines(self:Comparison) -> list[str]:
+    "What the verdict rests on, a line each"
+    v = self.forward
+    return [*_rows(v), *_tests(v), _by_image(v), *_seeds(v), *(f'warning: {o}' for o in _warnings(v.a, v.b))]
+
+# %% ../../nbs/commands/03_compare.ipynb #show-def
+@patch
+def __str__(self:Comparison): return '\n'.join([self.sentence(), '', *self.lines()])
+
+@patch
+def __repr__(self:Comparison): return str(self)
+
+@patch
+def _repr_markdown_(self:Comparison):
+    return f'**{self.sentence()}**\n\n' + '\n'.join(f'- {o}' for o in self.lines()).replace('<', '&lt;')
 
 # %% ../../nbs/commands/03_compare.ipynb #versus-def
 def versus(

@@ -14,11 +14,11 @@ from ..train.recipe import from_dict
 from ..board.record.seeds import challenge_seeds, official_seeds
 from ..board.record.schema import SEEDS
 from ..board.record.provenance import code_facts, context_id, env_facts, missing, outside
-from ..board.stats.claims import P_BEAT, band, claim
-from ..board.repeats import Repeat, differences, first_epoch, repeat
+from ..board.stats.claims import P_BEAT
+from ..board.replications import Replication, first_epoch, replication
 from ..board.record.git import commit_of, landed
 from ..board.standing import good, incumbent, standing
-from ..board.row import Row
+from ..board.row import Row, differences
 from ..board.table import find_row, load_rows
 from ..board.rules import RULES
 from .run import Plan, plan, quiet, train_row
@@ -78,7 +78,7 @@ def settings(
     env = row.record['env']
     compile = env.get('compile', False)
     device,workers,engine = machine(p.track, device, env['workers'] if workers is None else workers, engine or row.record['engine'], compile=compile)
-    diff = differences(row.record, dict(env=env_facts(device, workers, compile), code=code_facts(), engine=engine))
+    diff = differences(row.record, row.record | dict(env=env_facts(device, workers, compile), code=code_facts(), engine=engine))
     say(f'{row.id}: {row.recipe}' + ('' if diff else '; the environment is that of the record'))
     if diff:
         table = [('', 'record', 'here'), *((k, str(a), str(b)) for k,a,b in diff)]
@@ -115,14 +115,14 @@ def reproduce(
     engine:str|None=None, # fastai or fast; the record's if None
     trust_code:bool=False, # Go on where the record was made with code that may not be the code here?
     say=print, # Called with lines of progress; None: no lines
-) -> Repeat:
+) -> Replication:
     "Run a row again; raises `BadInput`"
     row = original(name, out)
     todo,say = _seeds_for(row, whole('k', k, 1, SEEDS)),say or quiet
     p = prepare(row, data, trust_code)
     how = settings(row, p, device, workers, engine, say)
     if quick: return _quick(row, p, say=say, **how)
-    return repeat(row, train_row(p, todo, out, **how, again=True, say=say, based_on=row.id))
+    return replication(row, train_row(p, todo, out, **how, again=True, say=say, based_on=row.id))
 
 # %% ../../nbs/commands/04_reproduce.ipynb #challenge-def
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ class Challenge:
     "What came of a challenge"
     word:str        # holds, `does not hold` or `cannot tell`: the claim
     why:str         # A sentence
-    repeat:Repeat   # What the runs say of the row's own number
+    repeat:Replication   # What the runs say of the row's own number
 
     def __str__(self): return f'the claim {self.word}: {self.why}\nthe row itself is {self.repeat}' if self.word!='cannot tell' else f'cannot tell: {self.why}\nthe row itself: {self.repeat}'
 
@@ -146,14 +146,14 @@ def judge_challenge(
     rows:list, # Of the board
 ) -> Challenge:
     "Does the claim of `row` hold by the challenge's runs alone?"
-    top,res = _to_beat(row, rows),repeat(row, new)
+    top,res = _to_beat(row, rows),replication(row, new)
     if top is None:
         word = dict(inconsistent='does not hold').get(res.word, 'cannot tell' if res.word=='cannot tell' else 'holds')
         return Challenge(word, 'there is no other row to beat, so that its own number is all there is to it', res)
-    c = claim(new.acc, top.acc, band(row.track.dataset, row.track.epochs, row.track.noise))
+    c = new.against(top)
     text = f'fresh seeds have {100*new.mean:.2f} %, {100*c["diff"]:+.2f} points on {top.id}'
     if c['p_beat']!=c['p_beat']: return Challenge('cannot tell', f'{text}, and one seed has no noise of its own', res)
-    word = 'holds' if c['p_beat']>=P_BEAT else 'does not hold'
+    word = 'holds' if new.beats(top) else 'does not hold'
     return Challenge(word, f'{text}, p_beat {c["p_beat"]:.2f}; {P_BEAT} is asked for', res)
 
 def _landed(row, out):

@@ -16,7 +16,6 @@ from ..data.manifest import write_atomic
 from ..board.record.record import check_credit, check_record, record_path, to_bytes
 from ..board.record.schema import Record
 from msgspec.structs import replace
-from ..board.stats.claims import band, claim
 from ..board.standing import incumbent
 from ..board.row import Row
 from ..text import md_table, percent
@@ -57,7 +56,7 @@ def _facts(row):
 def _beside(row, top):
     "How a row compares with the best one of its cell"
     if top is None: return 'There is no ranked row in its cell yet.'
-    c = claim(row.acc, top.acc, band(row.track.dataset, row.track.epochs, row.track.noise))
+    c = row.against(top)
     more = f'p_beat {c["p_beat"]:.2f} ({c["by"]}), 95 % interval {100*c["lo"]:+.2f} to {100*c["hi"]:+.2f}' if c['p_beat']==c['p_beat'] else 'of which one seed says nothing more'
     return f'The best ranked row of its cell is `{top.id}`, {_code(top.recipe)}, with {percent(top.mean, top.std)} %: {100*c["diff"]:+.2f} points, {more}.'
 

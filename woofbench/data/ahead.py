@@ -76,7 +76,9 @@ class Ahead:
             self.drawn = self.draw()
             self.ys = self.all[self.drawn[0].to(self.all.device)]
             self.out = torch.empty((self.n, self.size, self.size, 3), dtype=torch.uint8, device=self.all.device)
-            if self.staged: self.buffers = [torch.empty((self.piece, *self.out.shape[1:]), dtype=torch.uint8, pin_memory=self.out.is_cuda) for _ in range(2)]
+            if self.staged:
+                self.buffers = [torch.empty((self.piece, *self.out.shape[1:]), dtype=torch.uint8,
+                                            pin_memory=self.out.is_cuda) for _ in range(2)]
             return self._event()
 
     def _make(self, i):

@@ -78,7 +78,8 @@ def _jitter(x, u):
 
 @augs.register('jitter_affine_batch')
 def jitter_affine_batch(r):
-    "Colour jitter, flip, rotation and affine change, drawn once a batch; https://github.com/sokmontrey/non-subkernel-conv2d"
+    """Colour jitter, flip, rotation and affine change, drawn once a batch;
+    https://github.com/sokmontrey/non-subkernel-conv2d"""
     return lambda x, at: _jitter(x, at.rand(16)[0].tolist())
 
 @augs.register('jitter_affine')
@@ -88,7 +89,8 @@ def jitter_affine(r):
 
 # %% ../../nbs/data/06_augment.ipynb #trivial-def
 def _ops(side):
-    "Name, and function of an image (uint8) and a strength from -1 to 1, of the wide space; https://arxiv.org/abs/2103.10158"
+    """Name, and function of an image (uint8) and a strength from -1 to 1, of the wide space;
+    https://arxiv.org/abs/2103.10158"""
     from torchvision.transforms import functional as tf
     def affine(x, angle=0., shift=(0,0), shear=(0.,0.)): return tf.affine(x, angle, list(shift), 1., list(shear))
     def degrees(s): return float(np.degrees(np.arctan(.99*s)))
@@ -113,6 +115,7 @@ def _changed(x, ops, u, strength):
 
 _strength = Param(1., "Scales all strengths; 1: the paper's", 0, 1)
 
+# %% ../../nbs/data/06_augment.ipynb #trivial-trivial
 @augs.register('trivial', 'trivialaugment', params=dict(strength=_strength))
 def trivial(r, *, strength):
     "One change for each image, of any strength; https://arxiv.org/abs/2103.10158"
@@ -148,6 +151,7 @@ def _box(h, w, share, u):
     (t,b),(le,ri) = ((max(m-o, 0), min(m+o, n)) for m,o,n in zip(middles, halves, (h, w)))
     return t,b,le,ri
 
+# %% ../../nbs/data/06_augment.ipynb #mix-mix
 @augs.register('mix', params=dict(alpha=Param(.4, 'Alpha of both', 1e-3, 10),
                                   cut=Param(.5, 'Share of batches with cutmix; the others have mixup', 0, 1)))
 def mix(r, *, alpha, cut):
@@ -176,6 +180,7 @@ def takes_labels(
         raise BadInput(f'an augmentation gives g(x, at) or g(x, y, at), and this one takes {n} arguments')
     return n==3
 
+# %% ../../nbs/data/06_augment.ipynb #transform-augment
 class Augment(Transform):
     "An augmentation of training images, as fastai's loaders take it"
     split_idx,order = 0,20
@@ -199,8 +204,10 @@ class Augment(Transform):
         if self._numbers is None and self._images: self._numbers = [*map(int, self._images())]
         part = slice(self._done, self._done+n)
         self._done += n
-        return Place(self.seed, self._epoch, tuple(self._numbers[part] if self._numbers else range(part.start, part.stop)))
+        return Place(self.seed, self._epoch,
+                     tuple(self._numbers[part] if self._numbers else range(part.start, part.stop)))
 
     def encodes(self, x:TensorImage): return TensorImage(self.g(x.as_subclass(torch.Tensor), self.place(len(x))))
 
+# %% ../../nbs/data/06_augment.ipynb #transform-unaugmented
 def _unaugmented(): return Augment(lambda x, at: x)

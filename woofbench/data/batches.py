@@ -44,10 +44,10 @@ class Images:
     def __reduce__(self): return _no_images, () # a file, such as that of `Learner.export`, has no images
 
 def _no_images(): return None
-
 _last = OrderedDict()
 _bar = partial(tqdm, delay=2, leave=False)
 
+# %% ../../nbs/data/12_batches.ipynb #images-load-images
 def load_images(
     m:Manifest,
     track:Track,
@@ -62,9 +62,11 @@ def load_images(
         _last.clear()
         train,valid = (load_store(m, o, cache=cache, progress=progress) for o in ('train','val'))
         code = {o:i for i,o in enumerate(m.classes)}
-        ys = [torch.tensor([code[o] for o in labels], device=device) for labels in (noisy_labels(m, track.dataset, track.noise), map(m.label, m.val))]
+        ys = [torch.tensor([code[o] for o in labels], device=device)
+              for labels in (noisy_labels(m, track.dataset, track.noise), map(m.label, m.val))]
         where = _room(train, device)
-        _last[key] = Images(train.to(device) if where==device.type else train, ys[0], val_squares(valid, track.size, val_resize).to(device), ys[1], where, side_stream(device))
+        _last[key] = Images(train.to(device) if where==device.type else train, ys[0],
+                            val_squares(valid, track.size, val_resize).to(device), ys[1], where, side_stream(device))
     return _last[key]
 
 def _room(store, device):
@@ -105,7 +107,8 @@ class Batches(GetAttr):
             yield (x.contiguous(memory_format=self.fmt), *y)
 
 # %% ../../nbs/data/12_batches.ipynb #facts-def
-_moving = set('rng offs num_workers fake_l it _DataLoader__idxs _n_inp _types timeout pin_memory dataloaders types splits do orig_sz final_size cp_size tl __signature__ _epoch _images _done _numbers'.split())
+_moving = set('rng offs num_workers fake_l it _DataLoader__idxs _n_inp _types timeout pin_memory dataloaders types '
+              'splits do orig_sz final_size cp_size tl __signature__ _epoch _images _done _numbers'.split())
 
 def facts(
     o, # A fastai loader, or a part of one
@@ -113,7 +116,8 @@ def facts(
     "A copy of all that batches follow from"
     if isinstance(o, (torch.Tensor, DataFrame)): return o.clone() if isinstance(o, torch.Tensor) else o.copy()
     if isinstance(o, Pipeline): return type(o), facts(list(o.fs))
-    if isinstance(o, (Datasets, TfmdLists, Transform, DataLoader)): return o, type(o), {k:facts(v) for k,v in vars(o).items() if k not in _moving}
+    if isinstance(o, (Datasets, TfmdLists, Transform, DataLoader)):
+        return o, type(o), {k:facts(v) for k,v in vars(o).items() if k not in _moving}
     if isinstance(o, (list, tuple, CollBase)): return type(o), tuple(facts(v) for v in o)
     if isinstance(o, dict): return {k:facts(v) for k,v in o.items()}
     return o
@@ -140,8 +144,10 @@ def valid_bs(
     most = max(bs, min(1024, 1024*128**2//size**2)) # no more memory than training takes, or about 1 GiB a map
     return -(-n//-(-n//most))
 
+# %% ../../nbs/data/12_batches.ipynb #data-fastdata
 class FastData(Callback):
-    "Train and validate on decoded images; the crops are those of `generator`. Loaders other than those of `images_of` are left to fastai"
+    """Train and validate on decoded images; the crops are those of `generator`. Loaders other than those of
+    `images_of` are left to fastai"""
     order = -10 # before whatever looks at the loader
     def __init__(self,
         images:Images,
@@ -149,11 +155,14 @@ class FastData(Callback):
         size:int, # Side of the images, px
         seed:int=0, # Of the draws
     ):
-        self.data,self.r,self.side,self.generator,self.next = images,recipe,size,torch.Generator().manual_seed(seed),None
+        self.data,self.r,self.side,self.generator,self.next = images,recipe,size,torch.Generator(
+                ).manual_seed(seed),None
         self.made_for,self.told = None,False
         self.drawn,self.order_now = deque(),None # orders of the images in coming epochs; that of this one
 
-    def __getstate__(self): return vars(self) | dict(generator=self.generator.get_state(), next=None, made_for=None, drawn=deque(), order_now=None)
+    def __getstate__(self):
+        return vars(self) | dict(generator=self.generator.get_state(), next=None, made_for=None, drawn=deque(),
+                                 order_now=None)
     def __setstate__(self, state):
         vars(self).update(state)
         self.generator = torch.Generator()
@@ -167,7 +176,9 @@ class FastData(Callback):
         "Is the loader, 0 for training or 1 for validation, the one that the images were decoded for, unchanged?"
         if self.data is None: return False # read from a file
         if self.made_for is None or same(self.made_for[1][i], facts(self.dls[i])): return True
-        if not self.told: print('note: these loaders are not those that this learner was made with, so fastai reads their images itself')
+        if not self.told:
+            print('note: these loaders are not those that this learner was made with, so fastai reads their images '
+                  'itself')
         self.told = True
         return False
 
@@ -175,7 +186,8 @@ class FastData(Callback):
         self.next = None
         self.drawn.clear()
     def before_train(self):
-        if self.dl is self.dls.train and self.mine(0): self.learn.dl = self._batches(self.dl, *self.epoch(plain(self.dl.after_batch)))
+        if self.dl is self.dls.train and self.mine(0):
+            self.learn.dl = self._batches(self.dl, *self.epoch(plain(self.dl.after_batch)))
     def after_batch(self):
         "After the first step, on a GPU, begin with the next epoch's crops, if there is to be one"
         ours = self.training and isinstance(self.dl, Batches) and self.data.train_y.is_cuda
@@ -183,7 +195,8 @@ class FastData(Callback):
     def before_validate(self):
         if self.dl is not self.dls.valid or not self.mine(1): return
         y = self.data.valid_y
-        self.learn.dl = self._batches(self.dl, self.data.valid.__getitem__, y, valid_bs(len(y), self.r.bs, self.side, y.device))
+        self.learn.dl = self._batches(self.dl, self.data.valid.__getitem__, y,
+                                      valid_bs(len(y), self.r.bs, self.side, y.device))
 
     def _batches(self, dl, images, y, bs=None): return Batches(dl, images, y, bs or self.r.bs, self.r.channels_last)
 
@@ -195,7 +208,9 @@ class FastData(Callback):
         boxes = crop_boxes(store.sizes[order], self.r.min_scale, generator=g)
         return order, boxes, torch.rand(len(order), generator=g) < self.r.flip
 
-    def _ahead(self): return Ahead(self.data.train, len(self.data.train_y)//self.r.bs*self.r.bs, self.draw, self.data.train_y, self.side, self.data.side)
+    def _ahead(self):
+        return Ahead(self.data.train, len(self.data.train_y)//self.r.bs*self.r.bs, self.draw, self.data.train_y,
+                     self.side, self.data.side)
 
     def epoch(self, to_float=None):
         "(images, classes) of one training epoch; images as floats if asked for and on a processor"
@@ -205,4 +220,5 @@ class FastData(Callback):
             return ready.__getitem__, ready.y
         order,boxes,flips = self.draw()
         self.order_now = self.drawn.popleft()
-        return lambda part: crop(self.data.train, order[part], boxes[part], flips[part], self.side, to_float=to_float), self.data.train_y[order]
+        return lambda part: crop(self.data.train, order[part], boxes[part], flips[part], self.side,
+                                 to_float=to_float), self.data.train_y[order]

@@ -32,10 +32,12 @@ def _crop_resize(pixels, plan, first, weight, out, size, taps, BLOCK:tl.constexp
         line = tl.minimum(b1+k2, n2-1)*s2 + e%3
         acc = tl.full([BLOCK], half, tl.int32)
         for k1 in range(tl.maximum((2*n1 + size-1)//size, 2)):
-            acc += tl.load(pixels + line + tl.minimum(a1+k1, n1-1)*s1, live, 0).to(tl.int32)*tl.load(w1 + k1*size, live, 0)
+            acc += tl.load(pixels + line + tl.minimum(a1+k1, n1-1)*s1, live, 0).to(tl.int32)*tl.load(w1 + k1*size, live,
+                    0)
         total += (acc >> 22)*tl.load(w2 + k2*size, live, 0)
     tl.store(out + i*size*size*3 + e, (total >> 22).to(tl.uint8), live)
 
+# %% ../../nbs/data/09_crop_kernel.ipynb #kernel-crop-resize
 def crop_resize(
     pixels:torch.Tensor, # uint8, flat
     plan:torch.Tensor, # int64 (n, 8): at, s1, s2, n1, n2, t1, t2, how
@@ -46,4 +48,5 @@ def crop_resize(
     "Cut `n` crops out of `pixels`, resize them to `size` and flip some; all tensors on one CUDA device"
     n,size = out.shape[:2]
     with torch.cuda.device_of(pixels):
-        _crop_resize[n, triton.cdiv(size*size*3, 512)](pixels, plan, first, weight, out, size, weight.shape[1], BLOCK=512)
+        _crop_resize[n, triton.cdiv(size*size*3, 512)](pixels, plan, first, weight, out, size, weight.shape[1],
+                                                       BLOCK=512)

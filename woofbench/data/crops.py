@@ -47,7 +47,8 @@ def taps(
     size:int, # px
     longest:int, # The largest of `lengths`
 ) -> tuple: # int32 (u, size): first pixel; int32 (u, n_taps, size): weights in units of 2**-22
-    "Pillow's triangle filter from each of `lengths` to `size`; https://github.com/python-pillow/Pillow/blob/main/src/libImaging/Resample.c"
+    """Pillow's triangle filter from each of `lengths` to `size`;
+    https://github.com/python-pillow/Pillow/blob/main/src/libImaging/Resample.c"""
     def count(n): return torch.arange(n, device=lengths.device)
     scale = lengths.double()[:,None]/size
     reach = scale.clamp(min=1)
@@ -67,12 +68,14 @@ def _plan(store, idx, boxes, flips, size):
     "int64 (n, 8): at, s1, s2, n1, n2, t1, t2, how; and the lengths (u,) that t1 and t2 number"
     y,x,h,w = boxes.unbind(1)
     height,width = store.sizes[idx].unbind(1)
-    if bool(((y<0) | (x<0) | (h<1) | (w<1) | (y+h>height) | (x+w>width)).any()): raise ValueError('a crop is not within its image')
+    if bool(((y<0) | (x<0) | (h<1) | (w<1) | (y+h>height) | (x+w>width)).any()):
+        raise ValueError('a crop is not within its image')
     tall,row = _vertical_first(h, w, size),3*width
     def pick(a, b): return torch.where(tall, a, b)
     n1,n2 = pick(h, w),pick(w, h)
     lengths,t = torch.unique(torch.stack([n1,n2]), return_inverse=True)
-    return torch.stack([store.offsets[idx]+y*row+3*x, pick(row, 3), pick(3, row), n1, n2, *t, tall+2*flips.long()], 1), lengths
+    return torch.stack([store.offsets[idx]+y*row+3*x, pick(row, 3), pick(3, row), n1, n2, *t, tall+2*flips.long()],
+                       1), lengths
 
 # %% ../../nbs/data/10_crops.ipynb #float-def
 @dataclass(frozen=True, eq=False)
@@ -89,7 +92,8 @@ class ToFloat:
 
     def arrays(self, size:int):
         "The same as f(x, out), from an array (n, size, size, 3) into another"
-        div,rows = np.float32(self.div),None if self.mean is None else [np.tile(o.numpy(), size) for o in (self.mean, self.std)]
+        div,rows = np.float32(self.div),None if self.mean is None else [np.tile(o.numpy(), size)
+                for o in (self.mean, self.std)]
         def f(x, out):
             y = out.reshape(len(out), size, -1)
             np.divide(x.reshape(y.shape), div, out=y)
@@ -100,7 +104,8 @@ class ToFloat:
 
 # %% ../../nbs/data/10_crops.ipynb #cpu-def
 def _in_threads(f, n, workers, least=1):
-    "Call `f(i)` for every `i` below `n`; `workers` threads, or as many as PyTorch uses, share them, each of them at least `least`"
+    """Call `f(i)` for every `i` below `n`; `workers` threads, or as many as PyTorch uses, share them, each of them
+    at least `least`"""
     workers = max(1, min(workers or torch.get_num_threads(), n//least))
     def part(k):
         for i in range(k, n, workers): f(i)
@@ -115,7 +120,8 @@ def _by_pillow(store, idx, plan, size, out, workers, to_float, block=8):
         at,s1,s2,n1,n2,_,_,how = row
         at -= start
         row,h,w = (s1,n1,n2) if how%2 else (s2,n2,n1)
-        im = Image.frombuffer('RGB', (w,h), store.image(i)[at:at+(h-1)*row+3*w], 'raw', 'RGB', row, 1).resize((size,size), Image.BILINEAR)
+        im = Image.frombuffer('RGB', (w,h), store.image(i)[at:at+(h-1)*row+3*w], 'raw', 'RGB', row,
+                              1).resize((size,size), Image.BILINEAR)
         return (im.transpose(Image.FLIP_LEFT_RIGHT) if how>1 else im).tobytes()
     def some(i):
         part = slice(i*block, (i+1)*block)
@@ -124,7 +130,8 @@ def _by_pillow(store, idx, plan, size, out, workers, to_float, block=8):
 
 # %% ../../nbs/data/10_crops.ipynb #gather-def
 def _chunks(plan, size, budget=1<<23):
-    "Rows of `plan`, large crops first, of one order of passes and so many that the first pass makes at most `budget` pixels"
+    """Rows of `plan`, large crops first, of one order of passes and so many that the first pass makes at most
+    `budget` pixels"""
     for vertical in (0,1):
         rows = (plan[:,7]%2==vertical).nonzero()[:,0]
         side = plan[rows,3:5].amax(1)
@@ -140,8 +147,10 @@ def _weigh(read, weight, n):
     for k in range(1, n): total += read(k)*weight[:,k]
     return ((total + (1<<21)) >> 22).to(torch.uint8)
 
+# %% ../../nbs/data/10_crops.ipynb #gather-two-passes
 def _two_passes(px, p, first, weight, size, most1, most2):
-    "Both passes for crops `p` (m, 8) with sides of up to `most1` and `most2` px; `px` (pixels, 3); result (m, size, size, 3), second axis first"
+    """Both passes for crops `p` (m, 8) with sides of up to `most1` and `most2` px; `px` (pixels, 3); result (m,
+    size, size, 3), second axis first"""
     at,s1,s2,n1,n2,t1,t2 = p[:,:7,None].unbind(1)
     m,t1,t2 = len(p),t1[:,0],t2[:,0]
     def pick(t, n, k): return torch.minimum(first[t]+k, n-1) # (m, size)
@@ -170,6 +179,7 @@ def _way(device):
     except ImportError: return 'gather'
     return 'kernel'
 
+# %% ../../nbs/data/10_crops.ipynb #crop-crop
 def crop(
     store:Store,
     idx:torch.Tensor, # int64 (n,), on the CPU: which images
@@ -186,7 +196,8 @@ def crop(
     way = way or _way(device)
     if to_float and way!='pillow': raise ValueError(f'{way} makes no floats')
     if out is None: out = torch.empty(shape, dtype=dtype, device=device)
-    if (out.shape, out.dtype, out.device)!=(shape, dtype, device) or not out.is_contiguous(): raise ValueError(f'out must be contiguous {dtype} {shape} on {device}')
+    if (out.shape, out.dtype, out.device)!=(shape, dtype, device) or not out.is_contiguous():
+        raise ValueError(f'out must be contiguous {dtype} {shape} on {device}')
     if not len(idx): return out
     plan,lengths = _plan(store, idx, boxes, flips, size)
     if way=='pillow':
@@ -211,7 +222,8 @@ def squish(
     big = size + math.ceil(size*xtra/8)*8
     a = (big-size)//2
     out = np.empty((len(store), size, size, 3), np.uint8)
-    def one(i): out[i] = np.asarray(Image.fromarray(store[i].numpy()).resize((big,big), Image.BILINEAR))[a:a+size,a:a+size]
+    def one(i):
+        out[i] = np.asarray(Image.fromarray(store[i].numpy()).resize((big,big), Image.BILINEAR))[a:a+size,a:a+size]
     _in_threads(one, len(store), workers, 8)
     return torch.from_numpy(out)
 

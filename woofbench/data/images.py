@@ -19,7 +19,8 @@ def _below(folder, above=()):
     here = os.path.realpath(folder)
     if here in above: raise BadInput(f'{folder} is a link to a folder that it lies in: remove it')
     try:
-        with os.scandir(folder) as it: found = sorted((o for o in it if not o.name.startswith('.')), key=lambda o: o.name)
+        with os.scandir(folder) as it:
+            found = sorted((o for o in it if not o.name.startswith('.')), key=lambda o: o.name)
         for o in found:
             if o.is_dir(): yield from _below(o.path, (*above, here))
             else: yield o.path
@@ -31,19 +32,23 @@ def _utf8(name):
     try: return bool(name.encode())
     except UnicodeEncodeError: return False
 
+# %% ../../nbs/data/03_images.ipynb #list-list-images
 def list_images(
     root:Path, # Folder with `train` and `val`
     split:str, # One of the two
 ) -> list[str]: # Paths below `root`, sorted
-    "The files that fastai takes for images; raises `BadInput` for those that would be lost, and for a class without images"
+    """The files that fastai takes for images; raises `BadInput` for those that would be lost, and for a class
+    without images"""
     from fastai.data.transforms import image_extensions
     known = {o.lower() for o in image_extensions}
     files = [o for o in _below(root/split)]
     if odd := next((o for o in files if _suffix(o) not in known and _is_picture(o)), None):
         raise BadInput(f'{odd} would be left out: fastai takes no files that end in {_suffix(odd)}; save it as PNG')
     res = [os.path.relpath(o, root).replace(os.sep, '/') for o in files if _suffix(o) in known]
-    if odd := next((o for o in res if not _utf8(o)), None): raise BadInput(f'not a UTF-8 file name: {ascii(odd)} in {root}')
-    if odd := next((o for o in res if o.count('/')<2), None): raise BadInput(f'{root/odd} is in no class: move it into a folder of its class')
+    if odd := next((o for o in res if not _utf8(o)), None):
+        raise BadInput(f'not a UTF-8 file name: {ascii(odd)} in {root}')
+    if odd := next((o for o in res if o.count('/')<2), None):
+        raise BadInput(f'{root/odd} is in no class: move it into a folder of its class')
     folders = sorted(o.name for o in (root/split).iterdir() if o.is_dir() and not o.name.startswith('.'))
     if not folders: raise BadInput(f'no class folders in {root/split}')
     if lack := set(folders)-{o.split('/')[1] for o in res}: raise BadInput(f'no images in {root/split/min(lack)}')
@@ -83,12 +88,14 @@ def file_digest(raw:bytes) -> str:
     "What stands for the contents of a file in a manifest"
     return hashlib.blake2b(raw, digest_size=16).hexdigest()
 
+# %% ../../nbs/data/03_images.ipynb #read-readable
 @contextmanager
 def _readable(path):
     "What Pillow raises over a broken file, as a `BadInput` that names the file"
     try: yield
     except BadInput: raise
-    except UnidentifiedImageError as e: raise BadInput(f'{path} cannot be read as an image: it has the format of none') from e
+    except UnidentifiedImageError as e:
+        raise BadInput(f'{path} cannot be read as an image: it has the format of none') from e
     except Exception as e: # its readers of old formats raise all kinds
         text = f'{type(e).__name__}: {e}' if not isinstance(e, (OSError, SyntaxError, ValueError)) else str(e)
         raise BadInput(f'{path} cannot be read as an image: {text or type(e).__name__}') from e
@@ -97,8 +104,11 @@ _modes = {'1','L','P','RGB','RGBA','LA','PA','CMYK','YCbCr','RGBX','HSV'}
 
 def _check_mode(im, path):
     "Raise `BadInput` where fastai would show something else than the file has"
-    if im.mode not in _modes: raise BadInput(f'{path} has pixels of kind {im.mode}, which fastai cuts off at 255, or cannot read: save it with 8 bits a channel')
+    if im.mode not in _modes:
+        raise BadInput(f'{path} has pixels of kind {im.mode}, which fastai cuts off at 255, or cannot read: save it '
+                       'with 8 bits a channel')
 
+# %% ../../nbs/data/03_images.ipynb #read-to-rgb
 def to_rgb(
     raw:bytes, # A whole file
     path:str|Path, # Its name, for the message
@@ -136,4 +146,5 @@ def check_jpeg(
     path:str|Path, # Its name, for the message
 ) -> None:
     "Raise `BadInput` where the data of a JPEG file are damaged; other files pass"
-    if raw[:2]==b'\xff\xd8' and (why := jpeg_fault(raw)): raise BadInput(f'{path} is a damaged JPEG file: {why}; replace it')
+    if raw[:2]==b'\xff\xd8' and (why := jpeg_fault(raw)):
+        raise BadInput(f'{path} is a damaged JPEG file: {why}; replace it')

@@ -15,7 +15,8 @@ import numpy as np
 class _Fault(Exception): pass
 
 def _huffman(body):
-    "The tables in a segment: {number: (how many codes of 1 to 16 bits, symbols)}; numbers from 16 are for the values after the first"
+    """The tables in a segment: {number: (how many codes of 1 to 16 bits, symbols)}; numbers from 16 are for the
+    values after the first"""
     res,at = {},0
     while at<len(body):
         counts = body[at+1:at+17]
@@ -37,6 +38,7 @@ def _codes(counts, symbols):
     res[:width.sum()] = np.repeat(n<<8 | np.frombuffer(symbols, np.uint8), width)
     return res
 
+# %% ../../nbs/data/02_jpeg.ipynb #tables-first-steps
 @lru_cache(16)
 def _first_steps(counts, symbols):
     "By the next 16 bits, for the first value of a block: length of the code << 8 | bits that follow"
@@ -45,7 +47,8 @@ def _first_steps(counts, symbols):
 
 @lru_cache(16)
 def _steps(counts, symbols):
-    "By the next 16 bits, for other values: bits << 8 | values << 1 | is it the block's end?, for as many codes as there are, and for one"
+    """By the next 16 bits, for other values: bits << 8 | values << 1 | is it the block's end?, for as many codes as
+    there are, and for one"""
     t,at = _codes(counts, symbols),np.arange(65536)
     bits,values,end = (np.zeros(65536, np.int64) for _ in range(3))
     live,one = np.ones(65536, bool),None
@@ -76,9 +79,11 @@ def _first(w, p, t, level):
     if s:
         v = w[p] >> 16-s
         level[0] += v if v>>s-1 else v+1-(1<<s)
-        if not level[1]<=level[0]<=level[2]: raise _Fault('it has blocks that are brighter than white or darker than black')
+        if not level[1]<=level[0]<=level[2]:
+            raise _Fault('it has blocks that are brighter than white or darker than black')
     return p+s
 
+# %% ../../nbs/data/02_jpeg.ipynb #walk-sequential
 def _sequential(data, n, tables):
     "Walk through `n` times the blocks of `tables`, (first steps, steps, single steps, level) each"
     w,p = _windows(data),0
@@ -107,7 +112,8 @@ def _last_steps(w, p, k, one):
 
 # %% ../../nbs/data/02_jpeg.ipynb #progressive-def
 def _progressive(data, some, codes, low, high, again):
-    "Walk through the blocks `some`, whose values that are not zero are bits of a number, and add to those; values `low` to `high`"
+    """Walk through the blocks `some`, whose values that are not zero are bits of a number, and add to those; values
+    `low` to `high`"""
     w,p,run,t = _windows(data),0,0,memoryview(codes)
     step = _refine if again else _extend
     for i,seen in enumerate(some):
@@ -134,6 +140,7 @@ def _extend(w, p, t, seen, k, high):
         if s: seen,p = seen | 1<<k-1,p+s
     return p, k, 0, seen
 
+# %% ../../nbs/data/02_jpeg.ipynb #progressive-refine
 def _refine(w, p, t, seen, k, high):
     "The same where some values are there already, each with a bit more"
     while k<=high:
@@ -168,10 +175,12 @@ def _segments(raw):
         yield raw[at+1], raw[at+4:end], raw[end:stop]
         at = stop
 
+# %% ../../nbs/data/02_jpeg.ipynb #file-frame
 class _Frame:
     "Size and components of an image, and what was read of it"
     def __init__(self, body, progressive):
-        self.progressive,self.height,self.width = progressive,int.from_bytes(body[1:3], 'big'),int.from_bytes(body[3:5], 'big')
+        self.progressive,self.height,self.width = progressive,int.from_bytes(body[1:3], 'big'),int.from_bytes(body[3:5],
+                'big')
         self.sides = {o[0]:(o[1]>>4, o[1]&15) for o in (body[i:i+3] for i in range(6, 6+3*body[5], 3))}
         self.quant = {o[0]:o[2] for o in (body[i:i+3] for i in range(6, 6+3*body[5], 3))}
         self.most = [max(o[i] for o in self.sides.values()) for i in (0,1)]
@@ -190,6 +199,7 @@ class _Frame:
         n = count(self.width, h, self.most[0])*count(self.height, v, self.most[1])
         return n, ids if len(ids)==1 else [o for o in ids for _ in range(self.sides[o][0]*self.sides[o][1])]
 
+# %% ../../nbs/data/02_jpeg.ipynb #file-quants
 def _quants(body):
     "{number: what the first value of a block is multiplied by} from a segment"
     res,at = {},0
@@ -199,6 +209,7 @@ def _quants(body):
         at += 1+64*wide
     return res
 
+# %% ../../nbs/data/02_jpeg.ipynb #file-walk
 def _walk(frame, tables, quants, body):
     "How often a scan repeats its blocks, and f(data, begin, end) that walks through them"
     ids,which = body[1:1+2*body[0]:2],body[2:2+2*body[0]:2]
@@ -208,7 +219,8 @@ def _walk(frame, tables, quants, body):
     frame.seen |= set(ids) if low==0 and bits<16 else set()
     def firsts():
         levels = frame.levels(ids, quants, bits&15)
-        return [(_first_steps(*tables[of[o]>>4]), *(() if frame.progressive else _steps(*tables[16 + (of[o]&15)])), levels[o]) for o in order]
+        return [(_first_steps(*tables[of[o]>>4]), *(() if frame.progressive else _steps(*tables[16 + (of[o]&15)])),
+                 levels[o]) for o in order]
     if not frame.progressive: return n, lambda data, a, b: _sequential(data, b-a, firsts())
     if low==0 and bits>15: return n, lambda data, a, b: (b-a)*len(order)
     if low==0: return n, lambda data, a, b: _firsts(data, b-a, firsts())
@@ -232,13 +244,15 @@ def _scan(frame, tables, quants, interval, body, data):
     n,walk = _walk(frame, tables, quants, body)
     parts = _restart.split(data.rstrip(b'\xff'))
     marks,parts,interval = parts[1::2],parts[::2],interval or n
-    if len(parts)!=-(-n//interval) or any(o[0]!=0xd0+i%8 for i,o in enumerate(marks)): raise _Fault('its marks within the data are not those there should be')
+    if len(parts)!=-(-n//interval) or any(o[0]!=0xd0+i%8 for i,o in enumerate(marks)):
+        raise _Fault('its marks within the data are not those there should be')
     for i,part in enumerate(parts):
         part = part.replace(b'\xff\0', b'\xff')
         left = len(part)*8 - walk(part, i*interval, min((i+1)*interval, n))
         if left<0: raise _Fault('its data ends before the image does')
         if left>=8: raise _Fault(f'{left//8} bytes of its data are left over')
 
+# %% ../../nbs/data/02_jpeg.ipynb #fault-jpeg-fault
 def jpeg_fault(
     raw:bytes # A whole file
 ) -> str|None:
@@ -255,4 +269,5 @@ def jpeg_fault(
             elif marker==0xda: _scan(frame, tables, quants, interval, body, data)
         if frame is None or frame.seen!=set(frame.sides): raise _Fault('a part of the image is missing')
     except _Fault as e: return str(e)
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError): return 'its headers and its data do not fit together'
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError):
+        return 'its headers and its data do not fit together'

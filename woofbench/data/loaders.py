@@ -22,7 +22,8 @@ def _noisy_rows(path, col):
         if lack := {'path', col}-set(reader.fieldnames or ()): raise BadInput(f'{path} has no column {min(lack)}')
         for r in reader:
             image,label,n = r['path'],r[col],reader.line_num
-            if image in res: raise BadInput(f'{path} names {image} twice, in lines {res[image][1]} and {n}: remove one of them')
+            if image in res:
+                raise BadInput(f'{path} names {image} twice, in lines {res[image][1]} and {n}: remove one of them')
             if not image or label is None: raise BadInput(f'{path} has no {"label" if image else "path"} in line {n}')
             res[image] = label,n
         return res
@@ -33,6 +34,7 @@ def _far_off(changed, n, noise):
     want = n*noise/100
     return abs(changed-want) > max(want/2, 2.5*math.sqrt(want*(1-noise/100)), 1)
 
+# %% ../../nbs/data/07_loaders.ipynb #labels-noisy-labels
 def noisy_labels(
     m:Manifest,
     dataset:str, # Name of the dataset, as in the name of its CSV file
@@ -43,14 +45,17 @@ def noisy_labels(
     path = m.root/f'noisy_{dataset}.csv'
     if not path.exists(): raise BadInput(f'label noise needs {path}, which cannot be read (No such file or directory)')
     rows = _noisy_rows(path, f'noisy_labels_{noise}')
-    if lack := next((o for o in m.train if o not in rows), None): raise BadInput(f'{path} has no {lack!r}, which is a training image')
+    if lack := next((o for o in m.train if o not in rows), None):
+        raise BadInput(f'{path} has no {lack!r}, which is a training image')
     res = [rows[o][0] for o in m.train]
     if bad := [(rows[o][1], y) for o,y in zip(m.train, res) if y not in m.classes]:
-        raise BadInput(f'{path} has labels that are no class: {", ".join(f"{y!r} in line {n}" for n,y in sorted(bad)[:3])}')
+        raise BadInput(f'{path} has labels that are no class: '
+                       f'{", ".join(f"{y!r} in line {n}" for n,y in sorted(bad)[:3])}')
     if _far_off(changed := sum(m.label(o)!=y for o,y in zip(m.train, res)), len(res), noise):
         first = min((rows[o][1] for o,y in zip(m.train, res) if m.label(o)!=y), default=None)
         where = f', the first of them in line {first}' if first else ''
-        raise BadInput(f'{path} changes {changed} of {len(res)} labels{where}: that is {100*changed/len(res):.0f} %, far from {noise} %')
+        raise BadInput(f'{path} changes {changed} of {len(res)} labels{where}: that is {100*changed/len(res):.0f} %, '
+                       f'far from {noise} %')
     return res
 
 # %% ../../nbs/data/07_loaders.ipynb #loaders-def
@@ -74,14 +79,18 @@ def make_loaders(
     from fastai.vision.augment import FlipItem, RandomErasing, RandomResizedCrop
     from fastai.vision.core import PILImage, imagenet_stats
     if len(m.train)<bs: raise BadInput(f'bs {bs} is larger than the {len(m.train)} training images')
-    items = pd.DataFrame(dict(path=[*m.train, *m.val], label=[*noisy_labels(m, track.dataset, track.noise), *map(m.label, m.val)]))
+    items = pd.DataFrame(dict(path=[*m.train, *m.val],
+                              label=[*noisy_labels(m, track.dataset, track.noise), *map(m.label, m.val)]))
     crop,square = RandomResizedCrop(track.size, min_scale=min_scale),[]
     if val_resize!=OFFICIAL: crop.split_idx,square = 0,[val_transform(track.size, val_resize)]
     checked = Transform(CheckedImage(m))
-    checked.input_types = Transform(PILImage.create).input_types # so that `predict` and `test_dl` take what they take with fastai's ImageBlock
+    # so that `predict` and `test_dl` take what they take with fastai's ImageBlock
+    checked.input_types = Transform(PILImage.create).input_types
     images = TransformBlock(type_tfms=checked, batch_tfms=IntToFloatTensor) # fastai's ImageBlock, but for the check
     block = DataBlock(blocks=(images, CategoryBlock(vocab=list(m.classes))),
-        get_x=ColReader('path', pref=m.root), get_y=ColReader('label'), splitter=IndexSplitter(range(len(m.train), len(items))),
+        get_x=ColReader('path', pref=m.root), get_y=ColReader('label'),
+        splitter=IndexSplitter(range(len(m.train), len(items))),
         item_tfms=[crop, *square, FlipItem(flip)],
-        batch_tfms=[*([augment] if augment else []), *([Normalize.from_stats(*imagenet_stats)] if normalize else []), *([RandomErasing(p=.3, max_count=3, sh=erase)] if erase else [])])
+        batch_tfms=[*([augment] if augment else []), *([Normalize.from_stats(*imagenet_stats)] if normalize else []),
+                    *([RandomErasing(p=.3, max_count=3, sh=erase)] if erase else [])])
     return block.dataloaders(items, bs=bs, num_workers=workers, device=device)

@@ -18,7 +18,9 @@ from .images import check_image, check_jpeg, file_digest, list_images, read_file
 from .track import Track, datasets
 
 # %% ../../nbs/data/04_manifest.ipynb #digits-def
-def _files_sha(root): return _sha([f'{o.relative_to(root).as_posix()} {file_digest(o.read_bytes())}' for o in sorted(root.glob('*/*/*.png'))])
+def _files_sha(root):
+    return _sha([f'{o.relative_to(root).as_posix()} {file_digest(o.read_bytes())}'
+                 for o in sorted(root.glob('*/*/*.png'))])
 
 def _holds(path, x):
     "Is there an image with the pixels `x` at `path`?"
@@ -34,13 +36,16 @@ def make_digits() -> Path:
         if (root/'complete').exists() and (root/'complete').read_bytes()==_files_sha(root).encode(): return root
         d = load_digits()
         for i,(x,y) in enumerate(zip(d.images, d.target)):
-            im,path = Image.fromarray((x*255/16).round().astype('uint8')).resize((32,32), Image.BICUBIC),root/('train' if i%5 else 'val')/str(y)/f'{i:04}.png'
+            im,path = Image.fromarray((x*255/16).round().astype('uint8')).resize((32,32),
+                    Image.BICUBIC),root/('train' if i%5 else 'val')/str(y)/f'{i:04}.png'
             if _holds(path, im): continue
             buf = io.BytesIO()
             im.save(buf, 'png')
             write_atomic(path, buf.getvalue())
         write_atomic(root/'complete', _files_sha(root).encode())
-    except OSError as e: raise BadInput(f'cannot keep the digits in {root} ({e.strerror or e}); set $WOOFBENCH_CACHE to a folder for them') from e
+    except OSError as e:
+        raise BadInput(f'cannot keep the digits in {root} ({e.strerror or e}); set $WOOFBENCH_CACHE to a folder for '
+                       'them') from e
     return root
 
 # %% ../../nbs/data/04_manifest.ipynb #find-def
@@ -51,12 +56,16 @@ def _is_root(p): return (p/'train').is_dir() and (p/'val').is_dir()
 def _download(track):
     from fastai.data.external import untar_data, URLs
     urls = datasets[track.dataset].sources
-    if track.source not in urls: raise BadInput(f'{track.dataset} has no download with source {track.source}; there is {", ".join(urls)}, or use --data PATH')
+    if track.source not in urls:
+        raise BadInput(f'{track.dataset} has no download with source {track.source}; there is {", ".join(urls)}, or '
+                       'use --data PATH')
     url = getattr(URLs, urls[track.source])
     try: return untar_data(url)
     except Exception as e: # network, disk, archive, checksum: libraries raise all kinds
-        raise BadInput(f'cannot download {url} ({type(e).__name__}: {e}); use --data PATH or $WOOFBENCH_DATA for a copy you have') from e
+        raise BadInput(f'cannot download {url} ({type(e).__name__}: {e}); use --data PATH or $WOOFBENCH_DATA for a '
+                       'copy you have') from e
 
+# %% ../../nbs/data/04_manifest.ipynb #find-find
 def find(
     track:Track,
     data:str|Path|None=None, # A dataset's folder or one that holds it; `$WOOFBENCH_DATA` if None, else a download
@@ -66,14 +75,16 @@ def find(
     if data is None: data = os.environ.get('WOOFBENCH_DATA')
     if not data: return _download(track)
     root = Path(os.path.expanduser(data))
-    if not root.is_dir(): raise BadInput(f'{root} is not a folder, but a file' if root.exists() else f'no such folder: {root}')
+    if not root.is_dir():
+        raise BadInput(f'{root} is not a folder, but a file' if root.exists() else f'no such folder: {root}')
     if _is_root(root): return root
     hits = [root/o for o in _editions(track.dataset, track.source) if _is_root(root/o)]
     hits = hits or sorted(o for o in root.glob(f'{track.dataset}*') if _is_root(o))
     if len(hits)==1: return hits[0]
     if hits: raise BadInput(f'{root} holds {", ".join(o.name for o in hits)}: say which with --source or --data')
     have = ', '.join(sorted(o.name for o in root.iterdir())[:5]) or 'nothing'
-    raise BadInput(f'{root} has no train and val folders, and no {_editions(track.dataset, track.source)[0]}; it holds {have}')
+    raise BadInput(f'{root} has no train and val folders, and no {_editions(track.dataset, track.source)[0]}; it holds '
+                   f'{have}')
 
 # %% ../../nbs/data/04_manifest.ipynb #manifest-class
 @dataclass(frozen=True)
@@ -88,7 +99,8 @@ class Manifest:
     known:bool          # Is it a complete official file list, with the images that a maintainer has seen, if one has?
     source:str          # Shorter side of the files, px, or full
     twins:int=0         # Validation images with the same content as a training image
-    digests:tuple=field(default=(), repr=False) # Of the contents of every file, training and validation, in their order; empty: nothing is compared
+    # Of the contents of every file, training and validation, in their order; empty: nothing is compared
+    digests:tuple=field(default=(), repr=False)
 
     def label(self, path:str) -> str:
         "The class of a relative path: the name of its folder"
@@ -96,7 +108,8 @@ class Manifest:
 
     def facts(self) -> dict:
         "What goes into a record"
-        return dict(edition=self.edition, known=self.known, manifest_sha256=self.sha256, n_train=len(self.train), n_val=len(self.val), twins=self.twins, classes=list(self.classes))
+        return dict(edition=self.edition, known=self.known, manifest_sha256=self.sha256, n_train=len(self.train),
+                    n_val=len(self.val), twins=self.twins, classes=list(self.classes))
 
 # %% ../../nbs/data/04_manifest.ipynb #files-def
 def _files(root, split): return list_images(root, split)
@@ -116,7 +129,8 @@ def _kept_scan(path, key, n):
         head,_,body = path.read_bytes().partition(b'\n')
         if head.decode()!=_sha([key, hashlib.sha256(body).hexdigest()]): return None
         res = json.loads(body)
-        good = isinstance(res, list) and len(res)==n and all(isinstance(o, list) and list(map(type, o))==[str,int,int] for o in res)
+        good = isinstance(res, list) and len(res)==n and all(isinstance(o, list) and list(map(type, o))==[str,int,int]
+                                                             for o in res)
         return res if good and all(len(h)==32 and w>0 and v>0 for h,w,v in res) else None
     except (OSError, ValueError, RecursionError): return None
 
@@ -127,6 +141,7 @@ def _keep(path, data):
 def _in_order(f, paths, progress, desc):
     with ThreadPoolExecutor() as ex: return list(progress(ex.map(f, paths), total=len(paths), desc=desc))
 
+# %% ../../nbs/data/04_manifest.ipynb #scan-scan
 def _scan(root, paths, progress):
     "Digest and size of every file, from the cache where nothing changed"
     try: stats = [(o, (s:=(root/o).stat()).st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino) for o in paths]
@@ -149,13 +164,15 @@ def _check_whole(root, paths, digests, sha, progress):
     _in_order(one, list(zip(paths, digests)), progress, 'check')
     _keep(done, sha.encode())
 
+# %% ../../nbs/data/04_manifest.ipynb #scan-read-same
 def read_same(
     path:str|Path,
     digest:str|None, # In the manifest; None: any
 ) -> bytes:
     "The contents of a file, if they are those of the manifest; raises `BadInput`"
     raw = read_file(path)
-    if digest and file_digest(raw)!=digest: raise BadInput(f'{path} has changed since it was verified: run the same command again')
+    if digest and file_digest(raw)!=digest:
+        raise BadInput(f'{path} has changed since it was verified: run the same command again')
     return raw
 
 def _quiet(it, total=None, desc=''): return it
@@ -166,7 +183,8 @@ def edition_name(
     source:str, # Image source
 ) -> str: # E.g. `imagewoof2-320`
     "What the complete dataset is called, as in the name of its archive"
-    return f'{d.name}{"" if d.name in ("digits","imagewang") else 2}' + ('' if source in ('full','32') else f'-{source}')
+    return f'{d.name}{"" if d.name in ("digits","imagewang") else 2}' + ('' if source in ('full','32')
+            else f'-{source}')
 
 def _edition(d, train, val, source):
     "(edition, known) of the dataset `d`, by names and counts"
@@ -175,7 +193,8 @@ def _edition(d, train, val, source):
     if names_ok and _sha(val)==d.val_names: return full, True
     n = f'{len(train)} training and {len(val)} validation images'
     if len(val)==500: return f'{d.name} from before December 2019 ({n})', False
-    if len(train)<=d.n_train and len(val)<=d.n_val and len(train)+len(val)<d.n_train+d.n_val: return f'partial copy of {full} ({n}, {d.n_train} and {d.n_val} expected)', False
+    if len(train)<=d.n_train and len(val)<=d.n_val and len(train)+len(val)<d.n_train+d.n_val:
+        return f'partial copy of {full} ({n}, {d.n_train} and {d.n_val} expected)', False
     return f'unknown edition of {d.name} ({n})', False
 
 def _source(sizes):
@@ -199,25 +218,33 @@ def verify(
     if not _is_root(root): raise BadInput(f'{root} has no train and val folders')
     train,val = _files(root, 'train'),_files(root, 'val')
     classes = sorted({o.split('/')[1] for o in train})
-    if extra := {o.split('/')[1] for o in val}-set(classes): raise BadInput(f'{root/"val"} has classes that train has not: {", ".join(sorted(extra)[:3])}')
-    if (gone := set(classes)-{o.split('/')[1] for o in val}) and d.name!='imagewang': raise BadInput(f'{root/"val"} has no images of {", ".join(sorted(gone)[:3])}')
+    if extra := {o.split('/')[1] for o in val}-set(classes):
+        raise BadInput(f'{root/"val"} has classes that train has not: {", ".join(sorted(extra)[:3])}')
+    if (gone := set(classes)-{o.split('/')[1] for o in val}) and d.name!='imagewang':
+        raise BadInput(f'{root/"val"} has no images of {", ".join(sorted(gone)[:3])}')
     facts = _scan(root, [*train, *val], progress)
     digests,sizes = [o[0] for o in facts],[o[1:] for o in facts]
-    if len(classes)>256: raise BadInput(f'{root/"train"} has {len(classes)} classes, and a record holds predictions of at most 256: take some out')
+    if len(classes)>256:
+        raise BadInput(f'{root/"train"} has {len(classes)} classes, and a record holds predictions of at most 256: '
+                       'take some out')
     source = _source(sizes)
     edition,known = _edition(d, train, val, source)
     twins = _twins(train, val, digests)
-    if len(twins) > .01*len(val): raise BadInput(f'{len(twins)} of {len(val)} validation images are in the training set too, e.g. {twins[0][1]} is {twins[0][0]}')
+    if len(twins) > .01*len(val):
+        raise BadInput(f'{len(twins)} of {len(val)} validation images are in the training set too, e.g. {twins[0][1]} '
+                       f'is {twins[0][0]}')
     sha = _sha([f'{p} {h}' for p,h in zip([*train, *val], digests)])
     seen = d.images.get(source)
     if sha!=seen: _check_whole(root, [*train, *val], digests, sha, progress)
     if known and seen and sha!=seen: edition,known = f'{edition} with other images than a maintainer has seen', False
-    return Manifest(root, tuple(train), tuple(val), tuple(classes), sha, edition, known, source, len(twins), tuple(digests))
+    return Manifest(root, tuple(train), tuple(val), tuple(classes), sha, edition, known, source, len(twins),
+                    tuple(digests))
 
 # %% ../../nbs/data/04_manifest.ipynb #checked-def
 class CheckedImage:
     "In place of `PILImage.create`: the image of a file, if the file is the one of the manifest; raises `BadInput`"
-    def __init__(self, m:Manifest): self.root,self.digests = os.path.join(m.root, ''),dict(zip([*m.train, *m.val], m.digests))
+    def __init__(self, m:Manifest):
+        self.root,self.digests = os.path.join(m.root, ''),dict(zip([*m.train, *m.val], m.digests))
     def __call__(self, o):
         from fastai.vision.core import PILImage
         if not isinstance(o, (str,Path)): return PILImage.create(o)

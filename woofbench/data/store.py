@@ -72,6 +72,7 @@ class Store:
     @property
     def nbytes(self) -> int: return _layout(self.sizes)[1]
 
+# %% ../../nbs/data/08_store.ipynb #store-layout
 def _layout(sizes):
     "Offsets of images of `sizes`, (n, 2), one behind the other, and where the last one ends"
     ends = (3*sizes.prod(1)).cumsum(0)
@@ -80,8 +81,10 @@ def _layout(sizes):
 def _memory(n, device='cpu', why=''):
     try: return torch.empty(n, dtype=torch.uint8, device=device)
     except RuntimeError as e:
-        raise BadInput(f'the decoded images take {n/2**30:.1f} GiB, and there is not so much memory; let them be kept on disk, where $WOOFBENCH_CACHE says, '
-                       f'or use files of a smaller image source{f" (they cannot be kept there now: {why})" if why else ""}') from e
+        raise BadInput(f'the decoded images take {n/2**30:.1f} GiB, and there is not so much memory; let them be kept '
+                       'on disk, where $WOOFBENCH_CACHE says, '
+                       'or use files of a smaller image '
+                       f'source{f" (they cannot be kept there now: {why})" if why else ""}') from e
 
 # %% ../../nbs/data/08_store.ipynb #decode-def
 def _decode(path, digest=None):
@@ -100,12 +103,14 @@ def _decode_all(paths, digests, sizes, put, workers, progress):
     "Call `put(number, offset, array)` for every image, in threads"
     def one(i, path, digest, size, start):
         x = _decode(path, digest)
-        if x.shape[:2]!=tuple(size): raise BadInput(f'{path} changed while it was read: {size[1]}x{size[0]} px, then {x.shape[1]}x{x.shape[0]}')
+        if x.shape[:2]!=tuple(size):
+            raise BadInput(f'{path} changed while it was read: {size[1]}x{size[0]} px, then {x.shape[1]}x{x.shape[0]}')
         put(i, start, x)
     todo = range(len(paths)),paths,digests or [None]*len(paths),sizes.tolist(),_layout(sizes)[0].tolist()
     with ThreadPoolExecutor(workers or os.cpu_count()) as ex:
         for _ in progress(ex.map(one, *todo), total=len(paths), desc='decode'): pass
 
+# %% ../../nbs/data/08_store.ipynb #make-make-store
 def make_store(
     paths, # Image files
     workers:int|None=None, # Threads; one a core if None
@@ -124,17 +129,20 @@ def make_store(
     return Store(pixels, offsets, sizes)
 
 # %% ../../nbs/data/08_store.ipynb #cache-read
-_magic,_head = b'woofpix2',struct.Struct('<8s32s32sq') # magic number with the format's version, key, checksum, number of images
+# magic number with the format's version, key, checksum, number of images
+_magic,_head = b'woofpix2',struct.Struct('<8s32s32sq')
 
 def _key(m, split):
     "32 bytes that stand for the images of `split` and for who decodes them"
-    facts = [_magic.decode(), m.sha256, split, PIL.__version__, *(str(features.version(o)) for o in ('jpg', 'libjpeg_turbo'))]
+    facts = [_magic.decode(), m.sha256, split, PIL.__version__,
+             *(str(features.version(o)) for o in ('jpg', 'libjpeg_turbo'))]
     return hashlib.sha256('\n'.join(facts).encode()).digest()
 
 def _checksum(key, tables): return hashlib.sha256(key+tables).digest()
 
 def _start(n): return -(-(_head.size+20*n)//4096)*4096 # of the pixels in the file: at a page
 
+# %% ../../nbs/data/08_store.ipynb #cache-read-kept
 class Kept:
     "The pixels in a file of the cache; each image is compared with its checksum when it is read"
     def __init__(self, path, sizes, sums):
@@ -164,7 +172,8 @@ class Kept:
         except OSError: raw = b''
         if len(raw)==self.lengths[i] and zlib.crc32(raw)==self.sums[i]: return raw
         self._remove()
-        raise BadInput(f'{self.path}, which keeps decoded images, was damaged or changed (image {i+1} of {len(self.sums)}); it is removed: run the same command again, which makes it anew')
+        raise BadInput(f'{self.path}, which keeps decoded images, was damaged or changed (image {i+1} of '
+                       f'{len(self.sums)}); it is removed: run the same command again, which makes it anew')
 
     def _remove(self):
         try:
@@ -174,8 +183,10 @@ class Kept:
     def sample(self, most:int=64<<20) -> list[int]:
         "Images to be compared at a start: all, or about `most` bytes of them"
         n = len(self.sums)
-        return range(n) if self.total<=most else sorted(random.Random(os.urandom(8)).sample(range(n), max(1, n*most//self.total)))
+        return range(n) if self.total<=most else sorted(random.Random(os.urandom(8)).sample(range(n),
+                max(1, n*most//self.total)))
 
+# %% ../../nbs/data/08_store.ipynb #cache-read-open
 def _open(path, key, n):
     "The store of `n` images that `path` keeps, or None where there is none, or another, or a damaged one"
     try:
@@ -213,6 +224,7 @@ def _pwrite(f, x, at):
         n = os.pwrite(f.fileno(), left, at)
         left,at = left[n:],at+n
 
+# %% ../../nbs/data/08_store.ipynb #cache-write-new
 def _new(path):
     "An empty file with a random name, locked"
     for _ in range(9):
@@ -224,8 +236,10 @@ def _new(path):
         f.close()
     raise OSError('a new file in the cache is removed at once')
 
+# %% ../../nbs/data/08_store.ipynb #cache-write-build
 def _build(path, key, paths, digests, workers, progress):
-    "Decode `paths` into the file `path`, whole or not at all; raises `BadInput`, and `OSError` where the disk is the reason"
+    """Decode `paths` into the file `path`, whole or not at all; raises `BadInput`, and `OSError` where the disk is
+    the reason"""
     sizes = _sizes(paths, workers)
     n,start,total,sums = len(paths),_start(len(paths)),_layout(sizes)[1],np.zeros(len(paths), '<u4')
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -26,7 +26,8 @@ class Dataset:
     noise:tuple=(0,)        # Label noise levels that ship with it, %
     size:int=128            # Size if none is asked for, px
     recipe:str='official'   # Recipe if none is asked for
-    images:dict=field(default_factory=dict) # Source, with -nNOISE after it if there is noise -> `Manifest.sha256` of images that a maintainer has seen
+    # Source, with -nNOISE after it if there is noise -> `Manifest.sha256` of images that a maintainer has seen
+    images:dict=field(default_factory=dict)
 
 # %% ../../nbs/data/01_track.ipynb #dataset-table
 _noise = (0, 1, 5, 25, 50)
@@ -39,11 +40,14 @@ for o in (
             'ff726a4f811c6a93befabe49752e5ed9f5607043195a028d8d6a14d3d4741b31', _noise,
             images={'192':'9a3253fe794b060717b7126faad28ae14962266eec16106d4bf00f669c84f843',
                     '320':'82027e5679be1dcf147ffef9ba31b51e0ac43b000c03fc343124001dfc78fdbe'}),
-    Dataset('imagenette', 'ten easy classes', 9469, 3925, 10, '425ce8b5611b092e3ed52b2f37942b748b26818b98708202d07b3d6de00c3fbc', _urls('IMAGENETTE'),
+    Dataset('imagenette', 'ten easy classes', 9469, 3925, 10,
+            '425ce8b5611b092e3ed52b2f37942b748b26818b98708202d07b3d6de00c3fbc', _urls('IMAGENETTE'),
             '1d3b7e4e6d4af6b70a59b3a3dbeb85b33a623ea7039c536dbade63e771d028b1', _noise),
-    Dataset('imagewang', 'Imagenette and a few of the dogs, validated on dogs', 14669, 3929, 20, _woof_val, _urls('IMAGEWANG')),
+    Dataset('imagewang', 'Imagenette and a few of the dogs, validated on dogs', 14669, 3929, 20, _woof_val,
+            _urls('IMAGEWANG')),
     Dataset('digits', "handwritten digits, scikit-learn's, enlarged to 32 px", 1437, 360, 10,
-            '786eefae8ec9082d899cccdb5f427596d7c9d5831b5654bbaa2422c939228daa', {}, '93fe7449b68ab68055b6ffb17b4721420e41449ea6e7dbbd04137707adc1e384', size=32, recipe='digits'),
+            '786eefae8ec9082d899cccdb5f427596d7c9d5831b5654bbaa2422c939228daa', {},
+            '93fe7449b68ab68055b6ffb17b4721420e41449ea6e7dbbd04137707adc1e384', size=32, recipe='digits'),
 ): datasets.register(o.name)(o)
 
 # %% ../../nbs/data/01_track.ipynb #track-class
@@ -66,10 +70,12 @@ class Track:
     @property
     def official(self) -> bool:
         "One of the board's own cells? All others are for practice"
-        return self.size in SIZES and self.epochs in EPOCHS and bool(datasets[self.dataset].sources) and self.source==official_source(self.dataset, self.size)
+        return self.size in SIZES and self.epochs in EPOCHS and bool(
+                datasets[self.dataset].sources) and self.source==official_source(self.dataset, self.size)
 
     def __str__(self):
-        return f'{self.dataset}, {self.size} px from {self.source}, {self.epochs} epochs' + (f', {self.noise} % noise' if self.noise else '')
+        return f'{self.dataset}, {self.size} px from {self.source}, {self.epochs} epochs' + (f', {self.noise} % noise'
+                if self.noise else '')
 
 # %% ../../nbs/data/01_track.ipynb #source-def
 def official_source(
@@ -91,7 +97,9 @@ def make_track(
     dataset = datasets.canon(dataset)
     d = datasets[dataset]
     size = whole('size', d.size if size is None else size, 8, 1024)
-    if noise not in d.noise: raise BadInput(f'noise for {dataset} must be one of {", ".join(map(str, d.noise))} %, not {noise!r}')
+    if noise not in d.noise:
+        raise BadInput(f'noise for {dataset} must be one of {", ".join(map(str, d.noise))} %, not {noise!r}')
     source = official_source(dataset, size) if source is None else str(source)
-    if source!='full' and not (source.isascii() and source.isdigit() and source[0]!='0' and len(source)<5): raise BadInput(f'source must be a number of px or full, not {source!r}')
+    if source!='full' and not (source.isascii() and source.isdigit() and source[0]!='0' and len(source)<5):
+        raise BadInput(f'source must be a number of px or full, not {source!r}')
     return Track(dataset, size, whole('epochs', epochs, 1, 1000), source, noise)

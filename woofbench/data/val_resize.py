@@ -33,6 +33,7 @@ def as_square(
     x,y = round((w-size)/2),round((h-size)/2)
     return im.resize((w,h), Image.BILINEAR).crop((x, y, x+size, y+size))
 
+# %% ../../nbs/data/05_val_resize.ipynb #resize-val-transform
 def val_transform(
     size:int, # Side of the square, px
     how:str=OFFICIAL, # One of `ways`

@@ -21,11 +21,13 @@ def _place(q, H, W):
 def _load(x, n, r, c, ch, H, W, C, inside):
     "x at row `r` and column `c`; -inf outside"
     ok = (r>=0) & (r<H) & (c>=0) & (c<W)
-    return tl.load(x + ((n.to(tl.int64)*H + r)*W + c)[:,None]*C + ch[None], mask=ok[:,None] & inside, other=-float('inf')).to(tl.float32)
+    return tl.load(x + ((n.to(tl.int64)*H + r)*W + c)[:,None]*C + ch[None], mask=ok[:,None] & inside,
+                   other=-float('inf')).to(tl.float32)
 
 @triton.jit
 def _max(a, b): return tl.maximum(a, b, propagate_nan=tl.PropagateNan.ALL)
 
+# %% ../../nbs/fast/05_blur_kernel.ipynb #forward-blur
 @triton.jit
 def _blur(x, out, N, H, W, C, HO, WO, BP: tl.constexpr, BC: tl.constexpr):
     "2x2 maximum at stride 1, then the blur of 3x3 at stride 2 over zeros"
@@ -65,6 +67,7 @@ def _lost(x, v, n, r, c, ch, H, W, C, inside):
                 lost = lost | tl.where(worse, rows*cols, 0)
     return lost
 
+# %% ../../nbs/fast/05_blur_kernel.ipynb #backward-blur-back
 @triton.jit
 def _blur_back(x, dz, dx, N, H, W, C, HO, WO, BP: tl.constexpr, BC: tl.constexpr):
     "Gradient of `_blur`"
@@ -89,7 +92,8 @@ def _launch(kernel, *args, shape):
     "Start `kernel`, one program for a few pixels of its last argument and up to 64 of their channels"
     N,C,H,W = shape
     BC = min(64, max(16, triton.next_power_of_2(C)))
-    kernel[triton.cdiv(args[-1].numel()//C, 1024//BC), triton.cdiv(C, BC)](*args, N, H, W, C, H//2, W//2, BP=1024//BC, BC=BC)
+    kernel[triton.cdiv(args[-1].numel()//C, 1024//BC), triton.cdiv(C, BC)](*args, N, H, W, C, H//2, W//2, BP=1024//BC,
+            BC=BC)
     return args[-1]
 
 class MaxBlurFunction(torch.autograd.Function):
@@ -105,7 +109,8 @@ class MaxBlurFunction(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, dz):
         x, = ctx.saved_tensors
-        return _launch(_blur_back, x, dz.contiguous(memory_format=torch.channels_last), torch.empty_like(x), shape=x.shape)
+        return _launch(_blur_back, x, dz.contiguous(memory_format=torch.channels_last), torch.empty_like(x),
+                       shape=x.shape)
 
 def max_blur(
     x:torch.Tensor, # (N, C, H, W), channels last; fp32, bf16 or fp16; sides of 2 px or more

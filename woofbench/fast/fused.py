@@ -23,7 +23,10 @@ from ..tricks.reduce_first import ReduceFirstBlock
 # %% ../../nbs/fast/06_fused.ipynb #mish-def
 PIECE = 1<<16 # Numbers per thread that are worked on at a time
 
-def _dense(x): return x if x.is_contiguous() or (x.ndim==4 and x.is_contiguous(memory_format=torch.channels_last)) else x.contiguous()
+def _dense(x):
+    return x if x.is_contiguous() or (x.ndim==4
+                                      and x.is_contiguous(memory_format=torch.channels_last)) else x.contiguous()
+
 def _flat(x): return x.as_strided((x.numel(),), (1,))
 
 def quick_mish(
@@ -36,7 +39,8 @@ def quick_mish(
     for v,z,d in zip(*(_flat(o).split(size) for o in (x, out, out if slope is None else slope))):
         a,b,c,f,g = buffers[:,:len(v)]
         if low: v = f.copy_(v)
-        torch.exp(torch.clamp(v, max=20., out=c), out=a) # above 20 the fraction is 1 in single precision, and e stays finite
+        # above 20 the fraction is 1 in single precision, and e stays finite
+        torch.exp(torch.clamp(v, max=20., out=c), out=a)
         torch.add(a, 2, out=b).mul_(a)                   # n
         if slope is not None: c.mul_(torch.sub(b, a, out=g)) # x e(e+1)
         torch.add(b, 2, out=a)                           # n+2
@@ -44,6 +48,7 @@ def quick_mish(
         z.copy_(b.div_(a).mul_(v))
     return out
 
+# %% ../../nbs/fast/06_fused.ipynb #mish-mish-slope
 def mish_slope(x:torch.Tensor) -> torch.Tensor:
     "The derivative of Mish, in PyTorch's own operations"
     t = F.softplus(x).tanh()
@@ -64,10 +69,12 @@ class MishFunction(torch.autograd.Function):
         return dz*(mish_slope(x) if torch.is_grad_enabled() else slope)
 
 def _watched() -> bool:
-    "Is PyTorch reading the operations, or changing what they mean: compiler, tracer, `torch.func`, forward-mode derivatives?"
+    """Is PyTorch reading the operations, or changing what they mean: compiler, tracer, `torch.func`, forward-mode
+    derivatives?"""
     return (torch.compiler.is_compiling() or torch.jit.is_tracing() or forward_ad._current_level>=0
             or torch._C._functorch.peek_interpreter_stack() is not None)
 
+# %% ../../nbs/fast/06_fused.ipynb #mish-quickmish
 class QuickMish(nn.Mish):
     "`nn.Mish`, quicker on the processor; elsewhere PyTorch's, which needs no copy where it isn't in place"
     def forward(self, x):
@@ -83,16 +90,22 @@ def has_triton() -> bool:
     "Is Triton installed?"
     return find_spec('triton') is not None
 
-def _on(device): return has_triton() and (device.type=='cuda' or (device.type=='cpu' and os.environ.get('TRITON_INTERPRET')=='1'))
+def _on(device):
+    return has_triton() and (device.type=='cuda' or (device.type=='cpu' and os.environ.get('TRITON_INTERPRET')=='1'))
 
 def _can(x):
     "May a kernel have `x`?"
-    return not torch.compiler.is_compiling() and x.dtype in _kinds and _on(x.device) and x.ndim==4 and x.is_contiguous(memory_format=torch.channels_last)
+    return not torch.compiler.is_compiling(
+            ) and x.dtype in _kinds and _on(
+                    x.device) and x.ndim==4 and x.is_contiguous(memory_format=torch.channels_last)
 
-def _heard(*modules): return any(o._forward_hooks or o._forward_pre_hooks or o._backward_hooks or o._backward_pre_hooks for o in modules)
+def _heard(*modules):
+    return any(o._forward_hooks or o._forward_pre_hooks or o._backward_hooks or o._backward_pre_hooks for o in modules)
 
-def _plain(norm): return type(norm) is nn.BatchNorm2d and norm.affine and norm.track_running_stats and norm.momentum is not None
+def _plain(norm):
+    return type(norm) is nn.BatchNorm2d and norm.affine and norm.track_running_stats and norm.momentum is not None
 
+# %% ../../nbs/fast/06_fused.ipynb #can-norm-act
 def norm_act(
     x:torch.Tensor, # (N, C, H, W)
     norm:nn.Module, # As `_plain` wants it, if a kernel is to be used
@@ -100,7 +113,9 @@ def norm_act(
     res:torch.Tensor|None=None, # (N, C, H, W)
 ) -> torch.Tensor: # (N, C, H, W)
     "act(norm(x) [+ res]), by one kernel where there is one for it"
-    wants = not norm.training and torch.is_grad_enabled() and any(o.requires_grad for o in (x, norm.weight, norm.bias, *([] if res is None else [res])))
+    wants = not norm.training and torch.is_grad_enabled() and any(o.requires_grad
+                                                                  for o in (x, norm.weight, norm.bias,
+                                                                          *([] if res is None else [res])))
     if _can(x) and not wants and (res is None or (res.dtype==x.dtype and res.shape==x.shape)) and not _heard(norm, act):
         from woofbench.fast import norm_kernel
         return norm_kernel.norm_act(x, norm, _names[type(act)], getattr(act, 'negative_slope', 0.), res)
@@ -137,6 +152,7 @@ class FusedReduceFirstBlock(ReduceFirstBlock):
     "`ReduceFirstBlock` with a fused end"
     def forward(self, x): return _join(self, self.reduce(x))
 
+# %% ../../nbs/fast/06_fused.ipynb #classes-fusedmaxblur
 class FusedMaxBlur(MaxBlur):
     "`MaxBlur` by one kernel"
     def forward(self, x):
@@ -163,11 +179,14 @@ class Fusion:
 def _tail(block):
     "Does `block` end with a norm, the addition and a known activation?"
     last = block.convpath[-1] if len(block.convpath) else None
-    return type(block.convpath) is nn.Sequential and isinstance(last, nn.Sequential) and len(last)>0 and _pair(last[-1], block.act)
+    return type(block.convpath) is nn.Sequential and isinstance(last, nn.Sequential) and len(last)>0 and _pair(last[-1],
+            block.act)
 
-_fused = {nn.Sequential:(FusedLayers, lambda o: any(map(_pair, o, list(o)[1:]))), ResBlock:(FusedResBlock, _tail), ReduceFirstBlock:(FusedReduceFirstBlock, _tail),
+_fused = {nn.Sequential:(FusedLayers, lambda o: any(map(_pair, o, list(o)[1:]))), ResBlock:(FusedResBlock, _tail),
+          ReduceFirstBlock:(FusedReduceFirstBlock, _tail),
           MaxBlur:(FusedMaxBlur, lambda o: True), nn.Mish:(QuickMish, lambda o: True)}
 
+# %% ../../nbs/fast/06_fused.ipynb #fuse-as-plain
 def _as_plain(self):
     "For `torch.jit.script`, which cannot read these classes: the same weights in the plain class"
     new = object.__new__(type(self).__bases__[0])
@@ -191,13 +210,16 @@ def unfuse(model:nn.Module) -> nn.Module:
     for o in model.modules(): o.__class__ = plain.get(type(o), type(o))
     return model
 
+# %% ../../nbs/fast/06_fused.ipynb #fuse-fusion
 def fusion(model:nn.Module) -> Fusion:
     "What is fused in `model`, and how it runs where its first parameter is now"
     mods = list(model.modules())
     count = lambda *kinds: sum(type(o) in kinds for o in mods)
     layers = sum(_pair(*two) for o in mods if type(o) is FusedLayers for two in zip(o, list(o)[1:]))
-    blocks,norms = count(FusedResBlock, FusedReduceFirstBlock),sum(isinstance(o, nn.modules.batchnorm._BatchNorm) for o in mods)
-    return Fusion(layers, blocks, count(FusedMaxBlur), count(QuickMish), norms-layers-blocks, _path(next(model.parameters(), torch.empty(0)).device))
+    blocks,norms = count(FusedResBlock,
+                         FusedReduceFirstBlock),sum(isinstance(o, nn.modules.batchnorm._BatchNorm) for o in mods)
+    return Fusion(layers, blocks, count(FusedMaxBlur), count(QuickMish), norms-layers-blocks,
+                  _path(next(model.parameters(), torch.empty(0)).device))
 
 def _path(device):
     if _on(device): return 'triton'
@@ -208,7 +230,8 @@ MAX_PIXELS = 16     # Of an output map
 MIN_WEIGHTS = 2**20 # Of a layer
 
 class GemmConv2d(nn.Conv2d):
-    "`nn.Conv2d` that is a matrix product where its output has few pixels; (N, C, H, W) to (N, nf, H', W'), the same values up to rounding"
+    """`nn.Conv2d` that is a matrix product where its output has few pixels; (N, C, H, W) to (N, nf, H', W'), the
+    same values up to rounding"""
     def forward(self, x):
         (kh,kw),(sh,sw),(ph,pw) = self.kernel_size,self.stride,self.padding
         h,w = (x.shape[2]+2*ph-kh)//sh+1,(x.shape[3]+2*pw-kw)//sw+1
@@ -226,6 +249,7 @@ def use_gemm(
     model:nn.Module, # Changed in place; weights and names stay
 ) -> int: # Convolutions that have changed
     "Let the large convolutions of `model` be matrix products where their maps are small"
-    todo = [o for o in model.modules() if type(o) is nn.Conv2d and o.groups==1 and o.dilation==(1,1) and o.padding_mode=='zeros' and not isinstance(o.padding, str) and o.weight.numel()>=MIN_WEIGHTS]
+    todo = [o for o in model.modules() if type(o) is nn.Conv2d and o.groups==1 and o.dilation==(1,1) and o.padding_mode
+            =='zeros' and not isinstance(o.padding, str) and o.weight.numel()>=MIN_WEIGHTS]
     for o in todo: o.__class__ = GemmConv2d
     return len(todo)

@@ -35,6 +35,7 @@ def record(
     with torch.cuda.graph(graph, stream=stream, capture_error_mode='thread_local'): f()
     return graph.replay
 
+# %% ../../nbs/fast/07_graph.ipynb #capture-undone
 @contextmanager
 def undone(
     model:nn.Module,
@@ -50,7 +51,8 @@ def undone(
     opt.counter.copy_(at)
 
 # %% ../../nbs/fast/07_graph.ipynb #step-class
-inner = ('after_pred','after_loss','before_backward','after_backward','before_step','after_step','after_cancel_backward','after_cancel_step')
+inner = ('after_pred','after_loss','before_backward','after_backward','before_step','after_step',
+         'after_cancel_backward','after_cancel_step')
 
 @dataclass(eq=False)
 class Recording:
@@ -62,6 +64,7 @@ class Recording:
     loss:torch.Tensor=None
     replay:object=None
 
+# %% ../../nbs/fast/07_graph.ipynb #step-graph
 class Graph(Callback):
     "Training steps as recordings; `path` says whether, and if not why"
     order = ParamScheduler.order+1
@@ -74,7 +77,8 @@ class Graph(Callback):
         self.rows,self.at = [],0
         self.drop()
 
-    def __getstate__(self): return vars(self) | dict(lock=nullcontext(), recordings={}, made_for=None, low={}) # for a copy or a file
+    # for a copy or a file
+    def __getstate__(self): return vars(self) | dict(lock=nullcontext(), recordings={}, made_for=None, low={})
 
     def drop(self):
         "Give up all recordings, and their memory"
@@ -83,10 +87,13 @@ class Graph(Callback):
     def reason(self) -> str: # '' if there is none
         "Why steps cannot be recorded"
         if not isinstance(self.opt, FlatRanger): return f'the optimiser is {type(self.opt).__name__}, not FlatRanger'
-        cbs = {type(o).__name__:e for o in self.learn.cbs if not (isinstance(o, (Graph, *self.known)) or getattr(type(o), 'capturable', False))
+        cbs = {type(o).__name__:e for o in self.learn.cbs
+               if not (isinstance(o, (Graph, *self.known)) or getattr(type(o), 'capturable', False))
                for e in inner if hasattr(type(o), e) or e in vars(o)}
-        more = ['dropout draws anew at every step']*any(isinstance(o, nn.Dropout) and o.p>0 for o in self.model.modules())
-        more += [f'a schedule of {k}' for o in self.learn.cbs if isinstance(o, ParamScheduler) for k in o.scheds if k not in ('lr','mom')]
+        more = ['dropout draws anew at every step']*any(isinstance(o, nn.Dropout) and o.p>0
+                                                        for o in self.model.modules())
+        more += [f'a schedule of {k}' for o in self.learn.cbs if isinstance(o, ParamScheduler) for k in o.scheds
+                 if k not in ('lr','mom')]
         steps = {self.opt.state[p].get('step', 0) for ps in self.opt.param_lists for p in ps if p.requires_grad}
         more += ['weights that were frozen for a while are at another step']*(len(steps)>1)
         return ', '.join([f'{k} has {e}' for k,e in cbs.items()] + more)
@@ -108,7 +115,8 @@ class Graph(Callback):
         l = self.learn
         if not l.training or self._beyond(): return Learner._do_one_batch(l)
         r = self._recording()
-        r.x.copy_(l.xb[0]); r.y.copy_(l.yb[0])
+        r.x.copy_(l.xb[0])
+        r.y.copy_(l.yb[0])
         r.replay()
         self.at += 1
         l.pred,l.loss_grad,l.loss = r.out,r.loss,r.loss
@@ -117,8 +125,10 @@ class Graph(Callback):
     def _beyond(self):
         "Is this a step that no recording can do? Then `path` says why"
         l,of = self.learn,getattr(self.learn.loss_func, '__self__', None)
-        if isinstance(of, Callback) and not getattr(type(of), 'capturable', False): self.path = f'step by step: {type(of).__name__} changes the loss'
-        elif len(l.xb)!=1 or len(l.yb)!=1: self.path = f'step by step: batches have {len(l.xb)} inputs and {len(l.yb)} targets'
+        if isinstance(of, Callback) and not getattr(type(of), 'capturable', False):
+            self.path = f'step by step: {type(of).__name__} changes the loss'
+        elif len(l.xb)!=1 or len(l.yb)!=1:
+            self.path = f'step by step: batches have {len(l.xb)} inputs and {len(l.yb)} targets'
         return self.path!='recorded'
 
     def _recording(self):
@@ -135,7 +145,8 @@ class Graph(Callback):
 
     def _as_planned(self):
         if self.at>=len(self.rows) or self.others!=self._others(): return False
-        return all(isclose(a, b, rel_tol=1e-6) for g,row in zip(self._hypers(), self.rows[self.at]) for a,b in zip(g, row))
+        return all(isclose(a, b, rel_tol=1e-6) for g,row in zip(self._hypers(), self.rows[self.at]) for a,
+                   b in zip(g, row))
 
     def _plan(self):
         "Plan the steps to come, this one first, as the schedule has them; do the recordings still hold?"
@@ -160,16 +171,19 @@ class Graph(Callback):
 
     def _record(self):
         l = self.learn
-        l.pred = l.loss = l.loss_grad = None # after steps that were not recorded they hold on to a backward pass of another stream
+        # after steps that were not recorded they hold on to a backward pass of another stream
+        l.pred = l.loss = l.loss_grad = None
         r = Recording(l.xb[0].clone(), l.yb[0].clone(), l.loss_func)
-        with self.lock, undone(l.model, l.opt, r.x.device): r.replay = record(lambda: whole_step(l.model, l.opt, self.low, r), r.x.device)
+        with self.lock, undone(l.model, l.opt, r.x.device):
+            r.replay = record(lambda: whole_step(l.model, l.opt, self.low, r), r.x.device)
         return r
 
 # %% ../../nbs/fast/07_graph.ipynb #whole-def
 def low_copies(model, opt):
     "{name: the optimiser's bf16 copy} of the weights that plain convolutions and linear layers multiply by"
     copy = {id(p):o for p,o in zip(opt.trained, opt.copies)}
-    return {f'{k}.weight' if k else 'weight':copy[id(o.weight)].detach().requires_grad_() for k,o in model.named_modules()
+    return {f'{k}.weight' if k else 'weight':copy[id(o.weight)].detach().requires_grad_() for k,
+            o in model.named_modules()
             if type(o) in (nn.Conv2d, nn.Linear) and id(o._parameters.get('weight')) in copy}
 
 def whole_step(model, opt, low, r):

@@ -70,6 +70,7 @@ def _stats(x, part, M, C, R, P, BM: tl.constexpr, BC: tl.constexpr):
     tl.store(part + p*C + cols, mu, mask=cols<C)
     tl.store(part + (P+p)*C + cols, tl.sum(m2 + n*d*d, 0), mask=cols<C)
 
+# %% ../../nbs/fast/04_norm_kernel.ipynb #stats-merge
 @triton.jit
 def _merge(part, mean, rstd, run_mean, run_var, batches, M, C, R, P, mom, eps, BP: tl.constexpr, BC: tl.constexpr):
     "Merge `part` to mean and 1/deviation, and update the running statistics as `BatchNorm2d` does"
@@ -82,7 +83,8 @@ def _merge(part, mean, rstd, run_mean, run_var, batches, M, C, R, P, mom, eps, B
         ps = i + tl.arange(0, BP)
         at,inside = ps[:,None]*C + cols[None], (ps<P)[:,None] & (cols<C)[None]
         d = tl.load(part+at, mask=inside, other=0.) - mu[None]
-        m2 += tl.sum(tl.where(inside, tl.load(part+P*C+at, mask=inside, other=0.) + tl.minimum(M-ps*R, R).to(tl.float32)[:,None]*d*d, 0.), 0)
+        m2 += tl.sum(tl.where(inside, tl.load(part+P*C+at, mask=inside, other=0.)
+                              + tl.minimum(M-ps*R, R).to(tl.float32)[:,None]*d*d, 0.), 0)
     ok = cols<C
     tl.store(mean+cols, mu, mask=ok)
     tl.store(rstd+cols, 1./tl.sqrt(m2/M + eps), mask=ok)
@@ -96,12 +98,14 @@ def _merge(part, mean, rstd, run_mean, run_var, batches, M, C, R, P, mom, eps, B
 def _channel(t, cols, C): return tl.load(t+cols, mask=cols<C, other=0.).to(tl.float32)[None]
 
 @triton.jit
-def _apply(x, res, out, mean, spread, weight, bias, M, C, eps, slope, ACT: tl.constexpr, RES: tl.constexpr, EVAL: tl.constexpr, BM: tl.constexpr, BC: tl.constexpr):
+def _apply(x, res, out, mean, spread, weight, bias, M, C, eps, slope, ACT: tl.constexpr, RES: tl.constexpr,
+           EVAL: tl.constexpr, BM: tl.constexpr, BC: tl.constexpr):
     "act((x-mean)/deviation*weight + bias [+ res]); `spread` is 1/deviation, or in evaluation the variance"
     at,inside,cols = _tile(tl.program_id(0)*BM, M, C, BM, BC)
     s = _channel(spread, cols, C)
     if EVAL: s = 1./tl.sqrt(s+eps)
-    y = (tl.load(x+at, mask=inside, other=0.).to(tl.float32) - _channel(mean, cols, C))*s*_channel(weight, cols, C) + _channel(bias, cols, C)
+    y = (tl.load(x+at, mask=inside, other=0.).to(tl.float32) - _channel(mean, cols, C))*s*_channel(weight, cols,
+            C) + _channel(bias, cols, C)
     if RES: y += tl.load(res+at, mask=inside, other=0.).to(tl.float32)
     tl.store(out+at, _act(y, slope, ACT).to(out.dtype.element_ty), mask=inside)
 
@@ -115,7 +119,8 @@ def _dy(x, res, dz, at, inside, cols, mean, rstd, weight, bias, C, slope, ACT: t
     return tl.load(dz+at, mask=inside, other=0.).to(tl.float32)*_act_slope(y, slope, ACT), xhat
 
 @triton.jit
-def _sums(x, res, dz, dres, part, mean, rstd, weight, bias, M, C, R, P, slope, ACT: tl.constexpr, RES: tl.constexpr, BM: tl.constexpr, BC: tl.constexpr):
+def _sums(x, res, dz, dres, part, mean, rstd, weight, bias, M, C, R, P, slope, ACT: tl.constexpr, RES: tl.constexpr,
+          BM: tl.constexpr, BC: tl.constexpr):
     "Sums of dy and of dy*xhat over the `R` rows of each program: `part` is (2, P, C); writes dy to `dres`"
     p = tl.program_id(0)
     stop = tl.minimum(p*R+R, M)
@@ -130,6 +135,7 @@ def _sums(x, res, dz, dres, part, mean, rstd, weight, bias, M, C, R, P, slope, A
     tl.store(part + p*C + cols, tl.sum(b, 0), mask=cols<C)
     tl.store(part + (P+p)*C + cols, tl.sum(w, 0), mask=cols<C)
 
+# %% ../../nbs/fast/04_norm_kernel.ipynb #backward-add-up
 @triton.jit
 def _add_up(part, total, P, n, BP: tl.constexpr, BC: tl.constexpr):
     "Sum of `part`, (2, P, C), over P: `total` is (2, C); `n` is C"
@@ -137,11 +143,13 @@ def _add_up(part, total, P, n, BP: tl.constexpr, BC: tl.constexpr):
     s = tl.zeros((BC,), tl.float32)
     for i in range(0, P, BP):
         ps = i + tl.arange(0, BP)
-        s += tl.sum(tl.load(part + half*P*n + ps[:,None]*n + cols[None], mask=(ps<P)[:,None] & (cols<n)[None], other=0.), 0)
+        s += tl.sum(tl.load(part + half*P*n + ps[:,None]*n + cols[None], mask=(ps<P)[:,None] & (cols<n)[None],
+                            other=0.), 0)
     tl.store(total + half*n + cols, s, mask=cols<n)
 
 @triton.jit
-def _dx(x, dz, dres, dx, total, mean, rstd, weight, bias, M, C, slope, ACT: tl.constexpr, RES: tl.constexpr, BM: tl.constexpr, BC: tl.constexpr):
+def _dx(x, dz, dres, dx, total, mean, rstd, weight, bias, M, C, slope, ACT: tl.constexpr, RES: tl.constexpr,
+        BM: tl.constexpr, BC: tl.constexpr):
     "Gradient of x from `total`, the sums of dy and dy*xhat"
     at,inside,cols = _tile(tl.program_id(0)*BM, M, C, BM, BC)
     if RES:
@@ -169,9 +177,12 @@ def _last(x): return x.contiguous(memory_format=torch.channels_last)
 def _forward(x, res, mean, spread, weight, bias, eps, act, slope, is_eval):
     M,C,_,_,tile = _plan(x)
     out = torch.empty_like(x)
-    _apply[(triton.cdiv(M, tile['BM']), triton.cdiv(C, tile['BC']))](x, x if res is None else res, out, mean, spread, weight, bias, M, C, eps, slope, act, res is not None, is_eval, **tile)
+    _apply[(triton.cdiv(M, tile['BM']), triton.cdiv(C, tile['BC']))](x, x if res is None else res, out, mean, spread,
+                                                                     weight, bias, M, C, eps, slope, act,
+                                                                     res is not None, is_eval, **tile)
     return out
 
+# %% ../../nbs/fast/04_norm_kernel.ipynb #launch-normact
 class NormAct(torch.autograd.Function):
     "act(batch norm of x [+ res]) with the statistics of the batch; keeps x, res, mean and 1/deviation"
     @staticmethod
@@ -193,11 +204,14 @@ class NormAct(torch.autograd.Function):
         part,total = x.new_empty(2, P, C, dtype=torch.float32), x.new_empty(2, C, dtype=torch.float32)
         weight,bias,mean,rstd = channels
         some = x if res is None else dres
-        _sums[P, triton.cdiv(C, tile['BC'])](x, x if res is None else res, dz, some, part, mean, rstd, weight, bias, M, C, R, P, ctx.slope, ctx.act, res is not None, **tile)
+        _sums[P, triton.cdiv(C, tile['BC'])](x, x if res is None else res, dz, some, part, mean, rstd, weight, bias, M,
+                                             C, R, P, ctx.slope, ctx.act, res is not None, **tile)
         _add_up[triton.cdiv(C, 8), 2](part, total, P, C, BP=256, BC=8)
-        _dx[triton.cdiv(M, tile['BM']), triton.cdiv(C, tile['BC'])](x, dz, some, dx, total, mean, rstd, weight, bias, M, C, ctx.slope, ctx.act, res is not None, **tile)
+        _dx[triton.cdiv(M, tile['BM']), triton.cdiv(C, tile['BC'])](x, dz, some, dx, total, mean, rstd, weight, bias, M,
+                                                                    C, ctx.slope, ctx.act, res is not None, **tile)
         return dx, dres, total[1].to(weight.dtype), total[0].to(bias.dtype), *[None]*7
 
+# %% ../../nbs/fast/04_norm_kernel.ipynb #launch-norm-act
 def norm_act(
     x:torch.Tensor, # (N, C, H, W), channels last; fp32, bf16 or fp16
     norm:torch.nn.BatchNorm2d, # Its running statistics are updated in training, and used in evaluation
@@ -205,10 +219,13 @@ def norm_act(
     slope:float=0., # Of a leaky ReLU, below 0
     res:torch.Tensor|None=None, # Added before the activation; as x in shape and dtype
 ) -> torch.Tensor: # As x
-    "act(norm(x) [+ res]); in evaluation without gradients; raises `ValueError` for one value a channel in training, as PyTorch does"
+    """act(norm(x) [+ res]); in evaluation without gradients; raises `ValueError` for one value a channel in
+    training, as PyTorch does"""
     res = None if res is None else _last(res)
     stats = norm.running_mean,norm.running_var
     with torch.cuda.device_of(x):
         if not norm.training: return _forward(x, res, *stats, norm.weight, norm.bias, norm.eps, act, slope, True)
-        if x.numel()==x.shape[1]: raise ValueError(f'Expected more than 1 value per channel when training, got input size {x.size()}')
-        return NormAct.apply(x, res, norm.weight, norm.bias, *stats, norm.num_batches_tracked, norm.momentum, norm.eps, act, slope)
+        if x.numel()==x.shape[1]:
+            raise ValueError(f'Expected more than 1 value per channel when training, got input size {x.size()}')
+        return NormAct.apply(x, res, norm.weight, norm.bias, *stats, norm.num_batches_tracked, norm.momentum, norm.eps,
+                             act, slope)

@@ -64,7 +64,9 @@ class FlatRanger(Lookahead):
                 ts = p,p.grad,s['grad_avg'],s['sqr_avg']
                 whole = memory(*ts)
                 if whole is None: whole = memory(*(ts := _lay_out(p, s)))
-                for a,b in zip(res[i, s['step'], s.get('do_wd', True), whole is not None, p.dtype, p.device], whole or ts): a.append(b)
+                for a,b in zip(res[i, s['step'], s.get('do_wd', True), whole is not None, p.dtype, p.device],
+                               whole or ts):
+                    a.append(b)
         return res
 
     def zero_grad(self):
@@ -72,6 +74,7 @@ class FlatRanger(Lookahead):
         gs = [p.grad.detach_() for ps in self.param_lists for p in ps if p.grad is not None]
         if gs: torch._foreach_zero_(gs)
 
+# %% ../../nbs/fast/03_ranger.ipynb #class-lay-out
 def _lay_out(p, s):
     "`p`, its gradient and its moments in the memory order of `p`, where it has one"
     g,m,v = (o if memory(p, o) else torch.empty_like(p).copy_(o) for o in (p.grad, s['grad_avg'], s['sqr_avg']))
@@ -92,13 +95,15 @@ def plan(self:FlatRanger,
     moms=None, # Momenta alike; those that are set if None
     low:torch.dtype|None=None, # Also keep a copy of the weights in this type, for `copies`
 ) -> bool: # Does a graph captured with the plan before still hold?
-    "Prepare `planned_step`, with the other hyper-parameters as they are; raises `BadInput` where one step does not fit all"
+    """Prepare `planned_step`, with the other hyper-parameters as they are; raises `BadInput` where one step does not
+    fit all"""
     self.settle()
     self.planned = 0
     groups,n = self._in_training(),len(self.hypers)
     lrs = _per_group('learning rates', lrs, n)
     moms = _per_group('momenta', [[h['mom'] for h in self.hypers]]*len(lrs) if moms is None else moms, n)
-    if len(moms)!=len(lrs): raise BadInput(f'a plan needs as many momenta as learning rates, not {len(moms)} and {len(lrs)}')
+    if len(moms)!=len(lrs):
+        raise BadInput(f'a plan needs as many momenta as learning rates, not {len(moms)} and {len(lrs)}')
     same = self.flats.keys()==groups.keys() and all(f.fits(groups[k], low) for k,f in self.flats.items())
     if not same: self.flats = {k:Flat(ps, low) for k,ps in groups.items()}
     t = self._move_in()
@@ -110,22 +115,29 @@ def plan(self:FlatRanger,
     self.planned,self.done = len(lrs),0
     return same
 
+# %% ../../nbs/fast/03_ranger.ipynb #plan-planned-step
 @patch
 @torch.no_grad()
 def planned_step(self:FlatRanger,
     grads:list|None=None, # One for each of `trained`, of any float type; their own if None
 ) -> None:
-    "The next step of the plan, with nothing from the host; a CUDA graph may repeat it. Raises `BadInput` when called out of turn"
-    if not self.planned: raise BadInput('plan() comes before planned_step(), and again after step(), clear_state() and load_state_dict()')
+    """The next step of the plan, with nothing from the host; a CUDA graph may repeat it. Raises `BadInput` when
+    called out of turn"""
+    if not self.planned:
+        raise BadInput('plan() comes before planned_step(), and again after step(), clear_state() and '
+                       'load_state_dict()')
     grads = [p.grad for p in self.trained] if grads is None else list(grads)
-    if len(grads)!=len(self.trained) or any(g is None for g in grads): raise BadInput('a planned step needs a gradient for every parameter in training')
+    if len(grads)!=len(self.trained) or any(g is None for g in grads):
+        raise BadInput('a planned step needs a gradient for every parameter in training')
     for (i,_),f in self.flats.items():
-        if any(p.data_ptr()!=o.data_ptr() for p,o in zip(f.params, f.views('p'))): raise BadInput('weights have moved since plan(): call it again')
+        if any(p.data_ptr()!=o.data_ptr() for p,o in zip(f.params, f.views('p'))):
+            raise BadInput('weights have moved since plan(): call it again')
         f.gather(grads[:len(f.params)])
         grads = grads[len(f.params):]
         _step_on(f.p.device)(f.p, f.g, f.m, f.v, f.slow, f.low, f.rows, self.counter, self.hypers[i]['beta'])
     self.counter.add_(1)
 
+# %% ../../nbs/fast/03_ranger.ipynb #plan-settle
 @patch
 def settle(self:FlatRanger) -> int: # Planned steps done so far
     "Count the planned steps that were done since the last time; waits for the device"
@@ -151,7 +163,8 @@ def _step_on(device):
 def _per_group(name, values, n):
     "(steps, n) numbers"
     a = np.asarray(values, dtype=float)
-    if a.ndim not in (1,2) or not len(a) or a.ndim==2 and a.shape[1]!=n: raise BadInput(f'a plan needs {name} for at least one step: one number, or {n}, for each')
+    if a.ndim not in (1,2) or not len(a) or a.ndim==2 and a.shape[1]!=n:
+        raise BadInput(f'a plan needs {name} for at least one step: one number, or {n}, for each')
     return np.broadcast_to(a.reshape(len(a), -1), (len(a),n)).tolist()
 
 @patch
@@ -161,11 +174,15 @@ def _in_training(self:FlatRanger):
     for i,ps in enumerate(self.param_lists):
         for p in ps:
             if p.requires_grad: res[i, self.state[p].get('do_wd', True)].append(p)
-    steps,kinds = ({f(p) for ps in res.values() for p in ps} for f in (lambda p: self.state[p].get('step', 0), lambda p: (p.dtype,p.device)))
-    if len(kinds)!=1 or next(iter(kinds))[0] not in (torch.float32,torch.float64): raise BadInput('a plan needs parameters to train, all float32 or all float64, and on one device')
-    if len(steps)!=1: raise BadInput(f'a plan needs parameters that are all at one step, and these are at {sorted(steps)}')
+    steps,kinds = ({f(p) for ps in res.values() for p in ps}
+                   for f in (lambda p: self.state[p].get('step', 0), lambda p: (p.dtype,p.device)))
+    if len(kinds)!=1 or next(iter(kinds))[0] not in (torch.float32,torch.float64):
+        raise BadInput('a plan needs parameters to train, all float32 or all float64, and on one device')
+    if len(steps)!=1:
+        raise BadInput(f'a plan needs parameters that are all at one step, and these are at {sorted(steps)}')
     return dict(res)
 
+# %% ../../nbs/fast/03_ranger.ipynb #private-move-in
 @patch
 def _move_in(self:FlatRanger):
     "Weights and state to flat memory, without a change of any value; gives the number of steps done"
@@ -173,7 +190,9 @@ def _move_in(self:FlatRanger):
     slow = {p:o for ps,os in zip(self.param_lists, self.slow_weights) for p,o in zip(ps, os)}
     for f in self.flats.values():
         ss = [self.state[p] for p in f.params]
-        for name,values in dict(p=f.params, m=[s.get('grad_avg') for s in ss], v=[s.get('sqr_avg') for s in ss], slow=[slow[p] for p in f.params]).items(): f.fill(name, values)
+        for name,values in dict(p=f.params, m=[s.get('grad_avg') for s in ss], v=[s.get('sqr_avg') for s in ss],
+                                slow=[slow[p] for p in f.params]).items():
+            f.fill(name, values)
         for p,s,w,m,v,o in zip(f.params, ss, *map(f.views, ('p','m','v','slow'))):
             p.data,slow[p] = w,o
             s.update(step=s.get('step', 0), grad_avg=m, sqr_avg=v)
@@ -191,6 +210,7 @@ def state_dict(self:FlatRanger):
     self.settle()
     return super(FlatRanger, self).state_dict()
 
+# %% ../../nbs/fast/03_ranger.ipynb #private-load-state-dict
 @patch
 def load_state_dict(self:FlatRanger, sd):
     self.planned = 0

@@ -12,7 +12,8 @@ import triton.language as tl
 
 # %% ../../nbs/fast/02_ranger_kernel.ipynb #kernel-def
 @triton.jit
-def _ranger(p, g, m, v, slow, low, rows, count, last, n, beta, SOFTPLUS: tl.constexpr, LOW: tl.constexpr, BLOCK: tl.constexpr):
+def _ranger(p, g, m, v, slow, low, rows, count, last, n, beta, SOFTPLUS: tl.constexpr, LOW: tl.constexpr,
+            BLOCK: tl.constexpr):
     "One step for `BLOCK` weights; rows after the table's last are its last"
     i = tl.program_id(0)*BLOCK + tl.arange(0, BLOCK)
     inside,row = i<n, rows + 8*tl.minimum(tl.load(count), last)

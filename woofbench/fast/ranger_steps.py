@@ -24,7 +24,8 @@ def rectify(
 def fused_step_(p, g, m, v, t, lr, wd, mom, sqr_mom, eps):
     "A rectified step for lists of tensors, in one pass over memory; they must be `memory`"
     r,step = rectify(t, sqr_mom),torch.full((), float(t), device=p[0].device)
-    torch._fused_adamw_(p, g, m, v, [], [step]*len(p), lr=lr*r, beta1=mom, beta2=sqr_mom, weight_decay=wd/r, eps=eps, amsgrad=False, maximize=False)
+    torch._fused_adamw_(p, g, m, v, [], [step]*len(p), lr=lr*r, beta1=mom, beta2=sqr_mom, weight_decay=wd/r, eps=eps,
+                        amsgrad=False, maximize=False)
 
 def foreach_step_(p, g, m, v, t, lr, wd, mom, sqr_mom, eps, beta=0.):
     "Any step, for lists of any tensors; `beta` is SAdam's, 0: a plain division"
@@ -49,7 +50,8 @@ def memory(
         if ts[0].ndim!=4: return None
         ts = [t.permute(0,2,3,1) for t in ts]
         if not all(t.is_contiguous() for t in ts): return None
-    same = all(t.stride()==ts[0].stride() for t in ts) # dimensions of size 1 may have any stride, and CUDA kernels do look
+    # dimensions of size 1 may have any stride, and CUDA kernels do look
+    same = all(t.stride()==ts[0].stride() for t in ts)
     return ts if same else [t.flatten() for t in ts]
 
 def check(*moms):
@@ -86,9 +88,11 @@ def rows(
     for i,(lr,mom) in enumerate(zip(lrs, moms), 1):
         check(mom, sqr_mom)
         r,step = rectify(t+i, sqr_mom),lr/(1-mom**(t+i))
-        res.append((1-lr*wd, 1-mom, 1-sqr_mom, step*r, 0. if r else step, (1-sqr_mom**(t+i))**-.5, eps, 0. if (count+i)%k else alpha))
+        res.append((1-lr*wd, 1-mom, 1-sqr_mom, step*r, 0. if r else step, (1-sqr_mom**(t+i))**-.5, eps,
+                    0. if (count+i)%k else alpha))
     return torch.tensor(res, dtype=torch.float64)
 
+# %% ../../nbs/fast/01_ranger_steps.ipynb #rows-torch-step
 @torch.no_grad()
 def torch_step_(p, g, m, v, slow, low, rows, count, beta=0.):
     "What `ranger_kernel.ranger_step_` does, which see; on the CPU in pieces that stay in the cache"
@@ -114,7 +118,8 @@ class Flat:
     ):
         self.params,self.places,n = params,[],0
         for p in params:
-            self.places.append((p.size(), p.stride() if memory(p) else torch.empty(p.size(), device='meta').stride(), n))
+            self.places.append((p.size(), p.stride() if memory(p) else torch.empty(p.size(), device='meta').stride(),
+                                n))
             n += -(-p.numel()//64)*64
         self.p,self.g,self.m,self.v,self.slow = (params[0].detach().new_zeros(n) for _ in range(5))
         self.low,self.rows = None if low is None else self.p.to(low),None
@@ -126,7 +131,8 @@ class Flat:
     def fits(self, params:list, low=None) -> bool:
         "Do these buffers serve for `params` too, so that a graph captured with them still holds?"
         if len(params)!=len(self.params) or low!=getattr(self.low, 'dtype', None): return False
-        return all(a is b and (a.device,a.dtype,a.stride())==(self.p.device,self.p.dtype,o[1]) for a,b,o in zip(params, self.params, self.places))
+        return all(a is b and (a.device,a.dtype,a.stride())==(self.p.device,self.p.dtype,o[1]) for a,b,
+                   o in zip(params, self.params, self.places))
 
     @torch.no_grad()
     def fill(self, name:str, values:list) -> None:
@@ -139,7 +145,9 @@ class Flat:
     def gather(self, grads:list) -> None:
         "Copy gradients, of any float type and memory order, to `g`"
         pairs = [memory(a, b) or (a,b) for a,b in zip(self.views('g'), grads)]
-        for kind in dict.fromkeys(b.dtype for _,b in pairs): torch._foreach_copy_(*zip(*(o for o in pairs if o[1].dtype==kind))) # of mixed types it would copy one by one
+        # of mixed types it would copy one by one
+        for kind in dict.fromkeys(b.dtype for _,b in pairs):
+            torch._foreach_copy_(*zip(*(o for o in pairs if o[1].dtype==kind)))
 
     def set_rows(self, new:torch.Tensor) -> bool: # Is the table where it was?
         "Put the numbers of the steps to come into the table, and rows that change nothing behind them"

@@ -141,7 +141,7 @@ def speeds(
     bs:int=16, # Batch size
     rounds:int=7, # Batches of each network, after one that is not counted
     precision:str='fp32', # fp32, bf16 or fp16
-    channels_last:bool=False,
+    channels_last:bool=False, # Use the channels-last memory format
     device=None, # Torch device; a GPU if there is one
 ) -> list: # Per spec: dict(train=, infer=), each (images/s, ratio to the baseline, its lower and upper quartile)
     "Images per second in training and in inference, timed in turns"

@@ -45,8 +45,12 @@ class XResNetSpec:
         "The spec of one stage: what is given per stage collapses to that stage's own"
         return replace(self, **{k:v[stage] for k in per_stage if isinstance(v:=getattr(self,k), tuple)})
 
+# %% ../../nbs/models/02_spec.ipynb #spec-part2
 _tuples = ('depths','widths','stem_szs')
-slot_of = dict(stem=stems, stem_pool=pools, stem_act=acts, block=blocks, conv=convs, norm=norms, act=acts, pool=pools, down=pools, attn=attns, sa=attns, init=inits)
+
+slot_of = dict(stem=stems, stem_pool=pools, stem_act=acts, block=blocks, conv=convs, norm=norms, act=acts, pool=pools,
+               down=pools, attn=attns, sa=attns, init=inits)
+
 per_stage = 'expansion block conv norm act pool down attn'.split()
 spec_fields = [f.name for f in fields(XResNetSpec) if f.name!='params']
 optional = ('attn','sa','down','stem_pool','stem_act')
@@ -58,13 +62,17 @@ def _no_shape(part):
     "What is wrong with an arch; nothing if it is good"
     names = set(spec_fields)
     if callable(part) and not isinstance(part, type): return ''
-    if not isinstance(part, dict): return (f'is {type(part).__name__}, and an arch is a function f(n_out, size) that returns a network, or a dict of fields of XResNetSpec: use `arch(name, doc, depths=...)`; '
+    if not isinstance(part, dict):
+        return (f'is {type(part).__name__}, and an arch is a function f(n_out, size) that returns a network, or a dict '
+                'of fields of XResNetSpec: use `arch(name, doc, depths=...)`; '
                                           'a block or a stem of your own is registered in `blocks` or `stems`')
     if odd := sorted(map(str, set(part)-names)): return f'has the unknown field {odd[0]!r}; {near(odd[0], names)}'
-    if gone := [k for k in _shape if k not in part]: return f'does not say {", ".join(gone)}: use `arch(name, doc, depths=...)` of woofbench.models.xresnet, which adds the defaults'
+    if gone := [k for k in _shape if k not in part]:
+        return f'does not say {", ".join(gone)}: use `arch(name, doc, depths=...)` of woofbench.models.xresnet, which adds the defaults'
     return ''
 
-archs = Registry('arch', 'dict of the fields of `XResNetSpec` that give a network its shape; or f(n_out, size) -> Module, a whole network', _no_shape)
+archs = Registry('arch', 'dict of the fields of `XResNetSpec` that give a network its shape; or f(n_out, size) -> '
+                         'Module, a whole network', _no_shape)
 
 def arch(
     name:str, # As typed
@@ -76,12 +84,16 @@ def arch(
     shape = {k:getattr(XResNetSpec, k) for k in _shape} | kw
     archs.register(name, *aliases)(type('Arch', (dict,), dict(__qualname__=f'Arch.{name}', __doc__=doc))(shape))
 
+# %% ../../nbs/models/02_spec.ipynb #archs-part2
 for n,e,d in ((18,1,(2,2,2,2)), (34,1,(3,4,6,3)), (50,4,(3,4,6,3)), (101,4,(3,4,23,3)), (152,4,(3,8,36,3))):
     arch(f'xresnet{n}', f'{sum(d)} {"bottleneck" if e>1 else "basic"} blocks', depths=d, expansion=e)
     arch(f'xse_resnet{n}', f'xresnet{n} with squeeze-and-excitation', depths=d, expansion=e, attn='se')
     arch(f'xresnext{n}', f'xresnet{n} with 32 groups', depths=d, expansion=e, groups=32, width_per_group=4)
-    arch(f'xse_resnext{n}', f'xresnext{n} with squeeze-and-excitation', depths=d, expansion=e, groups=32, width_per_group=4, attn='se')
-arch('xresnet10_tiny', 'one basic block a stage, a quarter as wide: for digits', depths=(1,1,1,1), expansion=1, widths=(16,32,64,128), stem_szs=(8,8,16))
+    arch(f'xse_resnext{n}', f'xresnext{n} with squeeze-and-excitation', depths=d, expansion=e, groups=32,
+         width_per_group=4, attn='se')
+
+arch('xresnet10_tiny', 'one basic block a stage, a quarter as wide: for digits', depths=(1,1,1,1), expansion=1,
+     widths=(16,32,64,128), stem_szs=(8,8,16))
 
 # %% ../../nbs/models/02_spec.ipynb #timm-spec
 @dataclass(frozen=True)
@@ -103,7 +115,9 @@ def _timm_models():
 
 def _timm_model(name):
     (base,_,tag),known = name.partition('.'),_timm_models()
-    if tag and base in known: raise BadInput(f'timm:{name} has a tag, which names pretrained weights ({tag}); models start from random weights here, so leave the tag out: timm:{base}')
+    if tag and base in known:
+        raise BadInput(f'timm:{name} has a tag, which names pretrained weights ({tag}); models start from random '
+                       f'weights here, so leave the tag out: timm:{base}')
     return TimmSpec(name) if name in known else None
 
 archs.provide('timm', _timm_model, _timm_models)
@@ -126,19 +140,25 @@ _most = dict(depths=500, expansion=64) # larger ones are slips of the finger, an
 
 def _positive(k, v):
     most = _most.get(k, 16384)
-    if type(v) is not int or not 1<=v<=most: raise BadInput(f'{k} must be {"whole numbers" if k in _tuples else "a whole number"} from 1 to {most}, not {str(v)[:40]}')
+    if type(v) is not int or not 1<=v<=most:
+        raise BadInput(f'{k} must be {"whole numbers" if k in _tuples else "a whole number"} from 1 to {most}, not '
+                       f'{str(v)[:40]}')
     return v
 
 def _share(k, v):
-    if isinstance(v, bool) or not isinstance(v, (int,float)) or not 0<=v<1: raise BadInput(f'{k} must be a number from 0 to below 1, not {str(v)[:40]}')
+    if isinstance(v, bool) or not isinstance(v, (int,float)) or not 0<=v<1:
+        raise BadInput(f'{k} must be a number from 0 to below 1, not {str(v)[:40]}')
     return float(f'{v:.4g}')+0.
 
+# %% ../../nbs/models/02_spec.ipynb #change-sizes
 def _sizes(k, v):
-    if not isinstance(v, (tuple,list)) or not 1<=len(v)<=32: raise BadInput(f'{k} must be 1 to 32 numbers with commas between them, not {str(v)[:40]}')
+    if not isinstance(v, (tuple,list)) or not 1<=len(v)<=32:
+        raise BadInput(f'{k} must be 1 to 32 numbers with commas between them, not {str(v)[:40]}')
     return tuple(_positive(k, o) for o in v)
 
 def _one_form(spec):
-    "Of all specs of one network that differ in words alone, the shortest; so that it has one hash, and one set of official seeds"
+    """Of all specs of one network that differ in words alone, the shortest; so that it has one hash, and one set of
+    official seeds"""
     def first(v): return v[0] if isinstance(v, tuple) else v
     def same(k, v): return (v[1:2] or v) + v[1:] if k in ('pool','down') else v # the first stage halves nothing
     given = {k:same(k, v) for k in per_stage if isinstance(v := getattr(spec, k), tuple)}
@@ -155,12 +175,14 @@ def parts_of(
     found = {(k, o) for k in slot_of for v in [getattr(spec, k)] for o in (v if isinstance(v, tuple) else (v,)) if o}
     return [(slot_of[k], o) for k,o in sorted(found)]
 
+# %% ../../nbs/models/02_spec.ipynb #change-filled
 def _filled(spec, given, known):
     "`spec` with the values of its parts' parameters: those that are given, those it has, and defaults"
     if not known:
         return replace(spec, params=tuple(sorted(plain_values(given).items()))) if given else spec
     found,have = fields_of(parts_of(spec)),dict(spec.params)
-    if odd := [k for k in given if k not in found]: raise BadInput(f'unknown field {odd[0]!r}; {near(odd[0], [*spec_fields, *found])}')
+    if odd := [k for k in given if k not in found]:
+        raise BadInput(f'unknown field {odd[0]!r}; {near(odd[0], [*spec_fields, *found])}')
     values = {k:check(k, p, given.get(k, have.get(k, p.default))) for k,p in found.items()}
     return replace(spec, params=tuple(sorted(values.items())))
 
@@ -171,6 +193,7 @@ def _shaped(spec, name):
     if not isinstance(shape, dict): return ModelSpec(archs.canon(name))
     return replace(spec if isinstance(spec, XResNetSpec) else XResNetSpec(), **shape)
 
+# %% ../../nbs/models/02_spec.ipynb #change-change
 def change(
     spec:XResNetSpec|ModelSpec,
     arch:str|None=None, # Name of a shape, or `timm:NAME`
@@ -180,17 +203,21 @@ def change(
     "A copy of `spec` with another arch and other fields, all checked; raises `BadInput`"
     given = dict(kw.pop('params', ())) | {k:kw.pop(k) for k in list(kw) if k not in spec_fields}
     if arch is not None: spec = _shaped(spec, arch)
-    if kw and isinstance(spec, ModelSpec): raise BadInput(f'{arch_of(spec)} is a whole model: {", ".join(kw)} cannot be changed')
+    if kw and isinstance(spec, ModelSpec):
+        raise BadInput(f'{arch_of(spec)} is a whole model: {", ".join(kw)} cannot be changed')
     return _filled(_fielded(spec, known, kw) if kw else spec, given, known)
 
 def _fielded(spec, known, kw):
     "`spec` with other fields, all checked"
     kw = {k:(_sizes(k,v) if k in _tuples else v) for k,v in kw.items()}
     n = len(kw.get('depths', spec.depths))
-    if len(kw.get('widths', spec.widths))!=n: raise BadInput(f'depths and widths must have one number per stage: {n} and {len(kw.get("widths", spec.widths))}')
+    if len(kw.get('widths', spec.widths))!=n:
+        raise BadInput(f'depths and widths must have one number per stage: {n} and '
+                       f'{len(kw.get("widths", spec.widths))}')
     kw = {k:(v if k in _tuples else _part(k, v, n, known)) for k,v in kw.items()}
     return _one_form(replace(spec, **kw))
 
+# %% ../../nbs/models/02_spec.ipynb #change-arch-of
 def arch_of(
     spec:XResNetSpec|ModelSpec,
     own:bool=False, # Only names of this package? What is computed from a record must not depend on what else is registered
@@ -198,4 +225,6 @@ def arch_of(
     "The name of the shape of `spec`"
     if isinstance(spec, ModelSpec): return f'timm:{spec.name}' if isinstance(spec, TimmSpec) else spec.name
     tests = (lambda shape: shape), (lambda shape: _shape[:-1]) # all that an arch says; or its numbers alone
-    return next((n for keys in tests for n,o in archs.items() if (archs.own(n) or not own) and isinstance(o, dict) and all(getattr(spec, k)==o[k] for k in keys(o))), 'custom')
+    return next((n for keys in tests for n,
+                 o in archs.items() if (archs.own(n) or not own) and isinstance(o, dict)
+                 and all(getattr(spec, k)==o[k] for k in keys(o))), 'custom')

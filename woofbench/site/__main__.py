@@ -11,9 +11,10 @@ from woofbench.site.docs import docs
 from woofbench.site.site import dead_links, readme, sync_address
 
 # %% ../../nbs/site/04_main.ipynb #main-def
-def _main(task):
-    if task=='readme': sync_address()
-    {'readme':readme, 'docs':docs}[task]()
-    if bad := dead_links(): raise SystemExit('\n'.join(f'{page}: no file at {target}' for page,target in bad))
+def _main(task, path='.'):
+    if task=='readme': sync_address(path)
+    {'readme':readme, 'docs':docs}[task](path)
+    bad = dead_links(path)
+    if bad: raise SystemExit('\n'.join(f'{page}: no file at {target}' for page,target in bad))
 
 if __name__=='__main__' and __spec__: _main(sys.argv[1])

@@ -22,8 +22,8 @@ from .site import _root, site, subpackages
 groups = {
     'Start': 'index.md lessons/first_row.md tutorials/first_row.md',
     'Use': 'commands/run.md commands/ablate.md commands/compare.md commands/reproduce.md lessons/* tutorials/*',
-    'Add': 'registry.md models/parts.md models/spec.md tricks/*',
-    'Submit': 'board.md commands/submit.md commands/request.md commands/review.md board/rules.md board/check.md',
+    'Add': 'registry.md models/parts.md models/spec.md commands/verbs.md tricks/*',
+    'Submit': 'board.md commands/submit.md commands/request.md board/rules.md board/check.md',
     'Understand': 'catalogue.md board/stats/* board/reported/*',
     'Reference': 'commands/index.md commands/*.md glossary.md data/track.md train/recipe.md board/row.md',
 }

@@ -18,13 +18,13 @@ from fastcore.nbio import mk_cell, read_nb
 
 # %% ../../nbs/site/01_page.ipynb #tidy-def
 _mess = [
-    (r'\x1b\[[0-9;?]*[A-Za-z]', ''),                                            # colours
-    (r'[^\n]*\r(?!\n)', ''),                                                    # what a progress bar has drawn over
-    (r' at 0x[0-9a-fA-F]+', ''),                                                # memory addresses
-    (r'(?<![\w:/.~])(?:/[\w.-]+)+/(?=(?:nbs|woofbench|site-packages)/)', ''),   # the way to this project or to a library
+    (r'\x1b\[[0-9;?]*[A-Za-z]', ''), # colours
+    (r'[^\n]*\r(?!\n)', ''), # what a progress bar has drawn over
+    (r' at 0x[0-9a-fA-F]+', ''), # memory addresses
+    (r'(?<![\w:/.~])(?:/[\w.-]+)+/(?=(?:nbs|woofbench|site-packages)/)', ''), # this project's folder or a library's
     (r'(?<![\w:/.~])(?:/home/[\w.-]+|/Users/[\w.-]+|/root)(?=/)', '~'),
     (r'/tmp/tmp\w+', '/tmp/...'),
-    (r'(?s)<style.*?</style>', ''),                                                 # GitHub drops it, and pandas repeats it in every table
+    (r'(?s)<style.*?</style>', ''), # GitHub drops it, and pandas repeats it in every table
 ]
 
 def tidy(
@@ -45,21 +45,25 @@ def fence(
 # %% ../../nbs/site/01_page.ipynb #rows-def
 def _comments(src):
     "Comments of `src` by line: (text, column, does it have the line to itself)"
-    toks = tokenize.generate_tokens(io.StringIO(src).readline)
-    return {t.start[0]: (t.string[1:].strip(), t.start[1], t.line.lstrip().startswith('#')) for t in toks if t.type==tokenize.COMMENT}
+    found = (t for t in tokenize.generate_tokens(io.StringIO(src).readline) if t.type==tokenize.COMMENT)
+    return {t.start[0]: (t.string[1:].strip(), t.start[1], t.line.lstrip().startswith('#')) for t in found}
 
 def _docment(line, first, comments):
     "The comment at the end of `line`, else the lines of comment above `first`"
     if line in comments: return comments[line][0]
     res = []
-    while (first := first-1) in comments and comments[first][2]: res.insert(0, comments[first][0])
+    while (first-1) in comments and comments[first-1][2]:
+        first -= 1
+        res.insert(0, comments[first][0])
     return ' '.join(res)
+
+# %% ../../nbs/site/01_page.ipynb #fields-def
+def _init(node): return next((o for o in node.body if isinstance(o, ast.FunctionDef) and o.name=='__init__'), None)
 
 def _fields(node):
     "(name, node of its type, node of its default) of each parameter, or of each field of a dataclass"
     if isinstance(node, ast.ClassDef):
-        init = [o for o in node.body if isinstance(o, ast.FunctionDef) and o.name=='__init__']
-        if init: return _fields(init[0])[1:]
+        if _init(node): return _fields(_init(node))[1:]
         return [(o.target.id, o.annotation, o.value) for o in node.body if isinstance(o, ast.AnnAssign)]
     a = node.args
     pos = a.posonlyargs + a.args
@@ -67,7 +71,8 @@ def _fields(node):
     if a.vararg: res.append((f'*{a.vararg.arg}', a.vararg, None))
     res += [(o.arg, o, d) for o,d in zip(a.kwonlyargs, a.kw_defaults)]
     if a.kwarg: res.append((f'**{a.kwarg.arg}', a.kwarg, None))
-    return [(n, o.annotation or o, d) for n,o,d in res] + ([('**Returns**', node.returns, None)] if node.returns else [])
+    res = [(n, o.annotation or o, d) for n,o,d in res]
+    return res + [('**Returns**', node.returns, None)] if node.returns else res
 
 def params(
     src:str, # Source of a cell
@@ -97,9 +102,10 @@ def signature(
     return re.sub(r',? (?=\))', '', s.replace('( ', '('))
 
 def _doc(node):
-    init = [o for o in node.body if isinstance(o, ast.FunctionDef) and o.name=='__init__'] if isinstance(node, ast.ClassDef) else []
-    return ast.get_docstring(node) or (ast.get_docstring(init[0]) if init else None) or ''
+    init = _init(node) if isinstance(node, ast.ClassDef) else None
+    return ast.get_docstring(node) or (ast.get_docstring(init) if init else None) or ''
 
+# %% ../../nbs/site/01_page.ipynb #table-def
 def _code(s):
     if not s or s.startswith('**R'): return s
     return '`' + s.replace('\n', ' ').replace('|', r'\|') + '`'
@@ -129,8 +135,9 @@ def symbols(
     src:str, # Source of a cell
 ) -> dict[str,ast.AST]:
     "The public functions and classes that `src` defines, by name"
-    defs = [o for o in ast.parse(src).body if isinstance(o, (ast.FunctionDef,ast.AsyncFunctionDef,ast.ClassDef))]
-    return {o.name if isinstance(o, ast.ClassDef) else _patched(o): o for o in defs if not o.name.startswith('_')}
+    kinds = ast.FunctionDef,ast.AsyncFunctionDef,ast.ClassDef
+    defs = [o for o in ast.parse(src).body if isinstance(o, kinds) and not o.name.startswith('_')]
+    return {o.name if isinstance(o, ast.ClassDef) else _patched(o): o for o in defs}
 
 def symbol_md(
     src:str, # Source of a cell
@@ -191,7 +198,8 @@ def title(
 ) -> tuple[str,str]: # Title and description, '' where there is none
     "What the first cell of `nb` says"
     src = nb.cells[0].source if nb.cells else ''
-    return tuple(m[1].strip() if (m := re.search(pat, src, re.M)) else '' for pat in (r'^# (.+)', r'^> (.+)'))
+    def first(pat): return ''.join(re.findall(pat, src, re.M)[:1]).strip()
+    return first(r'^# (.+)'), first(r'^> (.+)')
 
 def page_md(
     fn:str|Path, # A notebook

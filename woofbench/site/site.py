@@ -16,7 +16,10 @@ from .page import page_md, strip_directives, symbols
 from ..registry import BadInput
 
 # %% ../../nbs/site/02_site.ipynb #links-def
-def _prose(s, f): return ''.join(o if o.startswith('```') else f(o) for o in re.split(r'(^````.*?^````|^```.*?^```)', s, flags=re.M|re.S))
+def _prose(s, f):
+    "`s` with `f` applied to all that is not a block of code"
+    parts = re.split(r'(^````.*?^````|^```.*?^```)', s, flags=re.M|re.S)
+    return ''.join(o if o.startswith('```') else f(o) for o in parts)
 
 def relink(
     s:str, # Markdown
@@ -66,7 +69,8 @@ def links(
         here = f'[Notebook]({os.path.relpath(fn, os.path.dirname(page))})'
         return f'{here} · [Open in Colab]({colab})' if colab else here
     ci = f'{repo}/actions/workflows/ci.yml'
-    return f'[![CI]({ci}/badge.svg)]({ci}) [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]({colab})' if colab else ''
+    button = 'https://colab.research.google.com/assets/colab-badge.svg'
+    return f'[![CI]({ci}/badge.svg)]({ci}) [![Open in Colab]({button})]({colab})' if colab else ''
 
 # %% ../../nbs/site/02_site.ipynb #render-def
 def names(
@@ -79,7 +83,8 @@ def names(
         for c in read_nb(root/fn).cells:
             if c.cell_type!='code' or not {'export','exports'} & set(c.directives): continue
             for o in symbols(strip_directives(c.source)):
-                res.setdefault(o, f"{page}#{re.sub('[^a-z0-9_-]', '', o.lower())}" if 'export' in c.directives else page)
+                anchor = re.sub('[^a-z0-9_-]', '', o.lower())
+                res.setdefault(o, f'{page}#{anchor}' if 'export' in c.directives else page)
     return res
 
 def render(
@@ -95,6 +100,15 @@ def render(
     note = f'<!-- Generated from {fn}: edit that, then run `make readme` -->\n\n'
     return {page: (note+text).encode()} | {os.path.normpath(os.path.join(here, k)): v for k,v in pics.items()}
 
+# %% ../../nbs/site/02_site.ipynb #card-def
+def _card(text):
+    "The first table of two columns without heads, as a dict; empty if there is none"
+    table = re.search(r'^\| *\| *\|\n\|[-| ]+\n((?:\|.*(?:\n|$))+)', text, re.M)
+    if not table: return {}
+    plain = re.sub(r'\[([^\]]+)\]\(([^)]+)\)', r'\1 (\2)', table[1]).replace('`', '').replace('**', '')
+    rows = [o.strip().strip('|').split('|', 1) for o in plain.splitlines()]
+    return {k.strip():v.strip() for k,v in rows}
+
 # %% ../../nbs/site/02_site.ipynb #cards-def
 def cards(
     root:Path, # Folder of `pyproject.toml`
@@ -104,9 +118,7 @@ def cards(
     res = {}
     for fn in (o for o in pages if o.startswith('nbs/tricks/')):
         text = '\n'.join(c.source for c in read_nb(root/fn).cells if c.cell_type=='markdown')
-        if not (table := re.search(r'^\| *\| *\|\n\|[-| ]+\n((?:\|.*(?:\n|$))+)', text, re.M)): continue
-        rows = [[c.strip() for c in o.strip().strip('|').split('|', 1)] for o in re.sub(r'\[([^\]]+)\]\(([^)]+)\)', r'\1 (\2)', table[1]).splitlines()]
-        res[Path(fn).stem] = {k:v.replace('`', '').replace('**', '') for k,v in rows}
+        if rows := _card(text): res[Path(fn).stem] = rows
     return res
 
 # %% ../../nbs/site/02_site.ipynb #site-def
@@ -124,10 +136,11 @@ def _readme(root, pages, cfg):
     "README.md and its pictures; its links lead to what is in git"
     fn = 'nbs/index.ipynb'
     if fn not in pages: return {}
-    where = names(root, {o:o for o in pages})
-    def fix(s): return doclinks(relink(s, fn, 'README.md', {}), 'README.md', {k:v.split('#')[0] for k,v in where.items()})
+    where = {k:v.split('#')[0] for k,v in names(root, {o:o for o in pages}).items()}
+    def fix(s): return doclinks(relink(s, fn, 'README.md', {}), 'README.md', where)
     return render(root, fn, 'README.md', fix=fix, extra=links(fn, 'README.md', cfg.git_url, cfg.branch))
 
+# %% ../../nbs/site/02_site.ipynb #all-def
 def site(
     path:str|Path='.', # The project, or a folder in it
 ) -> dict[str,bytes]: # By path from the root
@@ -150,12 +163,15 @@ def _root(path):
     from nbdev.config import get_config
     return Path(get_config(path).config_path)
 
-def _in_git(path): return path in ('README.md','docs/board.md','woofbench/cards.json') or path.startswith('docs/img/readme-')
+def _in_git(path):
+    "Is a generated file kept in git?"
+    return path in ('README.md','docs/board.md','woofbench/cards.json') or path.startswith('docs/img/readme-')
 
 def _differ(root, files):
     "Paths whose file on disk is not what it should be; pictures that README.md no longer shows are among them"
     old = {o.relative_to(root).as_posix() for o in root.glob('docs/img/readme-*')}
-    return sorted({k for k,v in files.items() if not (root/k).is_file() or (root/k).read_bytes()!=v} | (old - set(files)))
+    new = {k for k,v in files.items() if not (root/k).is_file() or (root/k).read_bytes()!=v}
+    return sorted(new | (old - set(files)))
 
 def stale(path:str|Path='.') -> list[str]:
     "Generated files in git that are not in step with the notebooks"
@@ -181,7 +197,8 @@ def readdress(
     "`s` with Colab links, install lines and published pages that lead to the repository `slug`"
     owner,_,name = slug.partition('/')
     s = re.sub(r'https://[\w-]+\.github\.io/[\w.-]+', f'https://{owner}.github.io/{name}', s)
-    return re.sub(r'(colab\.research\.google\.com/github/|git\+https://github\.com/)[\w.-]+/[\w.-]+', rf'\g<1>{slug}', s)
+    places = r'(colab\.research\.google\.com/github/|git\+https://github\.com/)'
+    return re.sub(rf'{places}[\w.-]+/[\w.-]+', rf'\g<1>{slug}', s)
 
 def sync_address(path:str|Path='.') -> None:
     "Bring the address in all notebooks in step with `pyproject.toml`"

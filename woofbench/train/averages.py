@@ -33,13 +33,15 @@ class _Mean:
             else: a.copy_(b)
 
 class Tail(Ema):
-    "Validate, and end with, the mean of the weights since a share `start` of the steps; https://arxiv.org/abs/1803.05407"
+    """Validate, and end with, the mean of the weights since a share `start` of the steps;
+    https://arxiv.org/abs/1803.05407"""
     def __init__(self, start:float): self.start = start
     def before_fit(self): self.average,self.raw,self.begun = _Mean(self.model),None,False
     def after_step(self):
         self.average.update(self.model, self.begun)
         self.begun = self.begun or self.pct_train>=self.start
 
+# %% ../../nbs/train/12_averages.ipynb #tail-tail
 @averages.register('tail', params=dict(start=Param(.75, 'Share of the steps before the mean begins', 0, .99)))
 def tail(r, *, start):
     "The mean of the weights over the last steps; https://arxiv.org/abs/1803.05407"

@@ -27,12 +27,14 @@ class Centralize(Callback):
             if p.grad is not None and p.ndim>1: p.grad.sub_(p.grad.mean(dim=tuple(range(1, p.ndim)), keepdim=True))
 
 class GammaL2(Callback):
-    "Add `l2` times the scale of every norm to its gradient, which no decoupled weight decay does; https://arxiv.org/abs/1811.12495"
+    """Add `l2` times the scale of every norm to its gradient, which no decoupled weight decay does;
+    https://arxiv.org/abs/1811.12495"""
     order = MixedPrecision.order+1
     def __init__(self, l2:float): self.l2 = l2
     def before_step(self):
         for m in self.model.modules():
-            if isinstance(m, (*norm_types, nn.GroupNorm)) and m.weight is not None and m.weight.grad is not None: m.weight.grad.add_(m.weight.detach(), alpha=self.l2)
+            if isinstance(m, (*norm_types, nn.GroupNorm)) and m.weight is not None and m.weight.grad is not None:
+                m.weight.grad.add_(m.weight.detach(), alpha=self.l2)
 
 class GradToNone(Callback):
     "Set gradients to None after every step, so that fastai has none to fill with zeros"
@@ -45,7 +47,8 @@ class GradToNone(Callback):
 class Ema(Callback):
     "Validate, and end with, a moving average of weights and statistics"
     order = -20 # before callbacks that look at the model
-    average = raw = None # while a fit lasts: the average, and the network that is trained while the average stands in for it
+    # while a fit lasts: the average, and the network that is trained while the average stands in for it
+    average = raw = None
     def __init__(self, decay:float): self.decay = decay
     def before_fit(self):
         from timm.utils import ModelEmaV3
@@ -92,7 +95,8 @@ class Progressive(Callback):
     def __init__(self, start:float): self.start = start
     def before_batch(self):
         side = side_at(self.pct_train, self.x.shape[-1], self.start)
-        if side<self.x.shape[-1]: self.learn.xb = (F.interpolate(self.x, size=(side,side), mode='bilinear', antialias=True),)
+        if side<self.x.shape[-1]:
+            self.learn.xb = (F.interpolate(self.x, size=(side,side), mode='bilinear', antialias=True),)
 
 # %% ../../nbs/train/05_callbacks.ipynb #options-def
 def options(
@@ -102,7 +106,8 @@ def options(
     "The callbacks that a recipe asks for"
     if mix is None: mix = [f(v) for v,f in ((r.mixup, MixUp), (r.cutmix, CutMix)) if v]
     res = [*mix, *[f(v) for v,f in ((r.gamma_l2, GammaL2), (r.ema, Ema)) if v]]
-    return res + ([Progressive(r.progressive)] if r.progressive<1 else []) + ([Centralize()] if r.centralize else []) + [GradToNone()]
+    return res + ([Progressive(r.progressive)] if r.progressive<1 else []) + ([Centralize()] if r.centralize
+            else []) + [GradToNone()]
 
 # %% ../../nbs/train/05_callbacks.ipynb #autocast-def
 class Autocast(Callback):
@@ -124,7 +129,8 @@ def precision_cbs(
     device:torch.device
 ) -> list: # fastai callbacks
     "Callbacks for the recipe's precision and memory format; raises `BadInput` where the device has no such precision"
-    if recipe.precision=='fp16' and device.type!='cuda': raise BadInput(f'precision fp16 needs a CUDA device, and this is {device.type}; use bf16 or fp32')
+    if recipe.precision=='fp16' and device.type!='cuda':
+        raise BadInput(f'precision fp16 needs a CUDA device, and this is {device.type}; use bf16 or fp32')
     cbs = dict(fp32=[], bf16=[Autocast], fp16=[MixedPrecision])[recipe.precision]
     return [o() for o in cbs + ([ChannelsLastInput] if recipe.channels_last else [])]
 
@@ -142,7 +148,8 @@ def autocast_on() -> bool:
 
 @contextmanager
 def same_autocast():
-    "Autocast after the block is as it was before, however the block ends; copies of weights that autocast made are dropped with it"
+    """Autocast after the block is as it was before, however the block ends; copies of weights that autocast made are
+    dropped with it"""
     states,depth = [(o, torch.is_autocast_enabled(o), torch.get_autocast_dtype(o)) for o in _kinds],_depth()
     try: yield
     finally:

@@ -22,7 +22,8 @@ def changed(
     kw = {}
     for o in _split(text):
         k,eq,v = (s.strip() for s in o.partition('='))
-        if not eq or not k or not v: raise BadInput(f'a change is FIELD=VALUE, or several with + between them, not {text!r}')
+        if not eq or not k or not v:
+            raise BadInput(f'a change is FIELD=VALUE, or several with + between them, not {text!r}')
         if k in kw: raise BadInput(f'{text!r} gives {k} twice')
         kw[k] = parse(k, v)
     return base.but(**kw)
@@ -47,13 +48,17 @@ def label_of(
     other:Recipe,
 ) -> str: # '' where they are the same
     "What makes `other` of `base`, as text for `changed`"
-    def show(v): return ','.join(map(show, v)) if isinstance(v, tuple) else 'none' if v is None else str(v).lower() if isinstance(v, bool) else str(v)
+    def show(v):
+        return ','.join(map(show, v)) if isinstance(v,
+                                                    tuple) else 'none' if v is None else str(v).lower() if isinstance(v,
+                                                            bool) else str(v)
     res,arch = [],arch_of(other.model)
     if arch!=arch_of(base.model) and arch!='custom':
         res.append(f'arch={arch}')
         if not isinstance(other.model, ModelSpec): base = base.but(arch=arch)
     fields = [(of_model, base.model, other.model)]*(not isinstance(other.model, ModelSpec)) + [(own, base, other)]
-    return '+'.join(res + [f'{k}={show(getattr(b, k))}' for names,a,b in fields for k in names if getattr(a, k, None)!=getattr(b, k)])
+    return '+'.join(res + [f'{k}={show(getattr(b, k))}' for names,a,
+                           b in fields for k in names if getattr(a, k, None)!=getattr(b, k)])
 
 # %% ../../nbs/train/03_changes.ipynb #neighbours-def
 def neighbours(
@@ -66,7 +71,8 @@ def neighbours(
         new = changed(base, o)
         label = label_of(base, new)
         if _id(new)==_id(base): raise BadInput(f'{o} changes nothing: the base has it already')
-        if twin := next((k for k,v in res.items() if _id(v)==_id(new)), None): raise BadInput(f'{o} is there twice: it is the same recipe as {twin}')
+        if twin := next((k for k,v in res.items() if _id(v)==_id(new)), None):
+            raise BadInput(f'{o} is there twice: it is the same recipe as {twin}')
         res[label] = new
     if not res: raise BadInput('an ablation needs a change, such as act=mish')
     return res

@@ -51,6 +51,7 @@ def undecayed(
     norms = {id(p) for m in model.modules() if isinstance(m, kinds) for p in m.parameters(recurse=False)}
     return norms | {id(p) for k,p in model.named_parameters() if k.rpartition('.')[2]=='bias'}
 
+# %% ../../nbs/train/13_groups.ipynb #use-split-decay
 def split_decay(
     model:nn.Module,
     found:list, # From a choice of groups

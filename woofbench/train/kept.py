@@ -39,7 +39,8 @@ def refill(
     other:nn.Module # Of the same architecture
 ) -> None:
     "Copy parameters and buffers of `other` to where those of `model` are"
-    for a,b in zip(chain(model.parameters(), model.buffers()), chain(other.parameters(), other.buffers()), strict=True): a.copy_(b)
+    for a,b in zip(chain(model.parameters(), model.buffers()), chain(other.parameters(), other.buffers()), strict=True):
+        a.copy_(b)
 
 # %% ../../nbs/train/07_kept.ipynb #kept-def
 class Kept:
@@ -87,7 +88,8 @@ class Kept:
         for o in self.mix: o.reseed(seed)
         cbs = [*precision_cbs(recipe, device), *options(recipe, self.mix), FastData(images, recipe, track.size, seed)]
         cbs += [SeededErasing(recipe.erase, seed)]*bool(recipe.erase) + ([self.graph] if self.graph else [])
-        return dict(model=self.model, loss_func=self.loss_func, opt_func=self._opt_func((fast_opts.get(recipe.opt) or opts(recipe.opt))(recipe)), cbs=cbs)
+        return dict(model=self.model, loss_func=self.loss_func,
+                    opt_func=self._opt_func((fast_opts.get(recipe.opt) or opts(recipe.opt))(recipe)), cbs=cbs)
 
     def _begin(self, model, recipe, device, seed):
         if self.key: self.close()

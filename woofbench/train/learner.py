@@ -20,6 +20,8 @@ from fastai.callback.core import Callback, CancelFitException
 from fastai.callback.progress import ProgressCallback
 import fastai.callback.schedule  # noqa: F401  gives learners fit_one_cycle, fit_flat_cos, lr_find
 import fastai.learner
+
+# %% ../../nbs/train/08_learner.ipynb #imports-part2
 from fastai.metrics import accuracy, top_k_accuracy
 from fastai.torch_core import set_seed, default_device
 from fastcore.basics import noop
@@ -34,6 +36,8 @@ from .gradients import grads
 from .groups import grouped, groups, split_decay
 from .losses import losses
 from .optim import opts, scheds
+
+# %% ../../nbs/train/08_learner.ipynb #imports-part3
 from .callbacks import options, autocast_on, precision_cbs, same_autocast
 from .recipe import Recipe
 from ..models.xresnet import build
@@ -70,6 +74,7 @@ def _slow(opt):
     slow = getattr(opt, 'slow_weights', None)
     return [] if slow is None else [(p,s) for ps,ss in zip(opt.param_lists, slow) for p,s in zip(ps, ss)]
 
+# %% ../../nbs/train/08_learner.ipynb #restoring-learner
 class Learner(fastai.learner.Learner):
     "fastai's `Learner`; what callbacks change for a while is put back, whatever breaks off"
     def _with_events(self, f, event_type, ex, final=noop):
@@ -80,7 +85,9 @@ class Learner(fastai.learner.Learner):
             try: return super()._with_events(f, event_type, ex, final)
             finally: self._left = [(s, p.detach().clone()) for p,s in _slow(self.opt)]
         if event_type!='fit': return super()._with_events(f, event_type, ex, final)
-        if autocast_on(): raise BadInput('autocast is on in this process, and would change the numbers: leave your `torch.autocast` block, and choose the precision with precision=')
+        if autocast_on():
+            raise BadInput('autocast is on in this process, and would change the numbers: leave your `torch.autocast` '
+                           'block, and choose the precision with precision=')
         try: return super()._with_events(f, event_type, ex, final)
         except BaseException:
             for o in list(self.cbs):
@@ -117,7 +124,6 @@ class Learner(fastai.learner.Learner):
         elif fast: new.fast_data.made_for = self.dls,[None,None] # not the loaders that the images were decoded for
         return new
 
-
 # %% ../../nbs/train/08_learner.ipynb #learner-def
 def _extended(parts, recipe, augmented):
     "The arguments of a `Learner` with what the recipe's groups, gradient steps, averages and augmentations add"
@@ -125,7 +131,8 @@ def _extended(parts, recipe, augmented):
     found = groups(recipe.group)(model, recipe)
     if getattr(parts['opt_func'], 'splits', False): found = split_decay(model, found)
     more = grouped(model, found)
-    cbs = [*parts['cbs'], *augmented, *grads(recipe.grad)(recipe), *averages(recipe.average)(recipe), *more.pop('cbs', ())]
+    cbs = [*parts['cbs'], *augmented, *grads(recipe.grad)(recipe), *averages(recipe.average)(recipe),
+           *more.pop('cbs', ())]
     return parts | more | dict(cbs=cbs)
 
 def make_learner(
@@ -139,8 +146,10 @@ def make_learner(
     kept:Kept|None=None, # What the fast engine keeps from seed to seed
 ) -> Learner:
     "A fastai `Learner` for one seed: fresh loaders and a fresh model, in that order"
-    with using(dict(recipe.params)): return _make_learner(track, recipe, m, seed, workers, torch.device(device or default_device()), engine, kept)
+    with using(dict(recipe.params)):
+        return _make_learner(track, recipe, m, seed, workers, torch.device(device or default_device()), engine, kept)
 
+# %% ../../nbs/train/08_learner.ipynb #learner-make-learner
 def _make_learner(track, recipe, m, seed, workers, device, engine, kept):
     fast = check_engine(engine, device)=='fast'
     images = load_images(m, track, device, val_resize=recipe.val_resize) if fast else None
@@ -148,14 +157,18 @@ def _make_learner(track, recipe, m, seed, workers, device, engine, kept):
     torch.backends.cudnn.benchmark = bool(kept and kept.compile)
     workers = 0 if fast else n_workers() if workers is None else workers
     augment,augmented = augmentation(recipe, seed)
-    dls = make_loaders(m, track, recipe.bs, recipe.min_scale, recipe.flip, recipe.normalize, 0. if fast else recipe.erase, workers, device,
+    dls = make_loaders(m, track, recipe.bs, recipe.min_scale, recipe.flip, recipe.normalize,
+                       0. if fast else recipe.erase, workers, device,
                        augment, recipe.val_resize)
     model = build(recipe.model, len(m.classes), track.size)
     init_from_data(model.to(device), dls, [m.root/o for o in m.train])
     if fast: parts = (kept or Kept(keep=False)).parts(model, recipe, track, images, seed, device)
-    else: parts = dict(model=model, loss_func=losses(recipe.loss)(recipe), opt_func=opts(recipe.opt)(recipe), cbs=precision_cbs(recipe, device) + options(recipe))
+    else:
+        parts = dict(model=model, loss_func=losses(recipe.loss)(recipe), opt_func=opts(recipe.opt)(recipe),
+                     cbs=precision_cbs(recipe, device) + options(recipe))
     parts = _extended(parts, recipe, augmented)
-    learn = Learner(dls, **parts, lr=recipe.lr, wd=recipe.wd, metrics=[accuracy, partial(top_k_accuracy, k=min(5, len(m.classes)))])
+    learn = Learner(dls, **parts, lr=recipe.lr, wd=recipe.wd,
+                    metrics=[accuracy, partial(top_k_accuracy, k=min(5, len(m.classes)))])
     if fast: learn.fast_data.images_of(dls)
     return learn
 
@@ -172,6 +185,7 @@ class SeedRun:
     peak_mem_mb:int     # CUDA: of this run; CPU: of the process so far
     device:str          # As it names itself
 
+# %% ../../nbs/train/08_learner.ipynb #evidence-evidence
 class Evidence(Callback):
     "Records the curve and the last predictions of one run; `log(epoch, numbers)` is called after every epoch"
     order = ProgressCallback.order+1
@@ -182,7 +196,8 @@ class Evidence(Callback):
         self._start()
 
     def _now(self):
-        if self.dls.device.type=='cuda': torch.cuda.current_stream().synchronize() # and not for other seeds, or for crops of the next epoch
+        # and not for other seeds, or for crops of the next epoch
+        if self.dls.device.type=='cuda': torch.cuda.current_stream().synchronize()
         return time.perf_counter()
     def _start(self): self.sum,self.n,self.correct,self.out,self.t = 0.,0,0,[],self._now()
     def _stop(self):
@@ -199,7 +214,8 @@ class Evidence(Callback):
     def after_validate(self):
         (train_loss,train_s),(valid_loss,eval_s) = self.trained,self._stop()
         self.preds = torch.cat(self.out).tolist()
-        self.curve.append(dict(train_loss=train_loss, valid_loss=valid_loss, correct=int(self.correct), train_s=train_s, eval_s=eval_s))
+        self.curve.append(dict(train_loss=train_loss, valid_loss=valid_loss, correct=int(self.correct), train_s=train_s,
+                               eval_s=eval_s))
         if self.log: self.log(len(self.curve), self.curve[-1])
         self.diverged = train_loss is None or valid_loss is None
         if self.diverged: raise CancelFitException()
@@ -208,7 +224,9 @@ class Evidence(Callback):
 def weights_sha(model) -> str:
     "sha256 of a model's state, 16 hexadecimal digits"
     h = hashlib.sha256()
-    for k,v in model.state_dict().items(): h.update(k.encode()); h.update(v.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    for k,v in model.state_dict().items():
+        h.update(k.encode())
+        h.update(v.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
     return h.hexdigest()[:16]
 
 _no_shared = ('shared memory', 'bus error', '/torch_', '/dev/shm')
@@ -222,6 +240,7 @@ def _lack(e):
 
 _no_memory = (*_no_shared, 'out of memory', 'allocate memory', 'alloc_cpu', 'dataloader worker')
 
+# %% ../../nbs/train/08_learner.ipynb #fit-fit
 def fit(
     track:Track,
     recipe:Recipe,
@@ -240,11 +259,15 @@ def fit(
             learn = make_learner(track, recipe, m, seed, workers, device, engine, kept)
             init,ev = weights_sha(learn.model),Evidence(log)
         if learn.dls.device.type=='cuda': torch.cuda.reset_peak_memory_stats()
-        with learn.no_bar(), learn.no_logging(), learn.removed_cbs([learn.recorder]), learn.added_cbs([ev]), using(dict(recipe.params)):
+        with learn.no_bar(), learn.no_logging(
+                ), learn.removed_cbs([learn.recorder]), learn.added_cbs([ev]), using(dict(recipe.params)):
             scheds(recipe.sched)(learn, track.epochs, recipe)
     except (RuntimeError, MemoryError) as e:
         if not isinstance(e, MemoryError) and not any(o in str(e).lower() for o in _no_memory): raise
-        raise BadInput(_lack(e) or f'out of memory; lower bs (now {recipe.bs}), size (now {track.size}) or workers, or take a smaller arch') from e
+        raise BadInput(_lack(
+                e) or f'out of memory; lower bs (now {recipe.bs}), size (now {track.size}) or workers, or take a '
+                      'smaller arch') from e
     finally:
         with kept.lock: gc.collect() # learners of earlier seeds: they and their callbacks refer to each other
-    return SeedRun(seed, ev.curve[-1]['correct'], ev.diverged, tuple(ev.curve), tuple(ev.preds), init, _peak_mb(learn.dls.device), device_name(learn.dls.device))
+    return SeedRun(seed, ev.curve[-1]['correct'], ev.diverged, tuple(ev.curve), tuple(ev.preds), init,
+                   _peak_mb(learn.dls.device), device_name(learn.dls.device))

@@ -60,6 +60,7 @@ def wrapped(
 _not_torch = {'LBFGS','SparseAdam','Muon'} # a closure, sparse gradients, matrices alone
 _not_timm = ('bnb','fused','adahessian') # other packages, second derivatives
 
+# %% ../../nbs/train/14_libraries.ipynb #opts-torch-opts
 def torch_opts() -> list[str]:
     "PyTorch's optimisers that train any network"
     kinds = {k:o for k,o in vars(torch.optim).items() if isinstance(o, type) and issubclass(o, torch.optim.Optimizer)}
@@ -86,6 +87,7 @@ def _find_timm(name):
     fixed = {k:v for k,v in defaults.items() if type(v) not in _plain}
     return lambda r, **values: wrapped(partial(cls, **fixed) if fixed else cls, **values)(r)
 
+# %% ../../nbs/train/14_libraries.ipynb #opts-add-libraries
 def add_libraries(
     opts, # The registry of optimisers
 ) -> None:
@@ -116,6 +118,7 @@ def fit_factors(learn, epochs, r, table):
 _steps = dict(T_max='T_max', total_iters='total_iters', total_steps='total_steps')
 _torch_scheds = 'ConstantLR CosineAnnealingLR ExponentialLR LinearLR OneCycleLR PolynomialLR'.split()
 
+# %% ../../nbs/train/14_libraries.ipynb #scheds-torch-sched
 def _torch_sched(name):
     if name not in _torch_scheds: return None
     cls = getattr(torch.optim.lr_scheduler, name)
@@ -127,6 +130,7 @@ def _torch_sched(name):
     return fit
 
 _timm_scheds = 'cosine tanh poly step'.split()
+
 _timm_args = dict(warmup_epochs=Param(0, 'Epochs of warm-up', 0, 1000),
                   warmup_lr=Param(1e-5, 'Factor at the start of the warm-up', 0, 1),
                   min_lr=Param(0., 'Factor at the end', 0, 1), decay_rate=Param(.1, 'Factor of each step down', 0, 1))
@@ -142,6 +146,7 @@ def _timm_sched(name):
         fit_factors(learn, epochs, r, factors(make, epochs*per, lambda sched, i: sched.step_update(i)))
     return fit
 
+# %% ../../nbs/train/14_libraries.ipynb #scheds-add-schedules
 def add_schedules(
     scheds, # The registry of schedules
 ) -> None:
@@ -160,7 +165,8 @@ def unused_fields(
     if not rest or prefix=='timm' and rest not in timm_opts() or prefix=='torch' and rest not in torch_opts(): return ()
     cls = getattr(torch.optim, rest) if prefix=='torch' else _timm(rest)[0]
     used = _of_recipe(cls, _All())
-    takes = dict(mom='betas' in used or 'momentum' in used, sqr_mom='betas' in used or 'alpha' in used, eps='eps' in used, beta=False)
+    takes = dict(mom='betas' in used or 'momentum' in used, sqr_mom='betas' in used or 'alpha' in used,
+                 eps='eps' in used, beta=False)
     return tuple(k for k,v in takes.items() if not v)
 
 class _All:

@@ -18,7 +18,8 @@ def check_engine(
     name:str|None, # The device's default if None
     device='cpu'
 ) -> str:
-    "The engine that is meant: `fast` by default where it is shown to be equal to the reference, `fastai` elsewhere; raises `BadInput`"
+    """The engine that is meant: `fast` by default where it is shown to be equal to the reference, `fastai`
+    elsewhere; raises `BadInput`"""
     if name is None: return 'fast' if torch.device(device).type=='cpu' else 'fastai'
     if name not in engines: raise BadInput(f'no engine {name!r}; {near(str(name), engines)}')
     return name
@@ -48,19 +49,24 @@ def lacks_bf16(device:torch.device) -> bool:
     "Is `device` a processor that says of itself that it has no bf16 instructions? False where it says nothing"
     if device.type!='cpu': return False
     try:
-        with open('/proc/cpuinfo') as f: said = next(o.split(':')[1].split() for o in f if o.startswith(('flags','Features')))
+        with open('/proc/cpuinfo') as f:
+            said = next(o.split(':')[1].split() for o in f if o.startswith(('flags','Features')))
     except (OSError, StopIteration): return False
     return not {'avx512_bf16','amx_bf16','avx_ne_convert','bf16'} & set(said)
 
 # %% ../../nbs/train/06_machine.ipynb #machine-def
 _devices = ('cpu','cuda','mps','xpu')
-_other_names = dict.fromkeys(('gpu','nvidia','cuda:gpu','geforce'), 'cuda') | dict.fromkeys(('processor','none','host'), 'cpu') | dict.fromkeys(('metal','apple','mac'), 'mps')
+
+_other_names = dict.fromkeys(('gpu','nvidia','cuda:gpu','geforce'), 'cuda') | dict.fromkeys(('processor','none','host'),
+        'cpu') | dict.fromkeys(('metal','apple','mac'), 'mps')
 
 def _check_device(device):
     "Raise `BadInput`, with near names, where `device` is no name of a device"
     kind,_,number = str(device).partition(':')
-    if isinstance(device, str) and kind not in _devices and not _is_device(device): raise BadInput(f'unknown device {device!r}; {near(kind, _devices, other=_other_names)}')
-    if number and not number.isdigit(): raise BadInput(f'device {str(device)!r} has no number after the colon: write {kind}:0 for the first one')
+    if isinstance(device, str) and kind not in _devices and not _is_device(device):
+        raise BadInput(f'unknown device {device!r}; {near(kind, _devices, other=_other_names)}')
+    if number and not number.isdigit():
+        raise BadInput(f'device {str(device)!r} has no number after the colon: write {kind}:0 for the first one')
 
 def _is_device(name):
     try: return bool(torch.device(name))
@@ -74,13 +80,16 @@ def working(
     try:
         probe = torch.zeros(1, device=device or default_device())
         if probe.item()==0: return torch.device(probe.device.type, probe.device.index)
-    except (RuntimeError, AssertionError, NotImplementedError) as e: raise BadInput(f'device {str(device)!r} does not work here: {str(e).splitlines()[0]}') from e
+    except (RuntimeError, AssertionError, NotImplementedError) as e:
+        raise BadInput(f'device {str(device)!r} does not work here: {str(e).splitlines()[0]}') from e
 
+# %% ../../nbs/train/06_machine.ipynb #machine-compiles
 def compiles(device:torch.device) -> None:
     "Try PyTorch's compiler on a small function; raises `BadInput`"
     try: torch.compile(lambda x: (x*2).exp().sum())(torch.zeros(64, device=device))
     except Exception as e: # compilers fail in all kinds of ways
-        raise BadInput(f'compile does not work here: {type(e).__name__}: {(str(e).strip() or "no message").splitlines()[0]}') from e
+        raise BadInput(f'compile does not work here: {type(e).__name__}: '
+                       f'{(str(e).strip() or "no message").splitlines()[0]}') from e
 
 def machine(
     track:Track,
@@ -95,7 +104,9 @@ def machine(
     engine = check_engine(engine, device)
     if workers is None: workers = 0 if track.dataset=='digits' else n_workers()
     workers,k = whole('workers', workers, 0, 64),whole('seeds_at_once', seeds_at_once, 1, 16)
-    if k>1 and (engine!='fast' or device.type!='cuda'): raise BadInput(f'seeds_at_once needs the fast engine on a CUDA device, and this is engine {engine} on {device.type}')
+    if k>1 and (engine!='fast' or device.type!='cuda'):
+        raise BadInput(f'seeds_at_once needs the fast engine on a CUDA device, and this is engine {engine} on '
+                       f'{device.type}')
     if compile and engine!='fast': raise BadInput(f'compile needs the fast engine, and this is engine {engine}')
     if compile: compiles(device)
     return device, 0 if engine=='fast' else workers, engine

@@ -20,6 +20,7 @@ def generator(
     "A generator of its own for every kind of draw"
     return torch.Generator(device).manual_seed((seed + kind*2**30) % 2**32)
 
+# %% ../../nbs/train/04_mix.ipynb #drawn-drawn
 class Drawn:
     "For a mixing callback: draws that are made for the rest of an epoch, and memory that stays where it is"
     capturable = True # its draws are made before a step, so that a step can be captured
@@ -41,11 +42,13 @@ class Drawn:
     def _next(self):
         "What was drawn for this batch"
         n = len(self.y)
-        if n!=self.n or self.at>=len(self.rows): self.rows,self.at,self.n = self.draw(max(self.n_iter-self.iter, 1), n),0,n
+        if n!=self.n or self.at>=len(self.rows):
+            self.rows,self.at,self.n = self.draw(max(self.n_iter-self.iter, 1), n),0,n
         self.at += 1
         return self.rows[self.at-1]
 
-    def _orders(self, steps, n): return torch.rand(steps, n, generator=self.generator, dtype=torch.float64).argsort(1).to(self.x.device)
+    def _orders(self, steps, n):
+        return torch.rand(steps, n, generator=self.generator, dtype=torch.float64).argsort(1).to(self.x.device)
     def _betas(self, *shape): return torch._sample_dirichlet(torch.full((*shape, 2), self.alpha), self.generator)[...,0]
 
     def _stay(self, name, value):
@@ -116,8 +119,10 @@ def rectangles(
         return start, start+n
     def one(area, ratio): return *ends(area*ratio, h), *ends(area/ratio, w)
     count = rng.randint(1, max_count)
-    return [one(rng.uniform(0, share)*h*w/count, math.exp(rng.uniform(math.log(aspect), -math.log(aspect)))) for _ in range(count)]
+    return [one(rng.uniform(0, share)*h*w/count, math.exp(rng.uniform(math.log(aspect), -math.log(aspect))))
+            for _ in range(count)]
 
+# %% ../../nbs/train/04_mix.ipynb #erase-seedederasing
 class SeededErasing(Callback):
     "fastai's `RandomErasing(p=.3, max_count=3, sh=share)`; https://arxiv.org/abs/1708.04896"
     order,run_valid = MixUp.order-2,False # before images get smaller or are mixed
@@ -130,5 +135,6 @@ class SeededErasing(Callback):
     def before_batch(self):
         x = self.x
         if self.noise is None: self.noise = generator(self.seed, 3, x.device)
-        if not self.rows: self.rows = [rectangles(self.rng, *x.shape[-2:], self.share) for _ in range(max(self.n_iter-self.iter, 1))]
+        if not self.rows:
+            self.rows = [rectangles(self.rng, *x.shape[-2:], self.share) for _ in range(max(self.n_iter-self.iter, 1))]
         for top,bottom,left,right in self.rows.pop(0): x[..., top:bottom, left:right].normal_(generator=self.noise)

@@ -38,6 +38,7 @@ def adam(r):
     from fastai.optimizer import Adam
     return partial(Adam, mom=r.mom, sqr_mom=r.sqr_mom, eps=r.eps)
 
+# %% ../../nbs/train/01_optim.ipynb #opts-rmsprop
 @opts.register('rmsprop', 'rms', 'RMSProp')
 def rmsprop(r):
     "RMSProp"
@@ -52,7 +53,9 @@ def sgd(r):
 
 add_libraries(opts)
 
-unused = dict(adam=('beta',), lookahead=('beta',), rmsprop=('mom','beta'), sgd=('sqr_mom','eps','beta'), flat_cos=('div','div_final')) # by optimiser or schedule
+# by optimiser or schedule
+unused = dict(adam=('beta',), lookahead=('beta',), rmsprop=('mom','beta'), sgd=('sqr_mom','eps','beta'),
+              flat_cos=('div','div_final'))
 
 # %% ../../nbs/train/01_optim.ipynb #scheds-def
 scheds = Registry('sched', 'f(learn, epochs, recipe): fits')
@@ -64,7 +67,8 @@ def flat_cos(learn, epochs, r):
 
 @scheds.register('one_cycle')
 def one_cycle(learn, epochs, r):
-    "From lr/div up to lr for `pct_start` of the steps (.75 unless you say so; fastai's own is .25), then down to lr/div_final; momentum the other way round"
+    """From lr/div up to lr for `pct_start` of the steps (.75 unless you say so; fastai's own is .25), then down to
+    lr/div_final; momentum the other way round"""
     moms = (r.mom, max(r.mom-.1, 0), r.mom)
     learn.fit_one_cycle(epochs, r.lr, div=r.div, div_final=r.div_final, wd=r.wd, pct_start=r.pct_start, moms=moms)
 

@@ -7,7 +7,6 @@ __all__ = ['limits', 'own', 'of_model', 'registries', 'precisions', 'engines', '
            'parameters', 'parse', 'Preset', 'describe', 'kind_of', 'to_dict', 'from_dict', 'config_id']
 
 # %% ../../nbs/train/02_recipe.ipynb #imports
-import ast
 from dataclasses import dataclass, replace, fields, asdict
 from ..params import all_fields, check, fields_of, plain_values
 from ..registry import NAME, Registry, BadInput, near
@@ -23,6 +22,7 @@ from ..data.augment import augs
 from ..data.val_resize import ways
 import woofbench.tricks  # noqa: F401  registers all tricks
 from ..hashes import digest
+from ..text import value
 
 # %% ../../nbs/train/02_recipe.ipynb #recipe-class
 @dataclass(frozen=True)
@@ -69,8 +69,11 @@ class Recipe:
     def __str__(self): return describe(self)
 
 # %% ../../nbs/train/02_recipe.ipynb #check-def
-limits = dict(lr=(0,10), mom=(0,1), sqr_mom=(0,1), eps=(0,1), wd=(0,1), bs=(2,4096), pct_start=(0,1), smooth=(0,1), mixup=(0,10), erase=(0,1), min_scale=(0,1), flip=(0,1),
-              beta=(0,1e6), gamma_l2=(0,1), cutmix=(0,10), progressive=(.25,1), ema=(0,1), div=(1,1e6), div_final=(1,1e9))
+limits = dict(lr=(0,10), mom=(0,1), sqr_mom=(0,1), eps=(0,1), wd=(0,1), bs=(2,4096), pct_start=(0,1), smooth=(0,1),
+              mixup=(0,10), erase=(0,1), min_scale=(0,1), flip=(0,1),
+              beta=(0,1e6), gamma_l2=(0,1), cutmix=(0,10), progressive=(.25,1), ema=(0,1), div=(1,1e6),
+              div_final=(1,1e9))
+
 _least = 1e-8
 _above,_below = {'lr','eps','min_scale'},{'mom','sqr_mom','smooth','ema'} # these must not be their lower or upper limit
 own = {f.name:f for f in fields(Recipe) if f.name not in ('model','params')}
@@ -80,12 +83,14 @@ precisions = ('fp32','bf16','fp16')
 _words = dict(precision=precisions, val_resize=ways)
 engines = ('fastai','fast') # which of them trains is no part of a recipe
 
+# %% ../../nbs/train/02_recipe.ipynb #check-number
 def _number(k, v, kind):
     lo,hi = limits[k]
     if isinstance(v, bool) or not isinstance(v, (int,float)) or (kind is int and type(v) is not int):
         raise BadInput(f'{k} must be a {"whole " if kind is int else ""}number, not {v!r}')
     if not lo<=v<=hi or (k in _above and v==lo) or (k in _below and v==hi):
-        raise BadInput(f'{k} must be {"above" if k in _above else "at least"} {lo} and {"below" if k in _below else "at most"} {hi}, not {v}')
+        raise BadInput(f'{k} must be {"above" if k in _above else "at least"} {lo} and '
+                       f'{"below" if k in _below else "at most"} {hi}, not {v}')
     if 0<v<_least: raise BadInput(f'{k} is 0, or at least {_least:g}: {v} changes nothing but the hash')
     return v if kind is int else float(f'{v:.4g}')+0. # -0. is 0.
 
@@ -105,11 +110,14 @@ def recipe_parts(r) -> list: # Of (registry, name)
     "The parts that a recipe names, those of its network left out"
     return [(reg, getattr(r, k)) for k,reg in registries.items()]
 
+# %% ../../nbs/train/02_recipe.ipynb #check-with-params
 def _with_params(r, given, known):
     "`r` with the values of its parts' parameters: those that are given, those it has, and defaults"
-    if not known: return replace(r, params=tuple(sorted(plain_values(given['params']).items()))) if 'params' in given else r
+    if not known:
+        return replace(r, params=tuple(sorted(plain_values(given['params']).items()))) if 'params' in given else r
     mine,have,model = fields_of(recipe_parts(r)),dict(r.params),fields_of(parts_of(r.model))
-    if odd := [k for k in given if k not in mine and k not in model]: raise BadInput(f'unknown field {odd[0]!r}; {_near_field(odd[0], [*mine, *model])}')
+    if odd := [k for k in given if k not in mine and k not in model]:
+        raise BadInput(f'unknown field {odd[0]!r}; {_near_field(odd[0], [*mine, *model])}')
     values = {k:check(k, p, given.get(k, have.get(k, p.default))) for k,p in mine.items()}
     rest = {k:v for k,v in given.items() if k in model}
     return replace(r, model=change(r.model, **rest) if rest else r.model, params=tuple(sorted(values.items())))
@@ -122,15 +130,18 @@ def parameters() -> dict: # `Param` by field
 
 def _near_field(k, more=()):
     "A hint at fields near `k`, or at the parts whose parameter it is"
-    owners = [f'{reg.kind} {n}' for reg in _registries() for n,ps in reg.params.items() if k in (f'{reg.kind}_{o}' for o in ps)]
+    owners = [f'{reg.kind} {n}' for reg in _registries() for n,
+              ps in reg.params.items() if k in (f'{reg.kind}_{o}' for o in ps)]
     return f'it belongs to {" and ".join(owners)}' if owners else near(k, [*own, *of_model, 'arch', *more])
 
+# %% ../../nbs/train/02_recipe.ipynb #check-but
 def _but(r, kw, known=True):
     mine = {k:_check(k, v, known) for k,v in kw.items() if k in own}
     model = {k:v for k,v in kw.items() if k in of_model or k=='arch'}
     new = replace(r, model=change(r.model, **model) if model else r.model, **mine)
     new = _with_params(new, {k:v for k,v in kw.items() if k not in mine and k not in model}, known)
-    idle = {k:(kind, getattr(new, kind)) for kind in ('opt','sched') for k in unused_by(registries[kind], getattr(new, kind))}
+    idle = {k:(kind, getattr(new, kind)) for kind in ('opt','sched')
+            for k in unused_by(registries[kind], getattr(new, kind))}
     for k,(kind,name) in idle.items():
         if mine.get(k, getattr(Recipe, k))!=getattr(Recipe, k): raise BadInput(f'{kind} {name} makes no use of {k}')
     if new.mixup and new.cutmix: raise BadInput('mixup and cutmix both change every batch: give one of them')
@@ -142,14 +153,7 @@ def parse(
     text:str # As typed, e.g. `4e-3`, `mish`, `se,se,none,none`, `3,4,6,3`
 ): # A value for `Recipe.but`
     "The value that `text` stands for in field `name`; raises `BadInput`"
-    kind = _kind(name)
-    if kind is bool:
-        low = text.lower()
-        if low not in ('true','false','1','0','yes','no'): raise BadInput(f'{name} must be true or false, not {text!r}')
-        return low in ('true','1','yes')
-    items = [_literal(o.strip()) for o in text.strip('()').split(',') if o.strip()]
-    if ',' in text or kind is tuple: return tuple(items)
-    return items[0] if items else text
+    return value(text, _kind(name))
 
 def _kind(name):
     "The type of a field"
@@ -159,13 +163,6 @@ def _kind(name):
     prefix = name.partition('_')[0] # an argument of a library's part, which only its name tells
     if prefix in registries and '_' in name: return None
     raise BadInput(f'unknown field {name!r}; {_near_field(name)}')
-
-def _literal(text):
-    if text.lower() in ('true','false'): return text.lower()=='true'
-
-    try: value = ast.literal_eval(text)
-    except (ValueError, SyntaxError): return text
-    return value if type(value) in (int,float) else text
 
 # %% ../../nbs/train/02_recipe.ipynb #presets-def
 recipes = Registry('recipe', 'Recipe')
@@ -178,30 +175,54 @@ class Preset:
     def __call__(self) -> Recipe: return Recipe().but(**self.kw)
 
 _preset('official', "fastai's train_imagenette.py with its default flags: xresnet50 and Mish, Ranger, lr 1e-2")
-_preset('official_2020_01', 'the baselines of January 2020: xse_resnext50 with self-attention, fp16, no normalisation', 'official-2020-01',
-        arch='xse_resnext50', act='mish', sa='simple_sa', pool='max2', lr=8e-3, mom=.95, normalize=False, precision='fp16')
-_preset('digits', 'small and quick, for digits', arch='xresnet10_tiny', act='mish', lr=2e-2, bs=32, min_scale=.6, flip=0.)
+_preset('official_2020_01', 'the baselines of January 2020: xse_resnext50 with self-attention, fp16, no normalisation',
+        'official-2020-01',
+        arch='xse_resnext50', act='mish', sa='simple_sa', pool='max2', lr=8e-3, mom=.95, normalize=False,
+        precision='fp16')
+_preset('digits', 'small and quick, for digits', arch='xresnet10_tiny', act='mish', lr=2e-2, bs=32, min_scale=.6,
+        flip=0.)
 
 # %% ../../nbs/train/02_recipe.ipynb #thread-presets
-_old = dict(stem_szs=(32,64,64), act='mish', lr=4e-3, mom=.95, pct_start=.72, val_resize='shorter32') # the forum's protocol of 2019 and 2020
+# the forum's protocol of 2019 and 2020
+_old = dict(stem_szs=(32,64,64), act='mish', lr=4e-3, mom=.95, pct_start=.72, val_resize='shorter32')
 _blur = dict(pool='max_blur_2020', stem_pool='max_blur_2020')
 
 _preset('lesson_11', "fast.ai's lesson 11, 2019: xresnet34, Adam, one-cycle from lr/10; from 160 px",
-        arch='xresnet34', act='relu', stem_szs=(32,64,64), opt='adam', mom=.95, sched='one_cycle', pct_start=.5, div=10.)
+        arch='xresnet34', act='relu', stem_szs=(32,64,64), opt='adam', mom=.95, sched='one_cycle', pct_start=.5,
+        div=10.)
+
 _preset('fastai_2019_04', "fastai 1's train_imagenette.py of April 2019 on one GPU; from 160 px at 128 px",
-        arch='xresnet50', act='relu', opt='adam', lr=7.5e-4, mom=.95, sched='one_cycle', pct_start=.3, div=10., val_resize='shorter32', precision='fp16')
-_preset('ranger_mish', 'Ranger-Mish-ImageWoof-5, lessw2020, 2019; from full-size images', arch='xresnet50', precision='fp16', **_old)
-_preset('ranger_mish_sa', 'Ranger-Mish with self-attention, lessw2020, 2019; from full-size images', arch='xresnet50', sa='simple_sa', precision='fp16', **_old)
-_preset('ranger_mish_blur', 'Ranger-Mish with MaxBlurPool everywhere, ducha-aiki, 2020; from full-size images', arch='xresnet50', precision='fp16', **_old | _blur)
-_preset('max_blur_board', 'the baseline of January 2020 with MaxBlurPool everywhere, ducha-aiki', **recipes['official_2020_01'].kw | _blur)
-_preset('resnet_trick', 'xresnet50_trick, ayasyrev, 2020; from full-size images', arch='xresnet50', block='reduce_first', sa='simple_sa', **_old | _blur)
+        arch='xresnet50', act='relu', opt='adam', lr=7.5e-4, mom=.95, sched='one_cycle', pct_start=.3, div=10.,
+        val_resize='shorter32', precision='fp16')
+
+_preset('ranger_mish', 'Ranger-Mish-ImageWoof-5, lessw2020, 2019; from full-size images', arch='xresnet50',
+        precision='fp16', **_old)
+
+_preset('ranger_mish_sa', 'Ranger-Mish with self-attention, lessw2020, 2019; from full-size images', arch='xresnet50',
+        sa='simple_sa', precision='fp16', **_old)
+
+_preset('ranger_mish_blur', 'Ranger-Mish with MaxBlurPool everywhere, ducha-aiki, 2020; from full-size images',
+        arch='xresnet50', precision='fp16', **_old | _blur)
+
+_preset('max_blur_board', 'the baseline of January 2020 with MaxBlurPool everywhere, ducha-aiki',
+        **recipes['official_2020_01'].kw | _blur)
+
+_preset('resnet_trick', 'xresnet50_trick, ayasyrev, 2020; from full-size images', arch='xresnet50',
+        block='reduce_first', sa='simple_sa', **_old | _blur)
+
+# %% ../../nbs/train/02_recipe.ipynb #thread-presets-part2
 _preset('depthwise_leader', 'depthwise x6, liuyao12, 2020; from full-size images',
         arch='xresnet_dw', block='dw_x6', stem='dw_x6', pool='max_blur_2020', sa='simple_sa', bs=16, **_old)
 
-_kernels = dict(arch='channel_net', act='relu', opt='adam', lr=1e-3, mom=.95, sqr_mom=.999, eps=1e-8, sched='one_cycle', pct_start=.3, div_final=25_000.,
+_kernels = dict(arch='channel_net', act='relu', opt='adam', lr=1e-3, mom=.95, sqr_mom=.999, eps=1e-8, sched='one_cycle',
+                pct_start=.3, div_final=25_000.,
                 smooth=0., min_scale=1., flip=0., aug='jitter_affine_batch', val_resize='crop')
-_preset('channel_selection', 'the channel-selection experiment at 32 px, sokmontrey, 2025: 27,363 parameters for 3 classes', conv='weighted_sum_all', **_kernels)
-_preset('sub_kernels', "the channel-selection experiment's other side, ordinary convolutions: 174,787 parameters for 3 classes", **_kernels)
+
+_preset('channel_selection', 'the channel-selection experiment at 32 px, sokmontrey, 2025: 27,363 parameters for 3 '
+                             'classes', conv='weighted_sum_all', **_kernels)
+
+_preset('sub_kernels', "the channel-selection experiment's other side, ordinary convolutions: 174,787 parameters for 3 "
+                       "classes", **_kernels)
 
 # %% ../../nbs/train/02_recipe.ipynb #text-def
 _parts = 'act sa attn pool stem_pool down block conv norm stem'.split()
@@ -215,7 +236,8 @@ def describe(
     words,m = [arch_of(r.model, own=True)],r.model
     if isinstance(m, XResNetSpec):
         ref = change(XResNetSpec(), words[0]) if words[0]!='custom' else XResNetSpec()
-        words += [_show(getattr(m,k)) if k in ('act','sa','block') else f'{k}={_show(getattr(m,k))}' for k in _parts if getattr(m,k)!=getattr(ref,k)]
+        words += [_show(getattr(m,k)) if k in ('act','sa','block') else f'{k}={_show(getattr(m,k))}' for k in _parts
+                  if getattr(m,k)!=getattr(ref,k)]
         words += [f'{k}={_show(getattr(m,k))}' for k in of_model if k not in _parts and getattr(m,k)!=getattr(ref,k)]
     words += [f'{k}={_show(getattr(r,k))}' for k in own if getattr(r,k)!=getattr(_official,k)]
     words += [f'{k}={_show(v)}' for k,v in (*m.params, *r.params)]
@@ -223,12 +245,14 @@ def describe(
 
 _official = Recipe()
 
-later = {'dropout','init','aug','val_resize','div','div_final','loss','average','grad','group','params'} # Fields that came after the first records
+# Fields that came after the first records
+later = {'dropout','init','aug','val_resize','div','div_final','loss','average','grad','group','params'}
 
 def _written(o):
     res = {f.name:v for f in fields(o) if (v := getattr(o, f.name))!=f.default or f.name not in later}
     return res | dict(params=dict(o.params)) if o.params else res
 
+# %% ../../nbs/train/02_recipe.ipynb #text-kind-of
 def kind_of(
     model:XResNetSpec|ModelSpec,
 ) -> str: # xresnet, timm or model
@@ -236,21 +260,28 @@ def kind_of(
     return 'xresnet' if isinstance(model, XResNetSpec) else 'timm' if isinstance(model, TimmSpec) else 'model'
 
 def to_dict(r:Recipe) -> dict:
-    "All fields, ready for JSON; those of `later` only where they are not the default, so that records of before are complete"
+    """All fields, ready for JSON; those of `later` only where they are not the default, so that records of before
+    are complete"""
     return _written(r) | dict(model=dict(kind=kind_of(r.model), **_written(r.model)))
 
 def from_dict(d:dict) -> Recipe:
-    "The recipe that `to_dict` wrote, also with parts, optimisers, schedules and timm models that are not known here; raises `BadInput`"
-    d = dict(d); m = dict(d.pop('model')); kind = m.pop('kind', None)
+    """The recipe that `to_dict` wrote, also with parts, optimisers, schedules and timm models that are not known
+    here; raises `BadInput`"""
+    d = dict(d)
+    m = dict(d.pop('model'))
+    kind = m.pop('kind', None)
     if kind not in ('timm','xresnet','model'): raise BadInput(f'unknown kind of model {kind!r}')
     tup = {k:tuple(v) if isinstance(v, list) else v for k,v in m.items()}
-    if kind!='xresnet' and (not isinstance(m['name'], str) or not NAME.fullmatch(m['name'])): raise BadInput(f'a whole model has a name, not {m["name"]!r}')
-    if kind=='model': model = ModelSpec(m['name'], tuple(sorted(plain_values(m['params']).items())) if 'params' in m else ())
+    if kind!='xresnet' and (not isinstance(m['name'], str) or not NAME.fullmatch(m['name'])):
+        raise BadInput(f'a whole model has a name, not {m["name"]!r}')
+    if kind=='model':
+        model = ModelSpec(m['name'], tuple(sorted(plain_values(m['params']).items())) if 'params' in m else ())
     else: model = TimmSpec(m['name']) if kind=='timm' else change(XResNetSpec(), known=False, **tup)
     return _but(replace(Recipe(), model=model), d, known=False)
 
 def _diff(o, ref): return {f.name:v for f in fields(o) if (v := getattr(o, f.name))!=getattr(ref, f.name, None)}
 
+# %% ../../nbs/train/02_recipe.ipynb #text-config-id
 def config_id(
     track:Track,
     recipe:Recipe

@@ -28,6 +28,7 @@ def _shared_draws(recipe):
     if recipe.aug!='none': return f'aug {recipe.aug}'
     return f'dropout {recipe.model.dropout}' if getattr(recipe.model, 'dropout', 0) else None
 
+# %% ../../nbs/train/09_seeds_at_once.ipynb #seeds-train-seeds
 def train_seeds(
     track:Track,
     recipe:Recipe,
@@ -44,21 +45,25 @@ def train_seeds(
 ): # Yields a `SeedRun` for each seed, as they end
     "Train `seeds`"
     device = torch.device(device or default_device())
-    if seeds_at_once>1 and (o := _shared_draws(recipe)): raise BadInput(f'{o} draws from the one generator of the process: train one seed at a time')
+    if seeds_at_once>1 and (o := _shared_draws(recipe)):
+        raise BadInput(f'{o} draws from the one generator of the process: train one seed at a time')
     engine,lock,told,stop = check_engine(engine, device),Lock(),[],Event()
     def one(seed, kept):
         def after_epoch(epoch, numbers):
             if stop.is_set(): raise Stopped("stopped")
-            if say and not told: told.append(say(f'engine {engine}: {kept.path if engine=="fast" else "step by step, the reference"}'))
+            if say and not told:
+                told.append(say(f'engine {engine}: {kept.path if engine=="fast" else "step by step, the reference"}'))
             if log: log(epoch, numbers, seed)
         return fit(track, recipe, m, seed, workers, device, after_epoch, engine, kept)
     with ExitStack() as stack:
-        kepts = [stack.enter_context(Kept(record, compile=compile, lock=lock)) for _ in range(min(seeds_at_once, len(seeds)))]
+        kepts = [stack.enter_context(Kept(record, compile=compile, lock=lock))
+                 for _ in range(min(seeds_at_once, len(seeds)))]
         if len(kepts)<2: yield from (one(o, kepts[0]) for o in seeds)
         else:
             load_images(m, track, device, val_resize=recipe.val_resize) # before anybody has a stream of their own
             yield from _at_once(one, seeds, kepts, device, stop)
 
+# %% ../../nbs/train/09_seeds_at_once.ipynb #seeds-at-once
 def _at_once(one, seeds, kepts, device, stop):
     "`one(seed, kept)` for every seed, by as many threads as there are `kepts`"
     todo,done = iter(seeds),SimpleQueue()
@@ -69,7 +74,8 @@ def _at_once(one, seeds, kepts, device, stop):
                     if stop.is_set(): break
                     done.put(one(seed, kept))
         except BaseException as e: done.put(e) # raised below, where somebody listens
-    streams = [torch.cuda.Stream(device, priority=-2) if device.type=='cuda' else None for _ in kepts] # never one that a recording gets
+    # never one that a recording gets
+    streams = [torch.cuda.Stream(device, priority=-2) if device.type=='cuda' else None for _ in kepts]
     for o in streams:
         if o: o.wait_stream(torch.cuda.current_stream(device))
     threads = [Thread(target=lane, args=o) for o in zip(kepts, streams)]

@@ -25,7 +25,8 @@ def _looking(module):
         for o,mode in modes: o.training = mode
 
 def _weights(module, x, i=None):
-    if not hasattr(module, 'source_weights'): raise BadInput(f'{type(module).__name__} is not a self-attention whose weights can be looked at')
+    if not hasattr(module, 'source_weights'):
+        raise BadInput(f'{type(module).__name__} is not a self-attention whose weights can be looked at')
     with _looking(module), torch.autocast('cuda' if x.is_cuda else 'cpu', enabled=False):
         return module.source_weights(rows_of(x.float()), i).unflatten(1, x.shape[-2:])
 
@@ -33,9 +34,11 @@ def mean_weights(
     module:nn.Module, # A self-attention, e.g. `SimpleSelfAttention`
     x:torch.Tensor, # Its input, (B, C, H, W)
 ) -> torch.Tensor: # (B, H, W), fp32
-    "The weight of every pixel, averaged over all output pixels: x_j . W mean(x), after https://github.com/sdoria/SimpleSelfAttention; raises `BadInput` for other modules"
+    """The weight of every pixel, averaged over all output pixels: x_j . W mean(x), after
+    https://github.com/sdoria/SimpleSelfAttention; raises `BadInput` for other modules"""
     return _weights(module, x)
 
+# %% ../../nbs/tricks/attention_maps.ipynb #weights-pixel-weights
 def pixel_weights(
     module:nn.Module, # A self-attention
     x:torch.Tensor, # Its input, (B, C, H, W)
@@ -56,13 +59,15 @@ def attention_maps(
 ) -> torch.Tensor: # (B, H, W), fp32, on the device of the model
     "Where the self-attention of `model` looks, enlarged bilinearly; raises `BadInput` if it has none"
     found = [o for o in model.modules() if hasattr(o, 'source_weights')]
-    if not found: raise BadInput('this model has no self-attention to look at: build it with sa=simple_sa or sa=self_attention')
+    if not found:
+        raise BadInput('this model has no self-attention to look at: build it with sa=simple_sa or sa=self_attention')
     if not 0<=layer<len(found): raise BadInput(f'layer must be from 0 to {len(found)-1}, not {layer}')
     if images.ndim!=4: raise BadInput(f'images must be (B, C, H, W), not {tuple(images.shape)}')
     size,maps = images.shape[-2:],[]
     def look(module, args, out):
         x = args[0]
-        maps.append(mean_weights(module, x) if at is None else pixel_weights(module, x, *(a*n//s for a,n,s in zip(at, x.shape[-2:], size))))
+        maps.append(mean_weights(module, x) if at is None
+                    else pixel_weights(module, x, *(a*n//s for a,n,s in zip(at, x.shape[-2:], size))))
     hook = found[layer].register_forward_hook(look)
     try:
         with _looking(model): model(images.to(next(model.parameters())))

@@ -22,7 +22,8 @@ def depthwise(
     return nn.Conv2d(ni, ni*mult, 3, stride=stride, padding=1, groups=ni, bias=False)
 
 class DepthwiseBlock(nn.Module):
-    "Pool first; 1x1, depthwise 3x3 with `mult` kernels a channel, 1x1; https://github.com/liuyao12/imagenette_experiments"
+    """Pool first; 1x1, depthwise 3x3 with `mult` kernels a channel, 1x1;
+    https://github.com/liuyao12/imagenette_experiments"""
     def __init__(self,
         spec, # The spec of this stage
         ni:int, # Input channels
@@ -33,20 +34,23 @@ class DepthwiseBlock(nn.Module):
         super().__init__()
         nh = nf//spec.expansion
         self.reduce = pools(spec.pool)(ni) if stride!=1 else nn.Identity()
-        last = conv_layer(spec, nh*mult, nf, 1, tail=Tail(act=False, zero=True))
-        self.convpath = nn.Sequential(conv_layer(spec, ni, nh, 1), depthwise(nh, mult), last, *attentions(spec, nf))
+        self.convpath = nn.Sequential(conv_layer(spec, ni, nh, 1), depthwise(nh, mult),
+                                      conv_layer(spec, nh*mult, nf, 1, tail=Tail(act=False, zero=True)),
+                                      *attentions(spec, nf))
         self.idpath,self.act = id_path(spec, ni, nf, 1),acts(spec.act)()
     def forward(self, x):
         x = self.reduce(x)
         return self.act(self.convpath(x) + self.idpath(x))
 
+# %% ../../nbs/tricks/depthwise.ipynb #depthwise-depthwise-stem
 def depthwise_stem(
     spec, # Names the `norm` and `act`
     mult:int=4, # Kernels a channel
 ) -> list: # Modules, from 3 channels to `spec.stem_szs[-1]`
     "Depthwise 3x3 (the first with stride 2), then 1x1, norm and activation"
     szs = (3, *spec.stem_szs)
-    return [nn.Sequential(depthwise(ni, mult, 1 if i else 2), *conv_layer(spec, ni*mult, nf, 1)) for i,(ni,nf) in enumerate(zip(szs, szs[1:]))]
+    return [nn.Sequential(depthwise(ni, mult, 1 if i else 2), *conv_layer(spec, ni*mult, nf, 1)) for i,
+            (ni,nf) in enumerate(zip(szs, szs[1:]))]
 
 # %% ../../nbs/tricks/depthwise.ipynb #depthwise-register
 def _part(f, m, doc):
@@ -55,7 +59,11 @@ def _part(f, m, doc):
     return g
 
 for m in (1,2,4,6):
-    blocks.register(f'dw_x{m}')(_part(DepthwiseBlock, m, f'Pool first, then a bottleneck with {m} depthwise kernels a channel; liuyao12, 2020'))
-    stems.register(f'dw_x{m}')(_part(depthwise_stem, m, f'Depthwise 3x3 with {m} kernels a channel, then 1x1; liuyao12, 2020'))
+    blocks.register(f'dw_x{m}')(_part(DepthwiseBlock, m,
+                                      f'Pool first, then a bottleneck with {m} depthwise kernels a channel; liuyao12, '
+                                      '2020'))
+    stems.register(f'dw_x{m}')(_part(depthwise_stem, m,
+                                     f'Depthwise 3x3 with {m} kernels a channel, then 1x1; liuyao12, 2020'))
 
-arch('xresnet_dw', "the leader's layers 3-6-8-3, stem 32-64-64; goes with block and stem dw_x4", depths=(3,6,8,3), expansion=4, stem_szs=(32,64,64))
+arch('xresnet_dw', "the leader's layers 3-6-8-3, stem 32-64-64; goes with block and stem dw_x4", depths=(3,6,8,3),
+     expansion=4, stem_szs=(32,64,64))

@@ -42,7 +42,8 @@ class InplaceFunction(torch.autograd.Function):
         z,w,b,rstd = ctx.saved_tensors
         dy = torch.ops.aten.leaky_relu_backward(dz, z, ctx.slope, True)
         xhat = (F.leaky_relu(z, 1/ctx.slope) - b[:,None,None]) / w[:,None,None]
-        res = torch.ops.aten.native_batch_norm_backward(dy.to(xhat.dtype), xhat, w*rstd, None, None, torch.zeros_like(w), torch.ones_like(w), True, 0., [True]*3)
+        res = torch.ops.aten.native_batch_norm_backward(dy.to(xhat.dtype), xhat, w*rstd, None, None,
+                                                        torch.zeros_like(w), torch.ones_like(w), True, 0., [True]*3)
         return res[0].to(z.dtype), *res[1:], *[None]*5
 
 # %% ../../nbs/tricks/inplace_norm.ipynb #norm-def
@@ -52,10 +53,13 @@ class InplaceNorm(nn.BatchNorm2d):
     goes_with = dict(act='leaky')
     slope = None # Of the activation within; None without
 
-    def activated(self, act:nn.Module) -> nn.Module: # Itself, norm and activation in one; raises `BadInput` where `act` cannot be undone
+    # Itself, norm and activation in one; raises `BadInput` where `act` cannot be undone
+    def activated(self, act:nn.Module) -> nn.Module:
         "Take `act` in, a leaky ReLU with a slope above 0 or the identity"
         self.slope = 1. if isinstance(act, nn.Identity) else act.negative_slope if isinstance(act, nn.LeakyReLU) else 0.
-        if not self.slope>0: raise BadInput(f'norm inplace needs an act that can be undone, leaky or leaky_001, not {type(act).__name__}')
+        if not self.slope>0:
+            raise BadInput('norm inplace needs an act that can be undone, leaky or leaky_001, not '
+                           f'{type(act).__name__}')
         return self
 
     def extra_repr(self): return super().extra_repr() + (f', slope={self.slope}' if self.slope else '')
@@ -63,8 +67,11 @@ class InplaceNorm(nn.BatchNorm2d):
     def forward(self, x):
         if not self.slope: return super().forward(x)
         w = self.weight.abs()+self.eps
-        if not self.training: return F.leaky_relu_(F.batch_norm(x, self.running_mean, self.running_var, w, self.bias, eps=self.eps), self.slope)
-        if x.numel()==x.shape[1]: raise ValueError(f'batch norm needs more than one value a channel in training, not {tuple(x.shape)}')
+        if not self.training:
+            return F.leaky_relu_(F.batch_norm(x, self.running_mean, self.running_var, w, self.bias, eps=self.eps),
+                                 self.slope)
+        if x.numel()==x.shape[1]:
+            raise ValueError(f'batch norm needs more than one value a channel in training, not {tuple(x.shape)}')
         self.num_batches_tracked.add_(1)
         mom = 1/self.num_batches_tracked.item() if self.momentum is None else self.momentum
         return InplaceFunction.apply(x, w, self.bias, self.running_mean, self.running_var, mom, self.eps, self.slope)

@@ -28,6 +28,8 @@ class MaxBlur(nn.Module):
 
 @pools.register('max_blur_2020')
 class MaxBlur2020(nn.Module):
-    "kornia's MaxBlurPool2d(3, True) up to 0.4.1, in every board row of 2020: 3x3 maximum, reflected border, 6-tap binomial, stride 2"
+    """kornia's MaxBlurPool2d(3, True) up to 0.4.1, in every board row of 2020: 3x3 maximum, reflected border, 6-tap
+    binomial, stride 2"""
     def __init__(self, nf): super().__init__()
-    def forward(self, x): return binomial_half(F.pad(F.max_pool2d(x, 3, stride=1, padding=1), (2,2,2,2), mode='reflect'), 6)
+    def forward(self, x):
+        return binomial_half(F.pad(F.max_pool2d(x, 3, stride=1, padding=1), (2,2,2,2), mode='reflect'), 6)

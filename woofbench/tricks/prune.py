@@ -20,14 +20,16 @@ def _plain(m, cls): return type(m) is cls and not (m._forward_pre_hooks or m._fo
 def _bn_pairs(model, calls):
     "Pairs of convolution and batch norm in `model`; counts in `calls` how often each module is called"
     try: graph = fx.Tracer().trace(model)
-    except Exception: return [o for m in model.children() for o in _bn_pairs(m, calls)] # of many types, by what the tracer stumbled over
+    # of many types, by what the tracer stumbled over
+    except Exception: return [o for m in model.children() for o in _bn_pairs(m, calls)]
     mods,res = dict(model.named_modules()),[]
     for n in graph.nodes:
         if n.op!='call_module': continue
         bn,src = mods[n.target],n.args[0] if n.args else None
         calls[bn] += 1
         if not isinstance(src, fx.Node) or src.op!='call_module' or len(src.users)>1: continue
-        if _plain(mods[src.target], nn.Conv2d) and _plain(bn, nn.BatchNorm2d) and bn.running_mean is not None: res.append((mods[src.target], bn))
+        if _plain(mods[src.target], nn.Conv2d) and _plain(bn, nn.BatchNorm2d) and bn.running_mean is not None:
+            res.append((mods[src.target], bn))
     return res
 
 def fuse_bn(
@@ -98,10 +100,13 @@ def _thin_block(b, x, skip, reader, thresh):
 # %% ../../nbs/tricks/prune.ipynb #prune-def
 def _check(model, thresh):
     from timm.models.selecsls import SelecSls
-    if not isinstance(model, SelecSls): raise BadInput(f'prune takes a SelecSLS, e.g. selecsls42b, not {type(model).__name__}')
+    if not isinstance(model, SelecSls):
+        raise BadInput(f'prune takes a SelecSLS, e.g. selecsls42b, not {type(model).__name__}')
     if not isinstance(model.fc, nn.Linear): raise BadInput('prune needs a network with a classifier; this one has none')
-    if not isinstance(model.stem[1], nn.BatchNorm2d): raise BadInput('this network has no batch norm to prune by: it is fused already')
-    if isinstance(thresh, bool) or not isinstance(thresh, (int,float)) or thresh!=thresh: raise BadInput(f'thresh must be a number, not {thresh!r}')
+    if not isinstance(model.stem[1], nn.BatchNorm2d):
+        raise BadInput('this network has no batch norm to prune by: it is fused already')
+    if isinstance(thresh, bool) or not isinstance(thresh, (int,float)) or thresh!=thresh:
+        raise BadInput(f'thresh must be a number, not {thresh!r}')
 
 def _note_widths(m, last):
     "What timm says of the model's features"
@@ -111,12 +116,14 @@ def _note_widths(m, last):
         part = m.stem if name=='stem' else getattr(m, name)[int(i)]
         o['num_chs'] = getattr(part, 'conv6', part)[0].out_channels
 
+# %% ../../nbs/tricks/prune.ipynb #prune-prune
 @torch.no_grad()
 def prune(
     model:nn.Module, # A SelecSLS of timm; stays as it is
     thresh:float=1e-3, # Channels with |gamma| up to this go; with a negative one the network is only fused
 ) -> nn.Module: # A smaller SelecSLS in eval mode, without batch norm
-    "Take weak channels out, exactly where their gamma is 0, and fuse; raises `BadInput`; https://arxiv.org/abs/1811.12495"
+    """Take weak channels out, exactly where their gamma is 0, and fuse; raises `BadInput`;
+    https://arxiv.org/abs/1811.12495"""
     _check(model, thresh)
     m,skip = copy.deepcopy(model).eval(),None
     x = _same(m.stem[0].in_channels, m.stem[0].weight)
@@ -134,4 +141,5 @@ def removed(
     "What `prune` took out; channels are the outputs of convolutions"
     old,new = ({k:o.out_channels for k,o in m.named_modules() if isinstance(o, nn.Conv2d)} for m in (before, after))
     params = tuple(sum(o.numel() for o in m.parameters()) for m in (before, after))
-    return dict(params=params, channels=(sum(old.values()), sum(new.values())), layers={k:(n, new[k]) for k,n in old.items()})
+    return dict(params=params, channels=(sum(old.values()), sum(new.values())),
+                layers={k:(n, new[k]) for k,n in old.items()})

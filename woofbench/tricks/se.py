@@ -16,7 +16,9 @@ from ..models.xresnet import attentions, conv_layers, id_path
 @attns.register('se', 'SE')
 def se(nf, act=nn.ReLU):
     "Squeeze and excitation, reduction 16, as fastai builds it; https://arxiv.org/abs/1709.01507"
-    if nf<16: raise BadInput(f'attn se needs 16 channels or more, since it keeps a sixteenth of them, and here it gets {nf}: use widths (times expansion) of 16 or more, or attn se_r4')
+    if nf<16:
+        raise BadInput(f'attn se needs 16 channels or more, since it keeps a sixteenth of them, and here it gets {nf}: '
+                       'use widths (times expansion) of 16 or more, or attn se_r4')
     from fastai.layers import SEModule
     return SEModule(nf, 16, act_cls=act)
 
@@ -27,7 +29,8 @@ def _reduced(nf, by):
 
 @attns.register('se_r4')
 def se_r4(nf, act=None):
-    "Squeeze and excitation, nf/4 hidden channels, at least 64: TResNet's basic blocks; https://arxiv.org/abs/2003.13630"
+    """Squeeze and excitation, nf/4 hidden channels, at least 64: TResNet's basic blocks;
+    https://arxiv.org/abs/2003.13630"""
     return _reduced(nf, 4)
 
 @attns.register('se_r2')
@@ -38,12 +41,14 @@ def se_r2(nf, act=None):
 # %% ../../nbs/tricks/se.ipynb #before-part
 @blocks.register('se_before_norm')
 class SEBeforeNorm(nn.Module):
-    "A gate from the block's input scales its last convolution before the norm; hlb-CIFAR10 0.3.0, https://github.com/tysam-code/hlb-CIFAR10"
+    """A gate from the block's input scales its last convolution before the norm; hlb-CIFAR10 0.3.0,
+    https://github.com/tysam-code/hlb-CIFAR10"""
     def __init__(self, spec, ni, nf, stride=1):
         super().__init__()
         *convs,(self.last,*norm) = conv_layers(spec, ni, nf, stride)
         nh = max(nf//16, 4)
-        self.gate = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(ni, nh), acts(spec.act)(), nn.Linear(nh, nf), nn.Sigmoid())
+        self.gate = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(ni, nh), acts(spec.act)(),
+                                  nn.Linear(nh, nf), nn.Sigmoid())
         self.convpath,self.tail = nn.Sequential(*convs),nn.Sequential(*norm, *attentions(spec, nf))
         self.idpath,self.act = id_path(spec, ni, nf, stride),acts(spec.act)()
 
@@ -55,13 +60,15 @@ class SEBeforeNorm(nn.Module):
 
 @blocks.register('se_before_norm_hlb')
 class SEBeforeNormHlb(SEBeforeNorm):
-    "se_before_norm with the activation before the sum, as in hlb-CIFAR10 0.3.0, https://github.com/tysam-code/hlb-CIFAR10"
+    """se_before_norm with the activation before the sum, as in hlb-CIFAR10 0.3.0,
+    https://github.com/tysam-code/hlb-CIFAR10"""
     def forward(self, x): return self.act(self.path(x)) + self.idpath(x)
 
 # %% ../../nbs/tricks/se.ipynb #wide-part
 @blocks.register('wide')
 class WideBlock(nn.Module):
-    "fastai's SEBlock: a bottleneck with twice the channels at its first 1x1, four times at its 3x3; as `res` where there is no bottleneck"
+    """fastai's SEBlock: a bottleneck with twice the channels at its first 1x1, four times at its 3x3; as `res` where
+    there is no bottleneck"""
     def __init__(self, spec, ni, nf, stride=1):
         super().__init__()
         w = nf//spec.expansion
@@ -74,4 +81,5 @@ class WideBlock(nn.Module):
     def forward(self, x): return self.act(self.convpath(x) + self.idpath(x))
 
 for n,d in ((50,(3,4,6,3)), (101,(3,4,23,3)), (152,(3,8,36,3))):
-    arch(f'xse_resnet{n}_fastai', f'what fastai calls xse_resnet{n}: wider inside its bottlenecks', depths=d, expansion=4, attn='se', block='wide')
+    arch(f'xse_resnet{n}_fastai', f'what fastai calls xse_resnet{n}: wider inside its bottlenecks', depths=d,
+         expansion=4, attn='se', block='wide')

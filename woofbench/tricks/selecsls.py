@@ -14,11 +14,13 @@ def selecsls84_ref(
     pretrained:bool=False, # There are no weights, but timm asks
     **kw # For timm's `SelecSls`, e.g. `num_classes`
 ) -> nn.Module:
-    "timm's selecsls84 with a 1x1 convolution at the end; https://github.com/mehtadushy/SelecSLS-Pytorch/blob/master/models/selecsls.py"
+    """timm's selecsls84 with a 1x1 convolution at the end;
+    https://github.com/mehtadushy/SelecSLS-Pytorch/blob/master/models/selecsls.py"""
     from timm.models.selecsls import selecsls84
     model = selecsls84(pretrained, **kw)
     wrong = model.head[-1][0]
-    conv = nn.Conv2d(wrong.in_channels, wrong.out_channels, 1, bias=False, device=wrong.weight.device, dtype=wrong.weight.dtype)
+    conv = nn.Conv2d(wrong.in_channels, wrong.out_channels, 1, bias=False, device=wrong.weight.device,
+                     dtype=wrong.weight.dtype)
     nn.init.kaiming_normal_(conv.weight, mode='fan_out', nonlinearity='relu')
     model.head[-1][0] = conv
     return model

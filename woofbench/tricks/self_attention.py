@@ -20,7 +20,9 @@ class SelfAttention(nn.Module):
     own_init = True
     def __init__(self, nf, act=None):
         super().__init__()
-        if nf<8: raise BadInput(f'self_attention needs at least 8 channels, not {nf}: it compares pixels by an eighth of them')
+        if nf<8:
+            raise BadInput(f'self_attention needs at least 8 channels, not {nf}: it compares pixels by an eighth of '
+                           'them')
         self.f,self.g,self.h = (spectral_weight(nf, n) for n in (nf//8, nf//8, nf))
         self.gamma = nn.Parameter(torch.zeros(1))
 
@@ -33,7 +35,8 @@ class SelfAttention(nn.Module):
         return image_of(rows + self.gamma.to(o.dtype)*o, x)
 
     def source_weights(self, rows, i=None):
-        "The weight of every pixel in output pixel `i`, or its mean over all outputs, an image at a time; (B, N, C) -> (B, N)"
+        """The weight of every pixel in output pixel `i`, or its mean over all outputs, an image at a time; (B, N, C)
+        -> (B, N)"""
         f,g = (rows @ matrix_of(o).to(rows.dtype).t() for o in (self.f, self.g))
         if i is not None: return (f @ g[:,i,:,None])[...,0].softmax(-1)
         return torch.stack([(b @ a.t()).softmax(-1).mean(0) for a,b in zip(f, g)])

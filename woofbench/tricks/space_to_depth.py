@@ -12,11 +12,14 @@ from ..models.parts import conv_layer, stems
 # %% ../../nbs/tricks/space_to_depth.ipynb #tiles-def
 class Tiles(nn.Module):
     "Refuses images that cannot be cut into tiles of `n` x `n`"
-    def __init__(self, n): super().__init__(); self.n = n
+    def __init__(self, n):
+        super().__init__()
+        self.n = n
     def extra_repr(self): return f'{self.n}'
     def forward(self, x):
         h,w = x.shape[-2:]
-        if h%self.n or w%self.n: raise ValueError(f'stem space_to_depth needs sides that are multiples of {self.n}, not {h} x {w}')
+        if h%self.n or w%self.n:
+            raise ValueError(f'stem space_to_depth needs sides that are multiples of {self.n}, not {h} x {w}')
         return x
 
 def tiled_stem(

@@ -14,7 +14,8 @@ from ..models.xresnet import attentions, conv_layers, id_path
 # %% ../../nbs/tricks/tresnet.ipynb #block-def
 @blocks.register('tresnet')
 class TResNetBlock(nn.Module):
-    "ReLU(convpath(x) + idpath(x)), a bottleneck's attention before its last convolution; https://arxiv.org/abs/2003.13630"
+    """ReLU(convpath(x) + idpath(x)), a bottleneck's attention before its last convolution;
+    https://arxiv.org/abs/2003.13630"""
     def __init__(self, spec, ni, nf, stride=1):
         super().__init__()
         *convs,last = conv_layers(spec, ni, nf, stride)
@@ -27,9 +28,12 @@ class TResNetBlock(nn.Module):
 # %% ../../nbs/tricks/tresnet.ipynb #archs-def
 def tresnet(name:str, depths:tuple, width:int):
     "Register the arch `tresnet_NAME` with `width` channels in its first stage"
-    arch(f'tresnet_{name}', f'TResNet-{name.upper()}, layers {"-".join(str(o) for o in depths)}, {width} channels; https://arxiv.org/abs/2003.13630',
-         depths=depths, widths=tuple(width*m for m in (1,2,4,8)), expansion=(1,1,4,4), stem_szs=(width,), block='tresnet',
-         attn=('se_r4','se_r4','se_r2',None), stem='space_to_depth', stem_pool=None, act='leaky_001', stem_act='leaky', down='blur', pool='avg')
+    arch(f'tresnet_{name}', f'TResNet-{name.upper()}, layers {"-".join(str(o) for o in depths)}, {width} channels; '
+                            'https://arxiv.org/abs/2003.13630',
+         depths=depths, widths=tuple(width*m for m in (1,2,4,8)), expansion=(1,1,4,4), stem_szs=(width,),
+         block='tresnet',
+         attn=('se_r4','se_r4','se_r2',None), stem='space_to_depth', stem_pool=None, act='leaky_001', stem_act='leaky',
+         down='blur', pool='avg')
 
 tresnet('m',  (3,4,11,3), 64)
 tresnet('l',  (4,5,18,3), 76)
@@ -38,7 +42,8 @@ tresnet('xl', (4,5,24,3), 83)
 # %% ../../nbs/tricks/tresnet.ipynb #init-def
 @inits.register('fan_out')
 def fan_out(model:nn.Module):
-    "Kaiming-normal convolutions by output channels, and a classifier of standard deviation 0.01: TResNet's; https://github.com/mrT23/TResNet"
+    """Kaiming-normal convolutions by output channels, and a classifier of standard deviation 0.01: TResNet's;
+    https://github.com/mrT23/TResNet"""
     if getattr(model, 'own_init', False): return
     if isinstance(model, (nn.Conv1d,nn.Conv2d)): nn.init.kaiming_normal_(model.weight, mode='fan_out')
     if isinstance(model, nn.Linear): nn.init.normal_(model.weight, std=.01)

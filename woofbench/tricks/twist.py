@@ -22,7 +22,8 @@ class Twist(nn.Module):
     "conv + (X-cx) convx + (Y-cy) convy, both antisymmetric; version 2 of liuyao12's TwistLayer"
     def __init__(self, ni, nf, ks, stride=1, padding=0, groups=1):
         super().__init__()
-        self.conv,self.convx,self.convy = (nn.Conv2d(ni, nf, ks, stride=stride, padding=padding, groups=groups, bias=False) for _ in range(3))
+        self.conv,self.convx,self.convy = (nn.Conv2d(ni, nf, ks, stride=stride, padding=padding, groups=groups,
+                                                     bias=False) for _ in range(3))
         self.center_x,self.center_y = (nn.Parameter(torch.empty(nf,1,1).uniform_(-2, 2)) for _ in range(2))
 
     def apply_odd(self, conv, x):
@@ -32,7 +33,9 @@ class Twist(nn.Module):
     def forward(self, x):
         y = self.conv(x)
         X,Y = coordinates(*y.shape[-2:], y)
-        return y + (X-self.center_x.to(y.dtype))*self.apply_odd(self.convx, x) + (Y-self.center_y.to(y.dtype))*self.apply_odd(self.convy, x)
+        return y + (X-self.center_x.to(y.dtype))*self.apply_odd(self.convx,
+                                                                x) + (Y-self.center_y.to(
+                                                                        y.dtype))*self.apply_odd(self.convy, x)
 
 # %% ../../nbs/tricks/twist.ipynb #written-part
 def held(
@@ -57,7 +60,8 @@ class Twist1(nn.Module):
     "conv + disc ((X-cx) convx + (Y-cy) convy), convx antisymmetric and convy a copy of it, turned; version 1"
     def __init__(self, ni, nf, ks, stride=1, padding=0, groups=1):
         super().__init__()
-        self.conv,self.convx,self.convy = (nn.Conv2d(ni, nf, ks, stride=stride, padding=padding, groups=groups, bias=False) for _ in range(3))
+        self.conv,self.convx,self.convy = (nn.Conv2d(ni, nf, ks, stride=stride, padding=padding, groups=groups,
+                                                     bias=False) for _ in range(3))
         self.radii = nn.Parameter(torch.empty(nf,1,1).uniform_(.3, .7))
         self.center_x,self.center_y = (nn.Parameter(torch.empty(nf,1,1).uniform_(-.7, .7)) for _ in range(2))
 
@@ -100,8 +104,10 @@ class Twist3(nn.Module):
         return y + (X-1)*fx + (Y-1)*fy
 
 def _or_plain(cls, ni, nf, ks, stride, padding, groups):
-    return cls(ni, nf, ks, stride, padding, groups) if ks>1 else nn.Conv2d(ni, nf, ks, stride=stride, padding=padding, groups=groups, bias=False)
+    return cls(ni, nf, ks, stride, padding, groups) if ks>1 else nn.Conv2d(ni, nf, ks, stride=stride, padding=padding,
+            groups=groups, bias=False)
 
+# %% ../../nbs/tricks/twist.ipynb #v3-twist
 @convs.register('twist', 'conv_twist')
 def twist(ni, nf, ks, stride=1, padding=0, groups=1):
     "Kernel linear in the position, version 2: 3x the parameters; https://github.com/liuyao12/Ranger-Mish-ImageWoof-5"
@@ -109,12 +115,14 @@ def twist(ni, nf, ks, stride=1, padding=0, groups=1):
 
 @convs.register('twist_2020')
 def twist_2020(ni, nf, ks, stride=1, padding=0, groups=1):
-    "twist, trained as the original: the optimiser sees the gradient of the whole kernel; https://github.com/liuyao12/Ranger-Mish-ImageWoof-5"
+    """twist, trained as the original: the optimiser sees the gradient of the whole kernel;
+    https://github.com/liuyao12/Ranger-Mish-ImageWoof-5"""
     return _or_plain(Twist2020, ni, nf, ks, stride, padding, groups)
 
 @convs.register('twist1', 'TwistLayer')
 def twist1(ni, nf, ks, stride=1, padding=0, groups=1):
-    "TwistLayer as first described, version 1: within a soft disc, convy a copy of convx; https://github.com/liuyao12/Ranger-Mish-ImageWoof-5"
+    """TwistLayer as first described, version 1: within a soft disc, convy a copy of convx;
+    https://github.com/liuyao12/Ranger-Mish-ImageWoof-5"""
     return _or_plain(Twist1, ni, nf, ks, stride, padding, groups)
 
 @convs.register('twist3', 'ConvTwist')

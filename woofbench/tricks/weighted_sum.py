@@ -15,7 +15,8 @@ from ..models.xresnet import attentions, conv_layers
 
 # %% ../../nbs/tricks/weighted_sum.ipynb #weighted-sum-part
 class WeightedSumConv2d(nn.Module):
-    "Pointwise mixture (1x1 convolution, or linear), then a depthwise convolution; https://github.com/sokmontrey/non-subkernel-conv2d"
+    """Pointwise mixture (1x1 convolution, or linear), then a depthwise convolution;
+    https://github.com/sokmontrey/non-subkernel-conv2d"""
     def __init__(self,
         ni:int, # Input channels
         nf:int, # Output channels
@@ -27,7 +28,8 @@ class WeightedSumConv2d(nn.Module):
         linear:bool=False, # Mix with a linear layer?
     ):
         super().__init__()
-        if linear and groups>1: raise BadInput(f'weighted_sum_linear has no groups ({groups} are wanted); weighted_sum has')
+        if linear and groups>1:
+            raise BadInput(f'weighted_sum_linear has no groups ({groups} are wanted); weighted_sum has')
         self.mix = nn.Linear(ni, nf, bias=False) if linear else nn.Conv2d(ni, nf, 1, groups=groups, bias=False)
         self.conv = nn.Conv2d(nf, nf, ks, stride=stride, padding=padding, groups=nf, bias=bias)
 
@@ -40,6 +42,7 @@ def _or_plain(ni, nf, ks, stride, padding, groups, linear):
     if ks==1: return nn.Conv2d(ni, nf, 1, stride=stride, groups=groups, bias=False)
     return WeightedSumConv2d(ni, nf, ks, stride, padding, groups, linear=linear)
 
+# %% ../../nbs/tricks/weighted_sum.ipynb #weighted-sum-weighted-sum
 @convs.register('weighted_sum', 'channel_selection')
 def weighted_sum(ni, nf, ks, stride=1, padding=0, groups=1):
     "1x1 convolution, then depthwise; https://github.com/sokmontrey/non-subkernel-conv2d"
@@ -47,12 +50,14 @@ def weighted_sum(ni, nf, ks, stride=1, padding=0, groups=1):
 
 @convs.register('weighted_sum_all')
 def weighted_sum_all(ni, nf, ks, stride=1, padding=0, groups=1):
-    "weighted_sum for 1x1 convolutions as well, as in the author's network; https://github.com/sokmontrey/non-subkernel-conv2d"
+    """weighted_sum for 1x1 convolutions as well, as in the author's network;
+    https://github.com/sokmontrey/non-subkernel-conv2d"""
     return WeightedSumConv2d(ni, nf, ks, stride, padding, groups)
 
 @convs.register('weighted_sum_linear')
 def weighted_sum_linear(ni, nf, ks, stride=1, padding=0, groups=1):
-    "Linear layer over the channels, then depthwise: the same function as weighted_sum; https://github.com/sokmontrey/non-subkernel-conv2d"
+    """Linear layer over the channels, then depthwise: the same function as weighted_sum;
+    https://github.com/sokmontrey/non-subkernel-conv2d"""
     return _or_plain(ni, nf, ks, stride, padding, groups, True)
 
 # %% ../../nbs/tricks/weighted_sum.ipynb #network-parts
@@ -64,7 +69,8 @@ def conv1_bias(spec):
 
 @blocks.register('strided')
 class StridedBlock(nn.Module):
-    "As in torchvision's ResNet: the identity path is a strided 1x1 convolution of the slot `conv`, without a pool, and no norm starts at zero"
+    """As in torchvision's ResNet: the identity path is a strided 1x1 convolution of the slot `conv`, without a pool,
+    and no norm starts at zero"""
     def __init__(self, spec, ni, nf, stride=1):
         super().__init__()
         layers = conv_layers(spec, ni, nf, stride)
@@ -79,5 +85,7 @@ class StridedBlock(nn.Module):
 def as_made(model:nn.Module):
     "Leave all weights as PyTorch's layers made them"
 
-arch('channel_net', "for images of 32 px, three stages of two basic blocks; goes with conv weighted_sum_all, or plain for sub-kernels; https://github.com/sokmontrey/non-subkernel-conv2d",
-     depths=(2,2,2), widths=(16,32,64), expansion=1, stem_szs=(16,), stem='conv1_bias', stem_pool=None, block='strided', dropout=.2, init='torch')
+arch('channel_net', "for images of 32 px, three stages of two basic blocks; goes with conv weighted_sum_all, or plain "
+                    "for sub-kernels; https://github.com/sokmontrey/non-subkernel-conv2d",
+     depths=(2,2,2), widths=(16,32,64), expansion=1, stem_szs=(16,), stem='conv1_bias', stem_pool=None, block='strided',
+     dropout=.2, init='torch')

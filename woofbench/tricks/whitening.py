@@ -27,7 +27,8 @@ def patch_cov(
 
 # %% ../../nbs/tricks/whitening.ipynb #conv-part
 class WhiteningConv2d(nn.Module):
-    "2x2 convolution, 3 to 12 channels, that whitens patches once `init_from` has seen images; until then it copies them"
+    """2x2 convolution, 3 to 12 channels, that whitens patches once `init_from` has seen images; until then it copies
+    them"""
     own_init = True
     def __init__(self,
         frozen:bool=True, # Is the weight a buffer, or a parameter?
@@ -43,16 +44,19 @@ class WhiteningConv2d(nn.Module):
     @torch.no_grad()
     def init_from(self, images:torch.Tensor):
         "Set the filters from training `images`, (N, 3, H, W), normalised as in training"
-        if images.ndim!=4 or images.shape[1]!=3: raise BadInput(f'whitening needs images of shape (N, 3, H, W), not {tuple(images.shape)}')
+        if images.ndim!=4 or images.shape[1]!=3:
+            raise BadInput(f'whitening needs images of shape (N, 3, H, W), not {tuple(images.shape)}')
         values,vectors = torch.linalg.eigh(patch_cov(images, self.ks)) # ascending; an eigenvector is a column
         rows = vectors.T/(values.clamp(min=0)[:,None]+self.eps).sqrt()
         sign = rows.gather(1, rows.abs().argmax(1, keepdim=True)).sign()
         self.weight.copy_((sign*rows).flip(0).view_as(self.weight))
 
     def forward(self, x):
-        with torch.autocast('cuda' if x.is_cuda else 'cpu', enabled=False): return F.conv2d(x.float(), self.weight.float())
+        with torch.autocast('cuda' if x.is_cuda else 'cpu', enabled=False):
+            return F.conv2d(x.float(), self.weight.float())
 
-    def extra_repr(self): return f'3, {self.nf}, ks={self.ks}, eps={self.eps:g}, frozen={not isinstance(self.weight, nn.Parameter)}'
+    def extra_repr(self):
+        return f'3, {self.nf}, ks={self.ks}, eps={self.eps:g}, frozen={not isinstance(self.weight, nn.Parameter)}'
 
 # %% ../../nbs/tricks/whitening.ipynb #stem-part
 def whitening_layers(
@@ -61,9 +65,12 @@ def whitening_layers(
 ) -> list: # Modules, from 3 channels to `spec.stem_szs[-1]`
     "2x2 whitening, 1x1 convolution, 3x3 convolutions of which the first has stride 2; raises `BadInput`"
     szs = spec.stem_szs
-    if len(szs)<2: raise BadInput('a whitening stem needs two or more stem_szs: a 1x1 convolution makes the first, a 3x3 with stride 2 the second')
+    if len(szs)<2:
+        raise BadInput('a whitening stem needs two or more stem_szs: a 1x1 convolution makes the first, a 3x3 with '
+                       'stride 2 the second')
     white = WhiteningConv2d(frozen)
-    return [white, conv_layer(spec, white.nf, szs[0], 1), *(conv_layer(spec, ni, nf, stride=1 if i else 2) for i,(ni,nf) in enumerate(zip(szs, szs[1:])))]
+    return [white, conv_layer(spec, white.nf, szs[0], 1),
+            *(conv_layer(spec, ni, nf, stride=1 if i else 2) for i,(ni,nf) in enumerate(zip(szs, szs[1:])))]
 
 @stems.register('whitening')
 def whitening(spec):
@@ -72,5 +79,6 @@ def whitening(spec):
 
 @stems.register('whitening_trained')
 def whitening_trained(spec):
-    "2x2 whitening of training patches that is then trained, 1x1, then 3x3 convolutions; https://github.com/tysam-code/hlb-CIFAR10"
+    """2x2 whitening of training patches that is then trained, 1x1, then 3x3 convolutions;
+    https://github.com/tysam-code/hlb-CIFAR10"""
     return whitening_layers(spec, frozen=False)

@@ -41,7 +41,8 @@ def write(files:dict, out:str|Path) -> Path:
     "Bring the folder `out` in step with `files`; raises `BadInput` for a folder with something else in it"
     out = Path(out)
     if out.exists() and not out.is_dir(): raise BadInput(f'{out} is a file: give a folder for the site')
-    if out.is_dir() and any(out.iterdir()) and not (out/MARK).is_file(): raise BadInput(f'{out} has other files: give an empty folder, or one that woofbench made')
+    if out.is_dir() and any(out.iterdir()) and not (out/MARK).is_file():
+        raise BadInput(f'{out} has other files: give an empty folder, or one that woofbench made')
     files = files | {MARK:b'', '.nojekyll':b''}
     old = {o.relative_to(out).as_posix() for o in out.rglob('*') if o.is_file()
            or o.is_symlink()} if out.is_dir() else set()

@@ -39,8 +39,12 @@ def places(e:Entry) -> str:
     return '–' if not e.rank else f'{e.rank[0]}' if e.rank[0]==e.rank[1] else f'{e.rank[0]}–{e.rank[1]}'
 
 def pct(v, n:int=2) -> str: return '–' if v is None else f'{100*v:.{n}f}'
+
 def half(e:Entry) -> float|None: return None if e.lo is None else (e.hi-e.lo)/2
+
 def prob(p) -> str: return '–' if p is None else '> 0.99' if p>.99 else '< 0.01' if p<.01 else f'{p:.2f}'
+
+# %% ../../nbs/web/07_cells.ipynb #words-duration
 def duration(s:float) -> str: return f'{s:.0f} s' if s<120 else f'{s/60:.0f} min' if s<7200 else f'{s/3600:.1f} h'
 
 def people(e:Entry) -> Markup|str:
@@ -74,6 +78,7 @@ def links(e:Entry, b:Board, root:str='../') -> list:
     return [('record', root+e.path)] + ([('pull request', f'{b.repo}/pull/{pull}')] if pull and b.repo
                                         else [('commit', f'{b.repo}/commit/{sha}')] if sha and b.repo else [])
 
+# %% ../../nbs/web/07_cells.ipynb #columns-name-cell
 def name_cell(e:Entry, root:str) -> Markup:
     "The row's name and who made it"
     small = [people(e), ' · ' if e.authors and e.method else None,
@@ -100,6 +105,7 @@ def row(e:Entry, b:Board, a:float, z:float, root:str='../') -> Markup:
              h('td', [[' ', h('a', s, href=to)] for s,to in links(e, b, root)], class_='opt')]
     return h('tr', cells, class_=f'g{(e.group-1)%2} tied' if e.group and e.rank[0]!=e.rank[1] else None, data_id=e.id)
 
+# %% ../../nbs/web/07_cells.ipynb #columns-limits
 def limits(c:Cell) -> tuple:
     "The scale of the dots, in percent: all seeds of the rows that count"
     rows = c.ranked or c.entries
@@ -133,6 +139,7 @@ def cell_data(c:Cell, b:Board) -> bytes:
                n_val=[e.row.data['n_val'] for e in c.entries][0], records=f'records/{c.track.cell}/', rows=rows)
     return b'window.woofbenchCell = ' + json.dumps(doc, ensure_ascii=True, separators=(',', ':')).encode() + b';\n'
 
+# %% ../../nbs/web/07_cells.ipynb #more-pager
 def pager(c:Cell, i:int) -> Markup|None:
     "Links to the other pages of a large cell"
     pages = cell_pages(c)
@@ -155,6 +162,7 @@ def _how(a, b, n, more):
     if more>50: return f'{more} more each: too many for one pair'
     return h('code', more_command(b, more)), h('br'), h('code', more_command(a, more))
 
+# %% ../../nbs/web/07_cells.ipynb #tie-ties
 def ties(c:Cell) -> Markup:
     "What would separate the best row from those tied with it"
     none = 'No row is tied with the best one.' if len(c.ranked)>1 else 'There are too few rows for a tie.'
@@ -170,14 +178,18 @@ def ties(c:Cell) -> Markup:
         return h('tr', name, d, h('td', more if n<1000 else '–', class_='num'), h('td', _how(best, o, n, more)))
     rows = Markup(''.join(line(o) for o in others[:8]))
     rest = h('p', f'{len(others)-8} more rows are tied with it.', class_='note') if others[8:] else None
-    intro = h('p', h('strong', best.name), f' leads, but {len(others)} row{"s" if others[1:] else ""} cannot be told from it. If a difference is real, so many more seeds a side show it four times in five.')
+    intro = h('p', h('strong', best.name),
+              f' leads, but {len(others)} row{"s" if others[1:] else ""} cannot be told from it. If a difference is '
+              'real, so many more seeds a side show it four times in five.')
     return join(intro, table('Rows tied with the best one',
                              ['Row', dict(text='Behind, points', class_='num'),
                               dict(text='More seeds a side', class_='num'), 'Commands'], rows, 'ties', hide=True), rest)
 
 # %% ../../nbs/web/07_cells.ipynb #noise-def
-NOISE = ('Some of the spread between seeds comes from the finite set of validation images: some images are a coin toss for every network. The rest comes from networks that '
-         'really differ. The stored predictions tell the two apart; variances add up, so the bars are shares of the variance.')
+NOISE = ('Some of the spread between seeds comes from the finite set of validation images: some images are a coin toss '
+         'for every network. The rest comes from networks that '
+         'really differ. The stored predictions tell the two apart; variances add up, so the bars are shares of the '
+         'variance.')
 
 def noises(c:Cell, most:int=12) -> Markup:
     "Image noise and network noise of the first rows"
@@ -204,12 +216,16 @@ def downloads(c:Cell) -> Markup:
                                  h('a', 'a table to embed', href=f'../embed/{c.slug}.html'), class_='downloads')
 
 def _legend(c):
-    words = sorted({word(e) for e in c.entries} | {e.row.ruling.state for e in c.entries if e.row.ruling})
+    words = sorted({word(e) for e in c.entries} | {e.row.review.state for e in c.entries if e.row.review})
     items = [[h('dt', h('span', k, class_=f'tag {k}')), h('dd', LEGEND[k])] for k in words if k in LEGEND]
     return h('details', h('summary', 'What the words mean'),
              h('dl', items, h('dt', 'Rank'), h('dd',
-                                               'Rows that cannot be told apart share a range of ranks, and a bar joins them.'),
-             h('dt', 'p_beat'), h('dd', f'The probability that a new run of the row is above a new run of the best row. Near 0.5 nobody can tell; a record takes {P_BEAT} against the old best.')), class_='legend', open=True)
+                                               'Rows that cannot be told apart share a range of ranks, and a bar joins '
+                                               'them.'),
+             h('dt', 'p_beat'), h(
+                     'dd', 'The probability that a new run of the row is above a new run of the best row. Near 0.5 '
+                           f'nobody can tell; a record takes {P_BEAT} against the old '
+                           'best.')), class_='legend', open=True)
 
 def _cost(c):
     rows = [e for e in c.ranked if e.cost>0]
@@ -218,8 +234,10 @@ def _cost(c):
                  'multiply-adds of one training run, ×10¹² (forward)', 'accuracy, %',
                  f'Accuracy against training cost of {len(rows)} rows', lambda o: f'../rows/{o}.html')
     return h('section', h('h2', 'Accuracy against cost', id='cost'),
-             h('p', 'Cost is the multiply-adds of one image, times the training images, times the epochs: it depends on no machine. The line joins rows that no cheaper row reaches.'), h('figure', pic))
+             h('p', 'Cost is the multiply-adds of one image, times the training images, times the epochs: it depends '
+                    'on no machine. The line joins rows that no cheaper row reaches.'), h('figure', pic))
 
+# %% ../../nbs/web/07_cells.ipynb #page-cell-page
 def cell_page(c:Cell, b:Board, i:int) -> bytes:
     "One page of a cell: the first has everything, further ones have more rows"
     a,z = limits(c)
@@ -229,7 +247,9 @@ def cell_page(c:Cell, b:Board, i:int) -> bytes:
     t = table(f'Rows of {c.title}', head(a, z), rows, 'board sortable', hide=True, id='rows',
               data_more=f'{c.slug}.js' if large else None, data_total=len(c.entries), data_name='rows')
     kind = 'An official cell.' if c.track.official else 'A cell for practice: its ranks hold on this page, and nowhere else.'
-    top = [h('h1', c.title), h('p', f'{kind} {len(c.entries)} row{"s" if c.entries[1:] else ""}, {len(c.ranked)} that count. Bars are 95 % intervals of the mean, dots are seeds.', class_='lede')]
+    top = [h('h1', c.title), h('p',
+                               f'{kind} {len(c.entries)} row{"s" if c.entries[1:] else ""}, {len(c.ranked)} that '
+                               'count. Bars are 95 % intervals of the mean, dots are seeds.', class_='lede')]
     if i: return page(f'{c.title}, page {i+1}', *top, t, pager(c, i), about=f'Rows of {c.title}', root='../',
                       foot=b.foot())
     body = [h('section', h('h2', 'Rows', class_='sr'), t, pager(c, i), downloads(c), _legend(c)),
@@ -246,11 +266,13 @@ def embed_page(c:Cell, b:Board) -> bytes:
     t = table(c.title, ['Rank', 'Row', dict(text='Accuracy, %', class_='num'), dict(text='n', class_='num')], rows)
     return page(c.title, h('h1', c.title, class_='sr'), t, root='../', foot=b.foot(), bare=True)
 
+# %% ../../nbs/web/07_cells.ipynb #page-cell-files
 def cell_files(c:Cell, b:Board) -> dict[str,bytes]:
     "All files of a cell, by address"
     data = {f'cells/{c.slug}.{k}': v for k,v in dict(csv=cell_csv(c), json=cell_json(c), tex=cell_tex(c),
                                                      bib=cell_bib(c, b), js=cell_data(c, b)).items()}
-    return data | {o:cell_page(c, b, i) for i,o in enumerate(cell_pages(c))} | {f'embed/{c.slug}.html': embed_page(c, b)}
+    return data | {o:cell_page(c, b, i) for i,
+                   o in enumerate(cell_pages(c))} | {f'embed/{c.slug}.html': embed_page(c, b)}
 
 def cells_index(b:Board) -> bytes:
     "`cells/index.html`"
@@ -265,6 +287,7 @@ def cells_index(b:Board) -> bytes:
              dict(text='Accuracy, %', data_sort='num', class_='num')]
     t = table('All cells with rows', heads, [line(c) for c in b.cells], 'sortable', hide=True, id='cells',
               data_name='cells', data_total=len(b.cells))
-    lede = h('p', 'A cell is what was measured: dataset, image size, epochs, the files the images come from. Rows of different cells are never ranked together.', class_='lede')
+    lede = h('p', 'A cell is what was measured: dataset, image size, epochs, the files the images come from. Rows of '
+                  'different cells are never ranked together.', class_='lede')
     return page('Cells', h('h1', 'Cells'), lede, t if b.cells else h('p', 'No rows yet.'), root='../',
                 here='cells/index.html', about='All cells of the board', foot=b.foot())

@@ -40,6 +40,7 @@ def svg(w:float, y:float, *kids, label:str='', class_:str='', **attrs) -> Markup
     return h('svg', *kids, viewBox=f'0 0 {num(w)} {num(y)}', width=num(w), height=num(y), class_=class_ or None, **said,
              **attrs)
 
+# %% ../../nbs/web/04_draw.ipynb #scale-text
 def text(x, y, s, anchor=None, **attrs) -> Markup: return h('text', s, x=num(x), y=num(y), text_anchor=anchor, **attrs)
 
 # %% ../../nbs/web/04_draw.ipynb #row-def
@@ -68,6 +69,7 @@ def axis(a:float, b:float, w:float=DOTS, unit:str='', signed:bool=False) -> Mark
 
 FOREST = 260
 
+# %% ../../nbs/web/04_draw.ipynb #row-span
 def span(mid:float, lo:float|None, hi:float|None, a:float, b:float, kind:str='') -> Markup:
     "A difference with its interval, on a scale from `a` to `b`, around a line at zero"
     f = scale(a, b, 5, FOREST-5)
@@ -143,7 +145,8 @@ def _powers(lo, hi):
     return out if len(out)<6 else [o for o in out if round(log10(o)%1, 6)==0] or out[::3]
 
 def pareto(points:list, xlabel:str, ylabel:str, label:str, link) -> Markup:
-    "Value against cost, on a scale of logarithms; points are (cost, value, name, id), and `link(id)` is where one leads"
+    """Value against cost, on a scale of logarithms; points are (cost, value, name, id), and `link(id)` is where one
+    leads"""
     if not points: return Markup('')
     logs = [log10(o[0]) for o in points]
     xs = around(logs, .08) if max(logs)>min(logs) else (logs[0]-.3, logs[0]+.3)
@@ -182,6 +185,7 @@ def _climb(points):
         if not res or v>res[-1][1]: res.append((x, v))
     return res
 
+# %% ../../nbs/web/04_draw.ipynb #progress-progress
 def progress(points:list, label:str, until:int) -> Markup:
     "Points are dicts of day, value (percent), kind (measured, told or doubtful), title, and lo and hi"
     vs = [v for o in points for v in (o['value'], o.get('lo'), o.get('hi')) if v is not None]

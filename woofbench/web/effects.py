@@ -33,7 +33,8 @@ class Pair:
 
 def show(v) -> str: return ', '.join(map(show,
                                          v)) if isinstance(v, (tuple,
-                                                               list)) else 'none' if v is None else f'{v}'.lower() if isinstance(v, bool) else f'{v}'
+                                                               list)) else 'none' if v is None else f'{v}'.lower(
+                                                                       ) if isinstance(v, bool) else f'{v}'
 
 def flat(e:Entry) -> dict:
     "All fields of a recipe, those of the model among them"
@@ -44,15 +45,17 @@ def fair(e:Entry) -> bool:
     "May the row stand in a pair?"
     r = e.row
     return (e.n>1 and not r.based_on and r.kind!='chosen' and not e.record['code']['dirty']
-            and (r.ruling is None or r.ruling.stands)
+            and not r.taken_out
             and not any(o['diverged'] for o in r.runs) and 'contradicted' not in e.state)
 
+# %% ../../nbs/web/05_effects.ipynb #pairs-order
 _plain = {k:v for k,v in vars(Recipe()).items() if k!='model'} | vars(XResNetSpec())
 
 def _order(field, x, y, fx, fy):
     "The row with the baseline's value first, else the one with the smaller value"
     plain = _plain.get(field)
-    return (y, x, fy, fx) if fy[field]==plain or fx[field]!=plain and show(fy[field])<show(fx[field]) else (x, y, fx, fy)
+    return (y, x, fy, fx) if fy[field]==plain or fx[field]!=plain and show(fy[field])<show(fx[field]) else (x, y, fx,
+            fy)
 
 def _found(rows):
     "(field, entry, entry) of all pairs of one cell, images and engine"
@@ -70,6 +73,7 @@ def _found(rows):
             fx,fy = flats[x.id],flats[y.id]
             if fx[k]!=fy[k]: yield k, *_order(k, x, y, fx, fy)
 
+# %% ../../nbs/web/05_effects.ipynb #pairs-pairs-of
 def pairs_of(b:Board) -> list[Pair]:
     "All pairs of a board, in a fixed order"
     cells = defaultdict(list)
@@ -143,6 +147,7 @@ def uses(
     "Does the row's model name one of the parts?"
     return any((slot_of[k].kind, o) in parts for k,o in parts_of(e.recipe.model))
 
+# %% ../../nbs/web/05_effects.ipynb #tricks-pairs-with
 def pairs_with(pairs:list, parts:set) -> list[Pair]:
     "Pairs in which one side has the trick and the other has not; the side with it is `b`"
     res = []

@@ -40,10 +40,11 @@ def row_json(e:Entry, pull:tuple|None) -> bytes:
     "`rows/<id>.json`"
     more = dict(commit=pull[0], pull_request=pull[1]) if pull else {}
     again = [dict(id=o.row.id, word=o.word) for o in e.again]
-    ruling = e.row.ruling
+    ruling = e.row.review
     said = dict(state=ruling.state, why=ruling.why, date=ruling.date) if ruling else None
     return _json(facts(e) | more | dict(replications=again, ruling=said, settings=e.record['recipe']))
 
+# %% ../../nbs/web/06_export.ipynb #facts-json
 def _json(o) -> bytes: return json.dumps(o, ensure_ascii=False, sort_keys=True, allow_nan=False,
                                          separators=(',', ':')).encode()+b'\n'
 
@@ -56,7 +57,8 @@ def board_json(b:Board) -> bytes:
 def cell_json(c:Cell) -> bytes: return _json(dict(cell=c.slug, title=c.title, rows=[facts(e) for e in c.entries]))
 
 # %% ../../nbs/web/06_export.ipynb #csv-def
-_fields = ('rank id method authors recipe mean lo hi std n correct n_val p_beat diff diff_lo diff_hi noise_image noise_network seconds params macs train_macs train_img_s '
+_fields = ('rank id method authors recipe mean lo hi std n correct n_val p_beat diff diff_lo diff_hi noise_image '
+           'noise_network seconds params macs train_macs train_img_s '
            'eval_img_s device engine precision status created record').split()
 
 def _plain(v):
@@ -92,18 +94,23 @@ def tex_row(e:Entry) -> str:
 def cell_tex(c:Cell) -> bytes:
     "A table for a paper, booktabs"
     rows = '\n'.join(tex_row(e) for e in (c.ranked or c.entries))
-    return (f'% {c.title}; accuracy in percent with the 95 % interval of the mean over seeds\n\\begin{{tabular}}{{lcrrr}}\n\\toprule\n'
-            f'Method & Accuracy & Seeds & Params (M) & MACs (G) \\\\\n\\midrule\n{rows}\n\\bottomrule\n\\end{{tabular}}\n').encode()
+    return (f'% {c.title}; accuracy in percent with the 95 % interval of the mean over '
+            f'seeds\n\\begin{{tabular}}{{lcrrr}}\n\\toprule\n'
+            'Method & Accuracy & Seeds & Params (M) & MACs (G) '
+            f'\\\\\n\\midrule\n{rows}\n\\bottomrule\n\\end{{tabular}}\n').encode()
 
 _slash = chr(92)
+
 def _pm(e): return percent(e).replace('±', f'${_slash}pm$')
 
+# %% ../../nbs/web/06_export.ipynb #tex-bib
 def bib(e:Entry, b:Board) -> str:
     "How to cite a row"
     who = ' and '.join(tex(o) for o in e.authors) or '{woofbench contributors}'
     where = f'{b.url}rows/{e.id}.html'
     return (f'@misc{{woofbench-{e.id},\n  title = {{{{{tex(e.name)}: {_pm(e)} {_slash}% on {tex(cell_title(e.track).replace("·", ","))}}}}},\n'
-            f'  author = {{{who}}},\n  year = {{{e.date[:4]}}},\n  note = {{woofbench row {e.id}, {e.n} seeds}},\n  howpublished = {{{_slash}url{{{where}}}}}\n}}\n')
+            f'  author = {{{who}}},\n  year = {{{e.date[:4]}}},\n  note = {{woofbench row {e.id}, {e.n} seeds}},\n  '
+            f'howpublished = {{{_slash}url{{{where}}}}}\n}}\n')
 
 def cell_bib(c:Cell, b:Board) -> bytes: return '\n'.join(bib(e, b) for e in (c.ranked or c.entries)).encode()
 
@@ -136,6 +143,7 @@ def _value(e, k, v):
     o = getattr(e.recipe, k, getattr(e.recipe.model, k, v))
     return repr(v if k=='arch' else o)
 
+# %% ../../nbs/web/06_export.ipynb #command-python
 def python(e:Entry) -> str:
     "The same from Python"
     t = e.track
@@ -158,9 +166,12 @@ def notebook(e:Entry, b:Board) -> bytes:
              code('record', 'from pathlib import Path', 'from urllib.request import urlretrieve',
                   f"Path('{folder}').mkdir(parents=True, exist_ok=True)",
                   f"urlretrieve('{b.url}{e.path}', '{e.path}')[0]"),
-             code('again', 'from woofbench.commands.reproduce import reproduce', f"reproduce('{e.id}', trust_code=True)")]
+             code('again', 'from woofbench.commands.reproduce import reproduce',
+                  f"reproduce('{e.id}', trust_code=True)")]
     return json.dumps(dict(cells=cells, metadata=dict(accelerator='GPU', colab={},
-                                                      kernelspec=dict(display_name='Python 3', language='python', name='python3')), nbformat=4, nbformat_minor=5), indent=1).encode()+b'\n'
+                                                      kernelspec=dict(display_name='Python 3', language='python',
+                                                                      name='python3')), nbformat=4, nbformat_minor=5),
+                                                                      indent=1).encode()+b'\n'
 
 # %% ../../nbs/web/06_export.ipynb #feed-def
 def feed(b:Board, most:int=50) -> bytes:

@@ -23,7 +23,7 @@ from ..train.recipe import Recipe, config_id, describe, from_dict
 from ..board.record.git import git, repo_of
 from ..board.stats.claims import band, seeds_needed, tie_groups
 from ..board.stats.tests import pooled_std
-from ..board.repeats import repeats
+from ..board.replications import replications
 from ..board.standing import good, standing
 from ..board.table import load_rows
 from ..board.row import rates
@@ -52,6 +52,7 @@ def _test(a, b, va, vb, df):
     half = stdtrit(df(x, y), .975)*(x+y)**.5
     return dict(diff=d, lo=d-half, hi=d+half, p_beat=stdtr(df(u, w), d/(u+w)**.5))
 
+# %% ../../nbs/web/03_facts.ipynb #many-against
 def against(
     a:Side,
     b:Side, # As long as `a`, or of one row
@@ -84,10 +85,12 @@ def parse_names(
     o = json.loads(text)
     d = datasets(o['dataset'])
     val = sorted(f'val/{c}/{name}{o["suffix"]}' for c,names in o['images'].items() for name in names.split())
-    if sha256('\n'.join(val).encode()).hexdigest()!=d.val_names: raise BadInput(f'the list of names is not that of {d.name}')
+    if sha256('\n'.join(val).encode()).hexdigest()!=d.val_names:
+        raise BadInput(f'the list of names is not that of {d.name}')
     classes = sorted(o['classes'])
     return d.name, Names(tuple(val), tuple(classes.index(p.split('/')[1]) for p in val), o['classes'])
 
+# %% ../../nbs/web/03_facts.ipynb #names-read-names
 def read_names(
     root:str|Path, # Folder of the board
 ) -> tuple[dict,list]: # `Names` by dataset, and a line for every list that does not hold
@@ -222,10 +225,12 @@ class Cell:
         except ValueError: return None
 
     def more_seeds(self, a:Entry, b:Entry) -> int|None:
-        "Seeds a side that would show the difference of two rows four times in five, if it is real; None where nobody can say"
+        """Seeds a side that would show the difference of two rows four times in five, if it is real; None where
+        nobody can say"""
         if not self.std or a.mean==b.mean: return None
         return seeds_needed(abs(a.mean-b.mean), self.std)
 
+# %% ../../nbs/web/03_facts.ipynb #cell-cell-title
 def cell_title(t) -> str:
     "A track as a person says it"
     noise = f' · {t.noise} % of labels changed' if t.noise else ''
@@ -253,8 +258,10 @@ class Board:
         return max((o.record['created'] for o in self.entries), default='2026-11-01T00:00:00Z')
 
     def cell(self, track) -> Cell|None: return next((o for o in self.cells if o.track==track), None)
-    def foot(self) -> str: return f'{len(self.entries)} rows, the newest of {self.date[:10]}. Every number is computed from the records.'
+    def foot(self) -> str:
+        return f'{len(self.entries)} rows, the newest of {self.date[:10]}. Every number is computed from the records.'
 
+# %% ../../nbs/web/03_facts.ipynb #board-base-of-cell
 def base_of_cell(
     c:Cell,
 ) -> Entry|None: # None if the best row is the only one
@@ -274,7 +281,7 @@ def _entries(rows):
     for o in rows:
         alike[o.record['config_id']].append(o)
         if o.based_on: again[o.based_on].append(o)
-    return [Entry(o, standing(o, alike[o.record['config_id']]), repeats(o, again[o.id])) for o in rows]
+    return [Entry(o, standing(o, alike[o.record['config_id']]), replications(o, again[o.id])) for o in rows]
 
 def _address():
     try: return repo_of()
@@ -297,6 +304,7 @@ def from_rows(
     return Board(entries, list(bad), sorted((Cell(k, v) for k,v in cells.items()), key=order),
                  by_id={o.id:o for o in entries}, **kw)
 
+# %% ../../nbs/web/03_facts.ipynb #read-read-board
 def read_board(
     root:str|Path='.', # Folder of the board
 ) -> Board:

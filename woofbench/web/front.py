@@ -44,6 +44,7 @@ def gain(c) -> Markup:
     link = h('a', base.name, href=f'rows/{base.id}.html')
     return h('small', h('b', f'{d:+.2f}'), f' ({lo:+.2f} to {hi:+.2f})' if lo==lo else '', ' on ', link)
 
+# %% ../../nbs/web/09_front.ipynb #cells-slot
 def slot(b:Board, t) -> Markup:
     "One official cell"
     c,old = b.cell(t),_best_told(b, t)
@@ -88,6 +89,7 @@ def points(b:Board, t, most:int=40) -> list[dict]:
     c = b.cell(t)
     return [*map(_told_point, told(b, t)), *map(_point, c.ranked[:most] if c else [])]
 
+# %% ../../nbs/web/09_front.ipynb #progress-panels
 def panels(b:Board, tracks:list, root:str='') -> Markup|None:
     "A panel for each cell that has points"
     until,found = int(b.date[:4]),[(t, p) for t in tracks if (p := points(b, t))]
@@ -133,6 +135,7 @@ def trick_of(c:Change, tricks:dict) -> str|None:
     "The trick that a change brings in"
     return next((k for k,parts in sorted(tricks.items()) if pairs_with(c.pairs[:1], parts)), None)
 
+# %% ../../nbs/web/09_front.ipynb #forest-helps
 def helps(cs:list, root:str='', most:int=12) -> Markup:
     "The forest of all changes, or of the best and the worst of them"
     ask = h('code', 'woofbench ablate --one-at-a-time act=mish')
@@ -149,16 +152,23 @@ def helps(cs:list, root:str='', most:int=12) -> Markup:
 
 # %% ../../nbs/web/09_front.ipynb #front-def
 ADD = (('Install it', 'pip install git+{repo}'),
-       ('Train five official seeds', 'woofbench run --dataset imagewoof --epochs 5 --official --act mish --sa simple_sa'),
+       ('Train five official '
+        'seeds', 'woofbench run --dataset imagewoof --epochs 5 --official --act mish --sa simple_sa'),
        ('Open a pull request', 'woofbench submit ID --method "my trick" --authors your-login'))
+
 _fair = ('A cell is ranked by the mean of five seeds that follow from the recipe, after the last epoch, '
          'without test-time augmentation or pretrained weights.')
-_lede = ('woofbench trains networks from scratch on Imagewoof and Imagenette, five seeds a row, and says with an interval '
+
+_lede = ('woofbench trains networks from scratch on Imagewoof and Imagenette, five seeds a row, and says with an '
+         'interval '
          'what a trick is worth. Every number on this board is computed from stored predictions that you can download, '
          'check and run again.')
+
 _gain = ('The small number behind ± is half the 95 % interval of the mean. '
          'The gain is over the official recipe in the same cell, or over its first row.')
-_pairs = ('Pairs of rows that differ in one thing alone. Bars are 95 % intervals; where they touch the line, nobody can tell. '
+
+_pairs = ('Pairs of rows that differ in one thing alone. Bars are 95 % intervals; where they touch the line, nobody '
+          'can tell. '
           'Pairs that share a row are not independent, so an average of several is a little too sure.')
 
 def named(cs:list) -> list:
@@ -169,6 +179,7 @@ def _all(cs):
     left = len(cs)-min(len(named(cs) or cs), 12)
     return h('p', h('a', f'{left} more changes', href='tricks/index.html#changes'), '.') if left else None
 
+# %% ../../nbs/web/09_front.ipynb #front-copy-block
 def copy_block(text:str) -> Markup: return h('pre', h('code', text), class_='copy', tabindex='0')
 
 def _practice(b):
@@ -193,10 +204,12 @@ def _hero(b):
     return h('section', title, h('p', _lede, class_='lede'),
              h('p', stats, 'newest row ', h('b', b.date[:10]), class_='stats'), class_='hero')
 
+# %% ../../nbs/web/09_front.ipynb #front-wrong
 def _wrong(b):
     odd = sum(bool(doubts(o)) for o in b.reported)
     if not b.reported: return None
-    text = (f'{len(b.reported)} rows of the public board are shown as it prints them, and {odd} of them have a finding: '
+    text = (f'{len(b.reported)} rows of the public board are shown as it prints them, and {odd} of them have a '
+            'finding: '
             'a mean that is not that of their own runs, fewer runs than claimed, other images. ')
     return h('p', text, h('a', 'All of them, with the findings', href='reported.html'), '.')
 
@@ -227,6 +240,7 @@ def _linked(s):
     return [join(' (', h('a', o.split('/')[2], href=o), ')') if i%2 else o for i,o in enumerate(parts)]
 
 def _about(name): return (import_module(f'woofbench.tricks.{name}').__doc__ or '').strip()
+
 _titles = dict(se='Squeeze and excitation', simple_sa='SimpleSelfAttention', tresnet='TResNet', selecsls='SelecSLS',
     inplace_norm='In-place norm', max_blur='MaxBlurPool', twist='Twisted convolution')
 
@@ -244,6 +258,7 @@ def by_field(pairs:list) -> list:
     for p in pairs: groups.setdefault(p.field, []).append(p)
     return sorted(groups.items(), key=lambda o: (-len(o[1]), -average(o[1])[0], o[0]))
 
+# %% ../../nbs/web/09_front.ipynb #tricks-effect
 def _effect(pairs):
     ask = h('code', 'woofbench ablate')
     if not pairs: return h('p', 'No pair of rows has it on one side alone, all else equal. ', ask, ' makes such pairs.')
@@ -272,6 +287,7 @@ def _users(rows):
               data_total=min(200, len(rows)))
     return join(t, more)
 
+# %% ../../nbs/web/09_front.ipynb #tricks-notebook
 def _notebook(b, name):
     if not b.repo: return None
     nb,slug = f'nbs/tricks/{name}.ipynb',b.repo.removeprefix('https://github.com/')
@@ -301,6 +317,7 @@ def _trick_line(k, parts, pairs, b):
     name = h('th', h('a', _title(k), href=f'{k}.html'), scope='row', data_v=k)
     return [name, h('td', _about(k)), td(n, n, class_='num'), worth, td(len(mine), len(mine), class_='num')]
 
+# %% ../../nbs/web/09_front.ipynb #tricks-tricks-files
 def tricks_files(b:Board, pairs:list, cs:list) -> dict[str,bytes]:
     "The tricks' pages and their index"
     parts,said = parts_by_trick(),cards()
@@ -310,7 +327,8 @@ def tricks_files(b:Board, pairs:list, cs:list) -> dict[str,bytes]:
              *[dict(text=t, data_sort='num', class_='num') for t in ('Rows','Worth, points','Pairs')]]
     lines = [_trick_line(k, parts.get(k, set()), pairs, b) for k in names]
     t = table('All tricks', heads, lines, 'sortable', hide=True, id='tricks', data_name='tricks', data_total=len(lines))
-    lede = h('p', 'A trick is one notebook. Its worth is the average over pairs of rows with and without it, all else equal, in the place where most pairs have it.', class_='lede')
+    lede = h('p', 'A trick is one notebook. Its worth is the average over pairs of rows with and without it, all else '
+                  'equal, in the place where most pairs have it.', class_='lede')
     more = h('section', h('h2', 'Changes', id='changes'),
              h('p', f'The {min(60, len(cs))} that help and hurt most, of {len(cs)} that were seen.'),
              helps(cs, '../', 60))
@@ -321,12 +339,14 @@ def tricks_files(b:Board, pairs:list, cs:list) -> dict[str,bytes]:
 _columns = (('What','text'), ('Size','num'), ('Epochs','num'), ('Accuracy','num'), ('Runs it claims','num'),
             ('Runs to be seen','num'),
             ('Images','text'), ('When','text'), ('Findings','num'))
+
 _audit = ('The audit checks arithmetic (can this percentage be a number of right answers?), the runs that are linked '
           '(do they give the mean, are there as many as claimed?), and the images that the code loads.')
 
 def _told_row(o):
     found = [*doubts(o), *(o.notes or [])]
-    when = o.added + {'page':'', 'replaced':f', replaced {o.removed}', 'unmerged':', never on the page', 'elsewhere':', from the author, never on the page'}[o.state]
+    when = o.added + {'page':'', 'replaced':f', replaced {o.removed}', 'unmerged':', never on the page',
+                      'elsewhere':', from the author, never on the page'}[o.state]
     runs = h('a', f'{len(o.logged)} run{"s" if o.logged[1:] else ""}', href=o.evidence) if o.evidence else 'none'
     v,said = float(read_accuracy(o.accuracy)[0]),h('ul', [h('li', x) for x in found]) if found else '–'
     return [h('th', h('a', o.method, href=o.link), scope='row', class_='name', data_v=o.method.lower()),
@@ -344,6 +364,7 @@ def _told_table(i, k, rows):
               id=f't{i}', data_total=len(rows))
     return h('section', h('h2', d.capitalize()+more, id=f'part-{i}'), t)
 
+# %% ../../nbs/web/09_front.ipynb #reported-reported-page
 def reported_page(b:Board) -> bytes:
     "`reported.html`"
     kw = dict(here='reported.html', about='Rows of the public board, with what an audit found', foot=b.foot())
@@ -360,13 +381,18 @@ def reported_page(b:Board) -> bytes:
     return page('Reported rows', h('h1', 'Reported rows'), h('p', lede, class_='lede'), said, *pics, *tables, **kw)
 
 # %% ../../nbs/web/09_front.ipynb #legend-def
-TERMS = (('Row','One recipe in one cell: usually five trained networks, their predictions, and what follows from them.'),
-    ('Cell','Dataset, image size, epochs and the files that the images come from. Rows of different cells are never ranked together.'),
-    ('Seed','The number that decides the first weights and the order of the images. Official seeds follow from the recipe, so nobody can choose them.'),
+TERMS = (('Row','One recipe in one cell: usually five trained networks, their predictions, and what follows from '
+                'them.'),
+    ('Cell','Dataset, image size, epochs and the files that the images come from. Rows of different cells are never '
+            'ranked together.'),
+    ('Seed','The number that decides the first weights and the order of the images. Official seeds follow from the '
+            'recipe, so nobody can choose them.'),
     ('Interval','Where the mean would lie with many more seeds: 95 % of such intervals contain it.'),
-    ('p_beat','The probability that a new run of one row is above a new run of another. Near 0.5 nobody can tell. A record takes 0.8 against the old best row.'),
+    ('p_beat','The probability that a new run of one row is above a new run of another. Near 0.5 nobody can tell. A '
+              'record takes 0.8 against the old best row.'),
     ('Rank','Rows that cannot be told apart share a range of ranks. A bar at the left joins them.'),
-    ('Image noise','The part of the spread between seeds that comes from the finite set of validation images: some are a coin toss for every network.'),
+    ('Image noise','The part of the spread between seeds that comes from the finite set of validation images: some are '
+                   'a coin toss for every network.'),
     ('Network noise','The rest: one seed gives a really better network than another.'),
     ('MACs','Multiply-adds of the network for one image.'),
     ('Reported','Printed by the public board, and never run again here.'))
@@ -375,13 +401,15 @@ def legend_page(b:Board) -> bytes:
     "`legend.html`"
     words = h('dl', [[h('dt', k), h('dd', v)] for k,v in TERMS], class_='facts')
     states = h('dl', [[h('dt', h('span', k, class_=f'tag {k}')), h('dd', v)] for k,v in LEGEND.items()], class_='facts')
-    formula = h('p', 'Let X be the table of what is right, a line for each of n seeds and a column for each of N images. Image noise is ',
+    formula = h('p', 'Let X be the table of what is right, a line for each of n seeds and a column for each of N '
+                     'images. Image noise is ',
                 h('code', '(X.var(0, ddof=1).sum() / N**2) ** 0.5'),
                 '. Network noise is the root of what is left of the variance between seeds.')
     body = [h('h1', 'How to read it'), h('p', 'The words of this board, each with one meaning.', class_='lede'), words,
             h('section', h('h2', 'Status'), states), h('section', h('h2', 'The split of noise'), formula)]
     return page('How to read it', *body, here='legend.html', about='The words of the board', foot=b.foot())
 
+# %% ../../nbs/web/09_front.ipynb #legend-files-of
 PLACES = (('index.html','The front page'), ('board.json','Every cell and every row, as JSON'),
           ('feed.xml','New rows, as an Atom feed'),
     ('cells/CELL.html','The page of a cell; further rows at cells/CELL-pN.html'),
@@ -392,7 +420,9 @@ PLACES = (('index.html','The front page'), ('board.json','Every cell and every r
     ('records/CELL/ID.json','The record itself, with all predictions'), ('badges/ID.svg','A badge for a README'),
     ('tricks/NAME.html','The page of a trick'), ('reported.html','Rows of the public board'),
     ('legend.html','What the words mean'))
-_policy = ('Pages load nothing from elsewhere: their policy allows scripts, styles and pictures of this site alone, and nothing that stands in a page runs. '
+
+_policy = ('Pages load nothing from elsewhere: their policy allows scripts, styles and pictures of this site alone, '
+           'and nothing that stands in a page runs. '
            'There are no cookies and no counters.')
 
 def _files_of(c):
@@ -401,6 +431,7 @@ def _files_of(c):
     return h('li', h('code', c.slug), ': ', [[' · ' if i else '', h('a', name, href=f'{d}/{c.slug}.{k}')]
                                              for i,(d,k,name) in enumerate(kinds)])
 
+# %% ../../nbs/web/09_front.ipynb #legend-addresses-page
 def addresses_page(b:Board) -> bytes:
     "`addresses.html`"
     rows = [(h('th', h('a', k, href=k) if re.fullmatch(r'[\w.]+', k) else h('code', k), scope='row'), v)

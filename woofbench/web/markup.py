@@ -37,6 +37,7 @@ def escape(
 _void = frozenset('br hr img input link meta'.split())
 _names = {}
 
+# %% ../../nbs/web/01_markup.ipynb #h-name
 def _name(k):
     "An attribute's name, or an error for one that the policy of the pages would refuse"
     k,name = k,k.rstrip('_').replace('_', '-')
@@ -63,6 +64,7 @@ def h(
     text = ''.join([o if type(o) is Markup else escape(o) for o in kids])
     return Markup(f'<{tag}{inner}>{text}</{tag}>')
 
+# %% ../../nbs/web/01_markup.ipynb #h-join
 def join(*kids) -> Markup:
     "Elements and text one after the other, without one around them"
     return Markup(''.join([escape(o) for o in kids]))
@@ -70,6 +72,7 @@ def join(*kids) -> Markup:
 # %% ../../nbs/web/01_markup.ipynb #shell-def
 POLICY = ("default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
           "connect-src 'self'; base-uri 'none'; form-action 'none'")
+
 MENU = (('index.html','Board'), ('cells/index.html','Cells'), ('tricks/index.html','Tricks'),
         ('reported.html','Reported'),
         ('legend.html','How to read it'), ('addresses.html','Data'))
@@ -94,6 +97,8 @@ def _top(root, here):
                 h('header', h('div', brand, h('nav', h('ul', links), aria_label='Main'), class_='bar'), class_='top'))
 
 _paw = ((4.6, 11.2, 2.3), (9, 6, 2.6), (15, 6, 2.6), (19.4, 11.2, 2.3))
+
+# %% ../../nbs/web/01_markup.ipynb #shell-page
 _pad = 'M12 11.4c3.3 0 6.4 3.6 6.4 6.7 0 2.2-1.7 3.1-3.4 3.1-1.200 0-2-.5-3-.5s-1.800.5-3 .5c-1.700 0-3.400-.9-3.400-3.100 0-3.100 3.100-6.700 6.400-6.700z'
 
 def page(
@@ -127,7 +132,9 @@ def table(
     def th(o):
         kw = dict(o) if isinstance(o, dict) else dict(text=o)
         return h('th', kw.pop('text'), scope='col', **kw)
-    def td(i, o): return o if isinstance(o, Markup) and o.startswith(('<td','<th')) else h('td', o) if i else h('th', o, scope='row')
+    def td(i, o):
+        return o if isinstance(o, Markup) and o.startswith(('<td','<th')) else h('td', o) if i else h('th', o,
+                scope='row')
     body = rows if isinstance(rows, Markup) else [h('tr', [td(i, o) for i,o in enumerate(r)]) for r in rows]
     t = h('table', h('caption', caption, class_='sr' if hide else None), h('thead', h('tr', [th(o) for o in head])),
           h('tbody', body), class_=class_ or None, **attrs)

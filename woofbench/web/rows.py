@@ -55,11 +55,13 @@ def known_names(e:Entry, b:Board):
     "(`Names`, ''), or (None, why there are none)"
     names,d = b.names.get(e.track.dataset),e.row.data
     if names is None: return None, f'this board has no list of the images of {e.track.dataset}'
-    if d['n_val']!=len(names.val) or sorted(names.classes)!=d['classes']: return None, 'the row has other validation images than the list of names'
+    if d['n_val']!=len(names.val) or tuple(sorted(names.classes))!=d['classes']:
+        return None, 'the row has other validation images than the list of names'
     return names, '' if d['known'] else 'the edition is not a known one, so the order of the images is taken on trust'
 
 def _short(s, k=9): return s if len(s)<=k else s[:k-1]+'…'
 
+# %% ../../nbs/web/08_rows.ipynb #mistakes-confused
 def confused(e:Entry, names) -> Markup:
     "Accuracy per class, and the table of confusions, in percent of a class"
     labels = _labels(names.labels)
@@ -80,11 +82,13 @@ def confused(e:Entry, names) -> Markup:
 
 @lru_cache(64)
 def right_by_most(c:Cell, manifest:str) -> tuple:
-    "(position by id, table of what most seeds of a row get right, its sums) for the rows of a cell with the same images"
+    """(position by id, table of what most seeds of a row get right, its sums) for the rows of a cell with the same
+    images"""
     rows = [e for e in c.entries if e.row.data['manifest_sha256']==manifest]
     table_ = np.stack([e.by_most for e in rows])
     return {e.id:i for i,e in enumerate(rows)}, table_, table_.sum(0)
 
+# %% ../../nbs/web/08_rows.ipynb #mistakes-hardest
 def hardest(e:Entry, names, most:int=24) -> Markup:
     "Images that every seed gets wrong, and images that only this row gets right"
     where,table_,others = right_by_most(e.cell, e.row.data['manifest_sha256'])
@@ -102,7 +106,8 @@ def hardest(e:Entry, names, most:int=24) -> Markup:
     res = part('Every seed gets these wrong', order,
                f'{len(order)} of {len(names.val)} images. Those that the fewest rows of the cell get right come first.')
     return join(res, part('Only this row gets these right', alone,
-                          f'{len(alone)} images, by most seeds of this row and of none of the {n-1} other rows with the same images.') if n>1 else None)
+                          f'{len(alone)} images, by most seeds of this row and of none of the {n-1} other rows with '
+                          'the same images.') if n>1 else None)
 
 def mistakes(e:Entry, b:Board) -> Markup:
     "The section about mistakes"
@@ -119,6 +124,7 @@ def relatives(e:Entry, twins:dict, most:int=8) -> list[Entry]:
     small = c.entries if len(c.entries)<=13 else []
     return list(dict.fromkeys(o for o in [*near, *twins.get(e.id, ()), *small] if o is not e))[:12 if small else most]
 
+# %% ../../nbs/web/08_rows.ipynb #compare-compared
 def compared(e:Entry, twins:dict) -> Markup:
     "The differences to some rows of the cell"
     others = relatives(e, twins)
@@ -161,6 +167,7 @@ def costs(e:Entry) -> Markup:
                ('Source code', f'{rec["code"]["source_sha256"]}'
                 +(f', commit {rec["code"]["commit"][:12]}' if rec['code']['commit'] else ''))])
 
+# %% ../../nbs/web/08_rows.ipynb #rest-again
 def again(e:Entry, b:Board) -> Markup:
     "Replications, challenges and reviews"
     rows = [h('li', h('a', f'{"Challenge" if o.row.kind=="challenge" else "Replication"} {o.row.id}',
@@ -168,7 +175,7 @@ def again(e:Entry, b:Board) -> Markup:
     of = e.row.based_on
     first = h('p', f'This row is a {word(e)} of ', h('a', of, href=f'{of}.html') if of in b.by_id else of,
               '.') if of else None
-    said = e.row.ruling
+    said = e.row.review
     review = h('p', h('span', said.state, class_=f'tag {said.state}'), f' {said.date}: ',
                h('bdi', said.why)) if said else h('p', 'No maintainer has ruled on this row.')
     how = h('p', 'Nobody has run this row again yet. ', h('code', f'woofbench challenge {e.id}'),
@@ -185,6 +192,7 @@ def copy(text:str) -> Markup:
     "A block of code; the script adds a button that copies it"
     return h('pre', h('code', text), class_='copy', tabindex='0')
 
+# %% ../../nbs/web/08_rows.ipynb #rest-cite
 def cite(e:Entry, b:Board) -> Markup:
     "BibTeX, a line of LaTeX, a badge"
     img = h('img', src=f'../badges/{e.id}.svg', alt=badge_text(e), height='20')
@@ -223,9 +231,13 @@ def _noise(e):
     if e.noise['image'] is None: return h('p', 'One seed shows no spread.')
     image,network,total = (100*e.noise[k] for k in ('image','network','total'))
     share = 100*min(1, image**2/total**2) if total else 0
-    text = f'The standard deviation between seeds is {total:.2f} points. The images make {image:.2f} of it, ' + (f'the networks {network:.2f}: {share:.0f} % of the variance is the finite set of images.' if network else 'which is all of it: the seeds agree better than the images allow, so expect a larger spread next time.')
+    text = f'The standard deviation between seeds is {total:.2f} points. The images make {image:.2f} of it, ' + (
+            f'the networks {network:.2f}: {share:.0f} % of the variance is the finite set of '
+            'images.' if network else 'which is all of it: the seeds agree better than the images allow, so expect a '
+                                      'larger spread next time.')
     return join(h('p', text), h('p', NOISE, class_='note'))
 
+# %% ../../nbs/web/08_rows.ipynb #page-top
 def _top(e, b):
     by = [' by ', people(e)] if e.authors else None
     pull = links(e, b)
@@ -234,7 +246,8 @@ def _top(e, b):
             h('p', status(e), by, h('span', f' · {e.date} · ', h('code', e.id)),
               [[' · ', h('a', s, href=to)] for s,to in pull], class_='meta')]
     missing = None if b.pulls.get(e.id) else h('p',
-                                               'Its pull request is not shown: the board was built without its git history.', class_='missing')
+                                               'Its pull request is not shown: the board was built without its git '
+                                               'history.', class_='missing')
     return [*head, h('p', h('code', e.text), class_='lede') if e.method else None, _numbers(e), missing,
             h('p', 'Note of its author: ', h('bdi', e.record['note']), class_='note') if e.record['note'] else None]
 
@@ -254,6 +267,7 @@ def row_page(e:Entry, b:Board, twins:dict) -> bytes:
     return page(e.name, *_top(e, b), legend, toc, [h('section', h('h2', t, id=k), body) for t,k,body in parts], down,
                 about=f'{e.name}: {percent(e)} % on {e.cell.title}', root='../', foot=b.foot())
 
+# %% ../../nbs/web/08_rows.ipynb #page-twins-of
 def twins_of(pairs:list) -> dict:
     "Rows that differ in one field, by id"
     res = {}

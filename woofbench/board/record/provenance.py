@@ -6,39 +6,45 @@
 __all__ = ['code_facts', 'env_facts', 'context_id', 'file_of', 'source_of', 'named', 'missing', 'strangers', 'ours', 'outside']
 
 # %% ../../../nbs/board/record/07_provenance.ipynb #imports
-import dis, importlib, importlib.metadata, json, os, platform, site, subprocess, sys, sysconfig
+import dis, importlib, importlib.metadata, json, os, platform, site, sys, sysconfig
 from functools import partial
 from pathlib import Path
 from types import ModuleType
+from fastcore.basics import patch
 from ...train.recipe import Recipe, registries, to_dict
 from ...hashes import digest, source_sha
-from ...registry import Registry, code_text, in_package, unwrapped, who
+from ...registry import BadInput, Registry, code_text, in_package, unwrapped, who
 from ...text import plainly
 from ...data.track import datasets
 from ...models.spec import TimmSpec, arch_of, archs, slot_of
+from .git import git
 
-# %% ../../../nbs/board/record/07_provenance.ipynb #context-def
+# %% ../../../nbs/board/record/07_provenance.ipynb #code-facts
 _packages = 'torch torchvision fastai fastcore timm numpy pillow'.split()
 
-def _git(*args):
-    cmd = ['git', '-C', str(Path(__file__).parent) if '__file__' in globals() else '.', *args]
-    try: return subprocess.run(cmd, capture_output=True, text=True, timeout=20, check=True).stdout.strip()
-    except (OSError, subprocess.SubprocessError): return None
+def _asked(root, *args):
+    try: return git(root, *args, wait=20).decode().strip()
+    except BadInput: return None
 
 def _installed_from():
     "The commit that pip installed this package from, which it notes for `pip install git+https://...`"
-    try: return json.loads(importlib.metadata.distribution('woofbench').read_text('direct_url.json') or '{}').get('vcs_info', {}).get('commit_id')
-    except (importlib.metadata.PackageNotFoundError, OSError, ValueError): return None
+    try: said = importlib.metadata.distribution('woofbench').read_text('direct_url.json')
+    except (importlib.metadata.PackageNotFoundError, OSError): return None
+    try: return json.loads(said or '{}').get('vcs_info', {}).get('commit_id')
+    except ValueError: return None
 
 def code_facts() -> dict:
-    "Version of this package, hash of its source, and the commit of its checkout or of its installation from git (None for any other)"
+    "Version and source hash of this package, and the commit of its checkout or its installation from git (else None)"
     import woofbench
     root = Path(woofbench.__file__).parent
     sha = source_sha({o.relative_to(root).as_posix():o.read_bytes() for o in root.rglob('*.py')})
-    tracked = _git('ls-files', '--error-unmatch', '--', str(root/'__init__.py')) is not None # and not just somebody's repository around a .venv
-    commit,changed = (_git('rev-parse', 'HEAD'),_git('status', '--porcelain', '--', str(root))) if tracked else (_installed_from(),None)
-    return dict(version=woofbench.__version__, source_sha256=sha, commit=commit, dirty=None if changed is None else bool(changed))
+    commit,dirty = _installed_from(),None
+    if _asked(root, 'ls-files', '--error-unmatch', '--', str(root/'__init__.py')) is not None: # git has this very file
+        commit,dirty = _asked(root, 'rev-parse', 'HEAD'),_asked(root, 'status', '--porcelain', '--', str(root))
+    dirty = None if dirty is None else bool(dirty)
+    return dict(version=woofbench.__version__, source_sha256=sha, commit=commit, dirty=dirty)
 
+# %% ../../../nbs/board/record/07_provenance.ipynb #env-facts
 def env_facts(
     device,
     workers:int, # Loader processes
@@ -48,8 +54,11 @@ def env_facts(
     "Device, libraries and settings that may change a result"
     import torch
     from woofbench.train.machine import device_name
-    return dict(device=plainly(device_name(device)), workers=workers, compile=compile, seeds_at_once=seeds_at_once, threads=torch.get_num_threads(), cores=os.cpu_count(), cuda=torch.version.cuda if torch.device(device).type=='cuda' else None,
-                platform=f'{platform.system()} {platform.machine()}', python=platform.python_version(), versions={o:importlib.metadata.version(o) for o in _packages})
+    versions = {o:importlib.metadata.version(o) for o in _packages}
+    cuda = torch.version.cuda if torch.device(device).type=='cuda' else None
+    return dict(device=plainly(device_name(device)), workers=workers, compile=compile, seeds_at_once=seeds_at_once,
+                threads=torch.get_num_threads(), cores=os.cpu_count(), cuda=cuda, versions=versions,
+                platform=f'{platform.system()} {platform.machine()}', python=platform.python_version())
 
 def context_id(
     code:dict, # From `code_facts`
@@ -59,36 +68,60 @@ def context_id(
     engine:str
 ) -> str: # 16 hexadecimal digits
     "The hash of all that two seeds of one row must share besides the configuration"
-    return digest('context', [code['source_sha256'], {k:v for k,v in env.items() if k not in ('cores','seeds_at_once')}, manifest_sha256, outside, engine])
+    env = {k:v for k,v in env.items() if k not in ('cores','seeds_at_once')}
+    return digest('context', [code['source_sha256'], env, manifest_sha256, outside, engine])
 
-# %% ../../../nbs/board/record/07_provenance.ipynb #source-def
-_libraries = tuple({os.path.join(os.path.abspath(o), '') for o in (*(sysconfig.get_path(k) for k in ('stdlib','platstdlib','purelib','platlib')), *site.getsitepackages(), site.getusersitepackages())})
+# %% ../../../nbs/board/record/07_provenance.ipynb #file-def
+_folders = [*(sysconfig.get_path(k) for k in ('stdlib','platstdlib','purelib','platlib')), *site.getsitepackages(),
+            site.getusersitepackages()]
+_libraries = tuple({os.path.join(os.path.abspath(o), '') for o in _folders})
 _listed = {*_packages, 'PIL', *sys.stdlib_module_names} # versions of these are in every record
-_plain = (bool,int,float,complex,str,bytes,type(None),type(...))
-_not_code = ('__module__','__dict__','__weakref__','__doc__','__firstlineno__','__static_attributes__','_abc_impl','__qualname__')
 
 def file_of(o) -> str:
     "The file that the code of a function, class or module is from; its name is no path where it was typed"
     code = getattr(o, '__code__', None)
     if code and not code.co_filename.startswith('<'): return code.co_filename
-    space = o.__globals__ if code else vars(o) if isinstance(o, ModuleType) else vars(sys.modules.get(getattr(o, '__module__', None) or '', sys))
+    if code: space = o.__globals__
+    else: space = vars(o if isinstance(o, ModuleType) else sys.modules.get(getattr(o, '__module__', None) or '', sys))
     return space.get('__file__') or ('<built in>' if space.get('__name__') in sys.builtin_module_names else '<typed>')
 
-def _in_library(file): return file=='<built in>' or not in_package(file) and os.path.abspath(file).startswith(_libraries)
+def _in_library(file):
+    return file=='<built in>' or not in_package(file) and os.path.abspath(file).startswith(_libraries)
+
+def _top(o): return str(getattr(o, '__module__', '')).partition('.')[0]
 
 def _version(o):
-    try: return importlib.metadata.version(str(getattr(o, '__module__', '')).partition('.')[0])
+    try: return importlib.metadata.version(_top(o))
     except (importlib.metadata.PackageNotFoundError, ValueError): return ''
+
+# %% ../../../nbs/board/record/07_provenance.ipynb #words-def
+_loads = 'LOAD_GLOBAL','LOAD_NAME','LOAD_FROM_DICT_OR_GLOBALS'
 
 def _words(code):
     "Names that a code object and those within it use: globals, modules it imports, and all others"
     found,modules,rest = set(),set(),set(code.co_names)
     for o in dis.get_instructions(code):
-        if o.opname in ('LOAD_GLOBAL','LOAD_NAME','LOAD_FROM_DICT_OR_GLOBALS'): found.add(o.argval)
+        if o.opname in _loads: found.add(o.argval)
         if o.opname=='IMPORT_NAME': modules.add(o.argval)
     for o in code.co_consts:
         if hasattr(o, 'co_code'): found,modules,rest = (a|b for a,b in zip((found,modules,rest), _words(o)))
     return found, modules, rest
+
+def _module(name, space):
+    for o in (name, f'.{name}'): # it may be within a package, or not there at all
+        try: return importlib.import_module(o, space.get('__package__') or '')
+        except Exception: continue
+
+def _filled(cells):
+    "Contents of those cells that have one"
+    for o in cells or ():
+        try: yield o.cell_contents
+        except ValueError: pass # a name that has no value yet
+
+# %% ../../../nbs/board/record/07_provenance.ipynb #reader-class
+_plain = (bool,int,float,complex,str,bytes,type(None),type(...))
+_not_code = ('__module__','__dict__','__weakref__','__doc__','__firstlineno__','__static_attributes__','_abc_impl',
+             '__qualname__')
 
 class _Reader:
     "Writes down what a part does; `top` is the package or module that it is from"
@@ -100,96 +133,104 @@ class _Reader:
         if id(o) in self.seen: return f'#{self.seen[id(o)]}'
         self.seen[id(o)] = len(self.seen)
         self.held.append(o) # so that no two have one address
-        for kinds,f in ((Registry, self._registry), ((tuple,list), self._items), (dict, lambda o: self._items(x for kv in o.items() for x in kv)),
-                        ((set,frozenset), lambda o: self._items(sorted(o, key=repr))), (partial, lambda o: self._items((o.func, o.args, o.keywords))),
-                        (property, lambda o: self._items((o.fget, o.fset))), (type, self._class), (ModuleType, lambda o: o.__name__)):
-            if isinstance(o, kinds): return [type(o).__name__, f(o)]
-        if hasattr(o, '__func__'): return self._items((o.__func__, getattr(o, '__self__', None))) # a method, also of a class
+        kind = type(o).__name__
+        if isinstance(o, Registry): return [kind, [o.kind, *([k, self.of(v)] for k,v in o.items() if not o.own(k))]]
+        if isinstance(o, type): return [kind, self._class(o)]
+        if isinstance(o, ModuleType): return [kind, o.__name__]
+        if (parts := _parts(o)) is not None: return [kind, self._items(parts)]
+        if hasattr(o, '__func__'): return self._items((o.__func__, getattr(o, '__self__', None))) # a method
         if hasattr(o, '__code__'): return self._function(o)
         return self._items((o.__wrapped__,)) if hasattr(o, '__wrapped__') else self._object(o)
 
     def _items(self, o): return [self.of(x) for x in o]
 
-    def _registry(self, o): return [o.kind, *([k, self.of(v)] for k,v in o.items() if not o.own(k))]
+# %% ../../../nbs/board/record/07_provenance.ipynb #parts-def
+def _parts(o):
+    "What a container holds; None if `o` is another object"
+    if isinstance(o, (tuple,list)): return o
+    if isinstance(o, dict): return [x for kv in o.items() for x in kv]
+    if isinstance(o, (set,frozenset)): return sorted(o, key=repr)
+    if isinstance(o, partial): return o.func, o.args, o.keywords
+    if isinstance(o, property): return o.fget, o.fset
 
-    def _follows(self, o):
-        "Is what `o` refers to read as well? Not in this package, and in libraries only if the part is from there"
-        file = file_of(o)
-        top = str(getattr(o, '__module__', '')).partition('.')[0]
-        return not in_package(file) and (not _in_library(file) or top==self.top and top not in _listed)
+# %% ../../../nbs/board/record/07_provenance.ipynb #reader-functions
+@patch
+def _follows(self:_Reader, o):
+    "Is what `o` refers to read as well? Not in this package, and in libraries only if the part is from there"
+    file = file_of(o)
+    return not in_package(file) and (not _in_library(file) or _top(o)==self.top and self.top not in _listed)
 
-    def _function(self, f):
-        if in_package(file_of(f)): return [f.__module__, f.__qualname__]
-        res = [f.__qualname__, code_text(f.__code__), self.of(f.__defaults__), self.of(f.__kwdefaults__), self._items(c.cell_contents for c in f.__closure__ or () if _full(c))]
-        return [*res, self._reached(f)] if self._follows(f) else [*res, _version(f)]
+@patch
+def _function(self:_Reader, f):
+    if in_package(file_of(f)): return [f.__module__, f.__qualname__]
+    res = [f.__qualname__, code_text(f.__code__), self.of(f.__defaults__), self.of(f.__kwdefaults__)]
+    res.append(self._items(_filled(f.__closure__)))
+    if not self._follows(f): return [*res, _version(f)]
+    found,modules,rest = _words(f.__code__)
+    used = [(k, f.__globals__[k]) for k in sorted(found) if k in f.__globals__]
+    used += [(k, o) for k in sorted(modules) if (o := _module(k, f.__globals__))]
+    return [*res, [[k, self._value(o, rest)] for k,o in used]]
 
-    def _reached(self, f):
-        "What the code of a function refers to by name"
-        found,modules,rest = _words(f.__code__)
-        res = [[k, self._value(f.__globals__[k], rest)] for k in sorted(found) if k in f.__globals__]
-        return res + [[k, self._value(o, rest)] for k in sorted(modules) if (o := _module(k, f.__globals__))]
+@patch
+def _value(self:_Reader, o, words):
+    "A global: of your own modules, the names that are used"
+    if not isinstance(o, ModuleType) or not self._follows(o): return self.of(o)
+    return [o.__name__, [[k, self.of(vars(o)[k])] for k in sorted(words) if k in vars(o)]]
 
-    def _value(self, o, words):
-        "A global: of your own modules, the names that are used"
-        if not isinstance(o, ModuleType) or not self._follows(o): return self.of(o)
-        return [o.__name__, [[k, self.of(vars(o)[k])] for k in sorted(words) if k in vars(o)]]
+# %% ../../../nbs/board/record/07_provenance.ipynb #reader-objects
+@patch
+def _class(self:_Reader, c):
+    name = [c.__module__ if self.top!=c.__module__ else '', c.__qualname__]
+    if in_package(file_of(c)): return name
+    if not self._follows(c): return [*name, _version(c)]
+    return [*name, self._items(c.__bases__), [[k, self.of(v)] for k,v in vars(c).items() if k not in _not_code]]
 
-    def _class(self, c):
-        name = [c.__module__ if self.top!=c.__module__ else '', c.__qualname__]
-        if in_package(file_of(c)): return name
-        if not self._follows(c): return [*name, _version(c)]
-        return [*name, self._items(c.__bases__), [[k, self.of(v)] for k,v in vars(c).items() if k not in _not_code]]
-
-    def _object(self, o):
-        import torch
-        if isinstance(o, torch.Tensor): return [str(o.dtype), str(tuple(o.shape)), '' if o.is_meta else source_sha({'':_bytes(o)})]
-        if callable(o) and hasattr(o, '__qualname__') and _in_library(file_of(o)): return [str(o.__module__), o.__qualname__, _version(o)]
-        if hasattr(o, '__dict__'): return [self.of(type(o)), self.of(vars(o))]
-        if ' at 0x' not in (text := repr(o)) and '...' not in text: return [self.of(type(o)), text]
-        return [self.of(type(o)), self._items(o.__reduce_ex__(4))]
+@patch
+def _object(self:_Reader, o):
+    import torch
+    if isinstance(o, torch.Tensor):
+        return [str(o.dtype), str(tuple(o.shape)), '' if o.is_meta else source_sha({'':_bytes(o)})]
+    if callable(o) and hasattr(o, '__qualname__') and _in_library(file_of(o)):
+        return [str(o.__module__), o.__qualname__, _version(o)]
+    if hasattr(o, '__dict__'): return [self.of(type(o)), self.of(vars(o))]
+    if ' at 0x' not in (text := repr(o)) and '...' not in text: return [self.of(type(o)), text]
+    return [self.of(type(o)), self._items(o.__reduce_ex__(4))]
 
 def _bytes(t):
     import torch
     return t.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
-
-def _full(cell):
-    try: return cell.cell_contents is not cell
-    except ValueError: return False # a name that has no value yet
-
-def _module(name, space):
-    try: return importlib.import_module(name)
-    except Exception: pass # it may be within a package, or not there at all
-    try: return importlib.import_module(f'.{name}', space.get('__package__') or '')
-    except Exception: return None
 
 def source_of(part) -> str: # 16 hexadecimal digits
     "The hash of what a part does; another one each time where that cannot be told"
     try: return digest('source', _Reader(part).of(part))
     except Exception: return os.urandom(8).hex() # a value that cannot be written down
 
-# %% ../../../nbs/board/record/07_provenance.ipynb #outside-def
+# %% ../../../nbs/board/record/07_provenance.ipynb #named-def
 def named(
     d:dict, # A recipe as `to_dict` or a record has it
 ) -> list: # Of (registry, field, name)
     "All parts that a recipe names"
     m = d['model']
     if m['kind']!='xresnet': model = {('arch', m['name'] if m['kind']=='model' else f'timm:{m["name"]}')}
-    else: model = {(k, o) for k in slot_of for o in (m.get(k) if isinstance(m.get(k), (tuple,list)) else [m.get(k)]) if o is not None}
+    else:
+        values = {k:v if isinstance(v, (tuple,list)) else [v] for k,v in m.items() if k in slot_of}
+        model = {(k, o) for k,v in values.items() for o in v if o is not None}
     more = [(reg, k, d.get(k, getattr(Recipe, k))) for k,reg in registries.items()]
     return [(archs if k=='arch' else slot_of[k], k, v) for k,v in sorted(model)] + more
 
 def missing(
     d:dict, # A recipe as `to_dict` or a record has it
 ) -> list[str]: # E.g. `act swish9`
-    "Parts of a recipe that nobody registered here"
+    "Parts of a recipe that are not registered here"
     return [f'{k} {v}' for reg,k,v in named(d) if not reg.there(v)]
 
 def strangers(
     d:dict, # A recipe as `to_dict` or a record has it
 ) -> list[str]: # E.g. `opt mine`
-    "Parts of a recipe that this package does not have, whoever else may have registered them"
+    "Parts of a recipe that this package does not have, even if they are registered here"
     return [f'{k} {v}' for reg,k,v in named(d) if not (reg.own(v) and reg.there(v))]
 
+# %% ../../../nbs/board/record/07_provenance.ipynb #ours-def
 def _part(reg, name):
     part = reg[name] if name in reg else reg(name)
     if not isinstance(part, TimmSpec): return part
@@ -200,16 +241,16 @@ def _files(part):
     "The files that the code of a part is from, its own first"
     part = unwrapped(part)
     if not isinstance(part, type) and not hasattr(part, '__code__'): part = type(part)
-    inner = [getattr(o, '__func__', getattr(o, 'fget', o)) for o in vars(part).values()] if isinstance(part, type) else [part.__wrapped__] if hasattr(part, '__wrapped__') else []
+    inner = vars(part).values() if isinstance(part, type) else [getattr(part, '__wrapped__', None)]
+    inner = [getattr(o, '__func__', getattr(o, 'fget', o)) for o in inner]
     return [file_of(o) for o in (part, *(o for o in inner if hasattr(o, '__code__')))]
 
 def ours(reg:Registry, name:str) -> bool:
     "Is the part `name`, and all of its code, this package's?"
     prefix,_,rest = name.partition(':')
-    first,*inner = _files(_part(reg, name))
-    provided = bool(rest) and name not in reg
-    mine = all(in_package(o) for o in _files(reg.providers[prefix][0])) if provided else in_package(first)
-    return reg.own(name) and mine and all(in_package(o) or _in_library(o) for o in (first, *inner))
+    files = _files(_part(reg, name))
+    mine = _files(reg.providers[prefix][0]) if rest and name not in reg else files[:1]
+    return reg.own(name) and all(map(in_package, mine)) and all(in_package(o) or _in_library(o) for o in files)
 
 def outside(
     recipe:Recipe,

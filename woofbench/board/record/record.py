@@ -101,10 +101,12 @@ def check_seed(
     diffs = decode_preds(r.preds, n_val)
     zeros = diffs.count(0)
     if not zeros==r.correct==r.curve[-1].correct:
-        raise BadInput(f'seed {r.seed} says {r.correct} correct, its curve {r.curve[-1].correct} and its predictions {zeros}')
+        said = f'{r.correct} correct, its curve {r.curve[-1].correct}'
+        raise BadInput(f'seed {r.seed} says {said} and its predictions {zeros}')
     if len(r.curve)!=epochs and not (r.diverged and len(r.curve)<epochs):
         raise BadInput(f'seed {r.seed} has {len(r.curve)} epochs, not {epochs}')
-    if (most := max(o.correct for o in r.curve))>n_val: raise BadInput(f'seed {r.seed} has {most} of {n_val} images right')
+    most = max(o.correct for o in r.curve)
+    if most>n_val: raise BadInput(f'seed {r.seed} has {most} of {n_val} images right')
     if max(diffs)>=classes: raise BadInput(f'seed {r.seed} predicts a class that is none of the {classes}')
 
 def check_seeds_of(rec:Record, epochs:int) -> None:
@@ -137,15 +139,15 @@ def check_credit(
         raise BadInput('a method is a name of at most 80 characters: ASCII letters, digits, spaces and ._()/,+- '
                        'after a letter or a digit, and no web address')
     if bad := [o for o in logins if not re.fullmatch(LOGIN, o)]:
-        raise BadInput(f'{ascii(bad[0])[:60]} is not a GitHub login: logins have letters, digits and single hyphens, no @, '
-                       'and one space between them')
+        raise BadInput(f'{ascii(bad[0])[:60]} is not a GitHub login: logins have letters, digits and single hyphens, '
+                       'no @, and one space between them')
     if len(authors)>300: raise BadInput(f'{len(logins)} authors are too many: they have 300 characters')
 
 # %% ../../../nbs/board/record/05_record.ipynb #check-def
 def check_record(
     rec, # A `Record`, or a dict as a file has it
 ) -> Record:
-    "The record, after its ids and counts were computed again; raises `BadInput` with the first thing that does not agree"
+    "The record, if its ids and counts are what they should be; raises `BadInput` with the first fault"
     rec = as_record(rec)
     recipe,rid = _read_recipe(rec),record_id(rec)
     check_credit(rec.claim.method, rec.claim.authors)
@@ -156,7 +158,7 @@ def check_record(
     return rec
 
 def check_current(rec:Record) -> None:
-    "Is a checked record of today's schema, with every field written out? You cannot hand in older ones; raises `BadInput`"
+    "Raise `BadInput` unless a checked record is of today's schema, with every field written out"
     if rec.schema!=2: raise BadInput(f'it is of schema {rec.schema}, and a new record is of schema 2')
     full = to_dict(from_dict(rec.recipe))
     gone = [*(full.keys()-rec.recipe.keys()), *(full['model'].keys()-rec.recipe['model'].keys())]
@@ -235,6 +237,7 @@ def read_file(path:Path) -> bytes:
     if (n := path.stat().st_size)>MOST: raise BadInput(f'{n} bytes are more than {MOST}')
     return path.read_bytes()
 
+# %% ../../../nbs/board/record/05_record.ipynb #read-def
 def read_record(path:str|Path) -> Record:
     "The record in a file; raises `BadInput`, which names the file"
     try: return from_bytes(read_file(Path(path)), path)

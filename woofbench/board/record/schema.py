@@ -100,6 +100,7 @@ class Env(FirstEnv):
     compile:bool
     seeds_at_once:Count
 
+# %% ../../../nbs/board/record/04_schema.ipynb #cost-class
 class FirstCost(Facts):
     "The size of the network, in the first schema"
     params:Count
@@ -120,6 +121,7 @@ class Credit(Facts):
     method:Text
     authors:Text
 
+# %% ../../../nbs/board/record/04_schema.ipynb #common-class
 def _words(o):
     "All text in a recipe, keys included"
     if isinstance(o, str): return [o]
@@ -174,4 +176,5 @@ class Record(_Common, tag=2):
 # %% ../../../nbs/board/record/04_schema.ipynb #schema-def
 def json_schema() -> dict:
     "The JSON Schema of a record's file"
-    return {'$schema':'https://json-schema.org/draft/2020-12/schema', 'title':'A record of woofbench'} | msgspec.json.schema(FirstRecord | Record)
+    head = {'$schema':'https://json-schema.org/draft/2020-12/schema', 'title':'A record of woofbench'}
+    return head | msgspec.json.schema(FirstRecord | Record)

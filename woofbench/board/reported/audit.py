@@ -44,6 +44,7 @@ def fits(
 # %% ../../../nbs/board/reported/01_audit.ipynb #row-def
 FIRST = 500 # Validation images of the first edition, until December 2019
 
+# %% ../../../nbs/board/reported/01_audit.ipynb #row-reported
 @dataclass(frozen=True)
 class Reported:
     "A row of the public board, as its page prints it"
@@ -132,6 +133,7 @@ def _source(r):
     if r.edition==1 or not r.source or r.source==(own := official_source(r.dataset, r.size)): return None
     return f'made from {r.source} images, and the cell\'s are {own}'
 
+# %% ../../../nbs/board/reported/01_audit.ipynb #faults-faults
 def faults(
     r:Reported, # Or anything with its fields
 ) -> list[str]: # Reasons; none if nothing is wrong that can be seen

@@ -21,6 +21,7 @@ from .audit import FIRST, Reported, faults, read_accuracy
 
 # %% ../../../nbs/board/reported/02_history.ipynb #file-def
 _day = r'\d{4}-\d\d-\d\d'
+
 class _Protocol(Facts):
     about:Text
     sources:dict
@@ -31,6 +32,7 @@ class _Protocol(Facts):
     tta:bool|None
     why:Text
 
+# %% ../../../nbs/board/reported/02_history.ipynb #file-row
 class _Row(Facts):
     id:Text
     dataset:Text
@@ -59,6 +61,7 @@ class _Page(Facts):
     page:Text
     date:Text
 
+# %% ../../../nbs/board/reported/02_history.ipynb #file-file
 class _File(Facts):
     schema:Count
     board:_Page
@@ -67,8 +70,10 @@ class _File(Facts):
 
 _words = dict(state=('page','replaced','unmerged','elsewhere'), edition=(1,2), normalize=(None,'none','imagenet'),
     val_resize=(None,'squish','crop','shorter+32'))
+
 _forms = dict(link=r'https://[A-Za-z0-9][\w./%+~-]*', evidence=r'https://[\w./%+~-]+/[0-9a-f]{40}/[\w./%+~-]+',
     added=_day, removed=_day, commit='[0-9a-f]{40}', method=r'[A-Za-z0-9][^\n]*')
+
 _order = 'dataset','edition','noise','size','epochs','added','id'
 
 def seal(
@@ -86,6 +91,7 @@ def _check_words(o, where):
         if v and k in _forms and not re.fullmatch(_forms[k], v, re.A):
             raise BadInput(f'{where}.{k} has not the right form: {ascii(v)[:80]}')
 
+# %% ../../../nbs/board/reported/02_history.ipynb #file-check-row
 def _check_row(o, protocols):
     _check_words(o, o['id'])
     if o['dataset'] not in datasets or o['noise'] not in datasets[o['dataset']].noise:
@@ -105,6 +111,7 @@ def parse_history(
     if seal(doc)!=text: raise BadInput('history: an id, a fraction, the order or the layout is not what seal gives')
     return [Reported(**o | dict(protocol=doc['protocols'].get(o['protocol']))) for o in doc['rows']]
 
+# %% ../../../nbs/board/reported/02_history.ipynb #file-reported
 def reported(
     dataset:str|None=None, # Of any if None, and so on
     size:int|None=None,
@@ -133,7 +140,8 @@ def _obstacles(row, r):
     yield r.source!=t.source, f'made from {r.source} images, not {t.source}'
     yield bool((r.known('px') or {}).get(str(r.size))), 'it was not trained at the size of its cell'
     yield r.known('val_resize') is None, 'nothing says how its validation images became squares'
-    yield r.known('val_resize')!=_named[row.val_resize], f'validated on images by {r.known("val_resize")}, not by {_named[row.val_resize]}'
+    yield r.known('val_resize')!=_named[
+            row.val_resize], f'validated on images by {r.known("val_resize")}, not by {_named[row.val_resize]}'
     yield n is None, 'nothing says how many runs it is'
     yield n is not None and n<5, f'{n} of 5 runs'
     yield row.n<5, f'{row.n} of 5 runs on this side'
@@ -142,11 +150,13 @@ def _obstacles(row, r):
     yield r.known('last') is not True, 'nothing says that it is the last epoch'
     yield r.known('tta') is not False, 'nothing says that it had no test-time augmentation'
 
+# %% ../../../nbs/board/reported/02_history.ipynb #comparable-comparable
 def comparable(
     row, # A measured `Row`
     r:Reported,
 ) -> tuple[bool,str]: # And why, or why not
-    "May the two be compared? Same edition, cell, source and validation images; five runs with a known spread; last epoch, no TTA"
+    """May the two be compared? Same edition, cell, source and validation images; five runs with a known spread; last
+    epoch, no TTA"""
     why = next((why for bad,why in _obstacles(row, r) if bad), None)
     return why is None, why or 'same cell, five runs and their spread, last epoch'
 
@@ -172,20 +182,22 @@ def _cells(r):
             'yes' if r.pinned else 'no', r.source or 'unknown', seen, when, _plain(found))
 
 _head = ('size','epochs','accuracy','runs','what','commit named','images','shown','when','findings')
+
 _intro = """Rows of [the public board](https://github.com/fastai/imagenette), as its page prints them, and a few that
 their author printed elsewhere. Nobody has
 run them again here, so they are no rows to beat, and no table ranks them with measured ones. *Runs* is what the
 page says and *shown* what can be seen today; *images* is the shorter side of the files they were made from."""
-
 _group = {'unmerged':'replaced'}
 
+# %% ../../../nbs/board/reported/02_history.ipynb #board-reported-md
 def reported_md(
     rows:list[Reported],
 ) -> str: # Markdown; nothing if there are no rows
     "The board's section of reported rows: a table per dataset, and one for what was there before"
     if not rows: return ''
     res = ['## Reported, never re-run here', _intro.replace('\n', ' ')]
-    def kind(o): return ('page','replaced','elsewhere').index(_group.get(o.state, o.state)), o.dataset, o.edition, o.noise
+    def kind(o):
+        return ('page','replaced','elsewhere').index(_group.get(o.state, o.state)), o.dataset, o.edition, o.noise
     for (gone,d,e,noise),part in groupby(sorted(rows, key=kind), key=kind):
         noisy = f', {noise} % of the labels changed' if noise else ''
         old = '' if not gone else ', printed elsewhere' if gone==2 else ', earlier rows' if e==2 else f', first edition with {FIRST} validation images'

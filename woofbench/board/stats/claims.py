@@ -40,7 +40,8 @@ def claim(
     prior:tuple|None=None, # From `band`; by Welch alone if None
     level:float=.95, # Of the interval
 ) -> dict: # diff, lo, hi, p_mean, p_beat, and `by`: the test that gave p_beat, `Welch` or `moderated`, or `one seed`
-    "Does A beat B? A claim holds where p_beat is at least `P_BEAT`, and is the smaller one of two tests; raises `ValueError`"
+    """Does A beat B? A claim holds where p_beat is at least `P_BEAT`, and is the smaller one of two tests; raises
+    `ValueError`"""
     diff,nan = summary(a)['mean']-summary(b)['mean'],float('nan')
     if min(len(a), len(b))<2: return dict(diff=diff, lo=nan, hi=nan, p_mean=nan, p_beat=nan, by='one seed')
     tests = dict(Welch=compare(a, b, level))
@@ -56,7 +57,8 @@ def tie_groups(
     prior:tuple|None=None, # From `band`
     level:float=.95, # 1-`level` is the rate of false discoveries
 ) -> list: # As `accs`: 1 for the best row and those tied with it, 2 for the next, ...; None for a row of one seed
-    "Groups of rows that are not significantly below the best of their group, by `compare` with Benjamini-Hochberg; raises `ValueError`"
+    """Groups of rows that are not significantly below the best of their group, by `compare` with Benjamini-Hochberg;
+    raises `ValueError`"""
     mean = [summary(o)['mean'] for o in accs]
     left = sorted((i for i,o in enumerate(accs) if len(o)>1), key=lambda i: -mean[i])
     res,group = [None]*len(accs),0
@@ -79,7 +81,8 @@ def seeds_needed(
     r = _ratio(diff, std)
     if not 1-level<power<1: raise ValueError(f'power must be above {1-level:.2g} and below 1, not {power}')
     if r==0: return None
-    n = max(2, ceil(2*((stats.norm.isf((1-level)/2)+stats.norm.ppf(power))/r)**2)) # as for a known noise; an estimated one takes a few more, which do not matter among a thousand
+    # as for a known noise; an estimated one takes a few more, which do not matter among a thousand
+    n = max(2, ceil(2*((stats.norm.isf((1-level)/2)+stats.norm.ppf(power))/r)**2))
     while n<1000 and smallest_effect(1., n, level=level, power=power)>r: n += 1
     return n
 
@@ -88,11 +91,13 @@ def seeds_to_beat(
     std:float, # Standard deviation from seed to seed
     p_beat:float=P_BEAT, # To be reached
 ) -> int|None: # A side; None if a million are not enough, as for a difference below 1.19 standard deviations
-    "The smallest number of seeds a side at which a difference of `diff` has `p_beat`, if it stays as it is; raises `ValueError`"
+    """The smallest number of seeds a side at which a difference of `diff` has `p_beat`, if it stays as it is; raises
+    `ValueError`"""
     r,most = _ratio(diff, std)/2**.5,1_000_000
     def enough(n): return stats.t.cdf(r/(1+1/n)**.5, 2*n-2)>=p_beat
     return 2+bisect_left(range(2, most), True, key=enough) if enough(most) else None
 
+# %% ../../../nbs/board/stats/02_claims.ipynb #seeds-ratio
 def _ratio(diff, std):
     if not 0<std<float('inf'): raise ValueError(f'nothing is known of the noise: its standard deviation is {std}')
     if not abs(diff)<float('inf'): raise ValueError(f'a difference is a number, not {diff}')

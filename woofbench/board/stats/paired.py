@@ -15,14 +15,17 @@ def by_image(
     b, # Of B, on the same images in the same order; the number of seeds may differ
     level:float=.95, # Of the interval
 ) -> dict: # diff, lo, hi and p (two-sided) for other images; images that only A's and only B's majority has right, and p of McNemar's test
-    "Two rows paired by image: about these networks on other images of the kind, not about other seeds; raises `ValueError`"
+    """Two rows paired by image: about these networks on other images of the kind, not about other seeds; raises
+    `ValueError`"""
     a,b = _right(a),_right(b)
     n = a.shape[1]
-    if b.shape[1]!=n or n<2: raise ValueError(f'{n} images and {b.shape[1]}: a comparison by image needs the same images, and at least two')
+    if b.shape[1]!=n or n<2:
+        raise ValueError(f'{n} images and {b.shape[1]}: a comparison by image needs the same images, and at least two')
     d = a.mean(0)-b.mean(0)
     diff,se = float(d.mean()),0. if np.ptp(d)==0 else float(d.std(ddof=1))/n**.5
     half = float(stats.norm.isf((1-level)/2))*se
-    p = 2*float(stats.norm.sf(abs(diff)/se)) if se else 1. if diff==0 else float('nan') # one difference for all images: nothing is known of others
+    # one difference for all images: nothing is known of others
+    p = 2*float(stats.norm.sf(abs(diff)/se)) if se else 1. if diff==0 else float('nan')
     va,vb = (2*o.sum(0)>len(o) for o in (a,b))
     only_a,only_b = int((va & ~vb).sum()),int((vb & ~va).sum())
     mcnemar = float(stats.binomtest(only_a, only_a+only_b).pvalue) if only_a+only_b else 1.
@@ -30,5 +33,6 @@ def by_image(
 
 def _right(o):
     o = np.asarray(o)
-    if o.ndim!=2 or not len(o) or not np.isin(o, (0, 1)).all(): raise ValueError('what is right is a table of booleans, (seeds, images)')
+    if o.ndim!=2 or not len(o) or not np.isin(o, (0, 1)).all():
+        raise ValueError('what is right is a table of booleans, (seeds, images)')
     return o.astype(bool)

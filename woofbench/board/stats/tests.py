@@ -15,10 +15,13 @@ from scipy.special import ndtr, stdtr, stdtrit
 
 # %% ../../../nbs/board/stats/01_tests.ipynb #moments-def
 def _moments(acc, least):
-    "Mean and variance (ddof=1) of at least so many accuracies; of runs that are all alike the variance is 0, not the 1e-34 that rounding leaves"
+    """Mean and variance (ddof=1) of at least so many accuracies; of runs that are all alike the variance is 0, not
+    the 1e-34 that rounding leaves"""
     a = np.asarray(acc, float)
     if a.ndim!=1 or not np.isfinite(a).all(): raise ValueError('accuracies are a list of finite numbers, one per seed')
-    if len(a)<least: raise ValueError('a comparison needs at least two seeds on both sides' if least>1 else 'there must be at least one accuracy')
+    if len(a)<least:
+        raise ValueError('a comparison needs at least two seeds on both sides' if least>1
+                         else 'there must be at least one accuracy')
     return (float(a[0]), 0.) if np.ptp(a)==0 else (float(a.mean()), float(a.var(ddof=1)))
 
 # %% ../../../nbs/board/stats/01_tests.ipynb #summary-def
@@ -43,7 +46,8 @@ def compare(
     level:float=.95, # Of the interval
     prior:tuple|None=None, # What is known of the noise in advance, (standard deviation, degrees of freedom), for the moderated t; Welch's if None
 ) -> dict: # diff, lo, hi, p (one-sided), p_mean, p_beat
-    "A against B by Welch's t or the moderated t: difference of the means with interval, and the probabilities that A is better; raises `ValueError`"
+    """A against B by Welch's t or the moderated t: difference of the means with interval, and the probabilities that
+    A is better; raises `ValueError`"""
     (ma,va),(mb,vb),n,m = _moments(a, 2),_moments(b, 2),len(a),len(b)
     d = ma-mb
     if prior is not None: va = vb = pooled_std([a, b], prior)**2
@@ -54,7 +58,8 @@ def compare(
         return n+m-2+prior[1] if prior is not None else 1/((x/(x+y))**2/(n-1) + (y/(x+y))**2/(m-1))
     (df_mean,se),(df_run,sp) = ((df(x, y), (x+y)**.5) for x,y in ((va/n, vb/m), (va*(1+1/n), vb*(1+1/m))))
     half,t = float(stdtrit(df_mean, (1+level)/2))*se,d/se
-    return dict(diff=d, lo=d-half, hi=d+half, p=float(stdtr(df_mean, -t)), p_mean=float(stdtr(df_mean, t)), p_beat=float(stdtr(df_run, d/sp)))
+    return dict(diff=d, lo=d-half, hi=d+half, p=float(stdtr(df_mean, -t)), p_mean=float(stdtr(df_mean, t)),
+                p_beat=float(stdtr(df_run, d/sp)))
 
 # %% ../../../nbs/board/stats/01_tests.ipynb #equivalent-def
 def equivalent(
@@ -89,7 +94,8 @@ def critical_t(
     m:int, # Seeds of the base
     level:float=.95, # Probability that all intervals hold
 ) -> float: # In standard errors of a difference
-    "Dunnett's two-sided critical value, of as many comparisons as `ns` is long; Student's for one; https://doi.org/10.1080/01621459.1955.10501294"
+    """Dunnett's two-sided critical value, of as many comparisons as `ns` is long; Student's for one;
+    https://doi.org/10.1080/01621459.1955.10501294"""
     if not ns or min(*ns, m)<2: raise ValueError('a comparison needs at least two seeds on both sides')
     if not 0<level<1: raise ValueError(f'level must be above 0 and below 1, not {level}')
     k,df = len(ns),sum(ns)+m-len(ns)-1
@@ -103,7 +109,8 @@ def pooled_std(
 ) -> float:
     "The noise from seed to seed, estimated from all groups together; 0 if no group has any; raises `ValueError`"
     s0,d0 = (0.,0) if prior is None else prior
-    if not (0<=s0<float('inf') and 0<=d0<float('inf')): raise ValueError(f'what is known of the noise is a standard deviation and its degrees of freedom, not {prior}')
+    if not (0<=s0<float('inf') and 0<=d0<float('inf')):
+        raise ValueError(f'what is known of the noise is a standard deviation and its degrees of freedom, not {prior}')
     df = d0+sum(len(o)-1 for o in groups)
     if df<=0: raise ValueError('the noise is known from at least two seeds')
     return ((d0*s0**2 + sum(_moments(o, 1)[1]*(len(o)-1) for o in groups))/df)**.5
@@ -114,7 +121,8 @@ def dunnett(
     others:dict|list, # Accuracies of its neighbours, named or in order
     level:float=.95, # Probability that all intervals hold at once
 ) -> dict|list: # As `others`: dicts with diff, lo, hi and p (two-sided, adjusted)
-    "Every neighbour against one base, with intervals that hold together; the noise is taken to be the same in all groups; raises `ValueError`"
+    """Every neighbour against one base, with intervals that hold together; the noise is taken to be the same in all
+    groups; raises `ValueError`"""
     named = isinstance(others, dict)
     gs = list(others.values() if named else others)
     ns,m = [len(o) for o in gs],len(base)
@@ -122,7 +130,8 @@ def dunnett(
     res = []
     for g,n in zip(gs, ns):
         d,se = _moments(g, 2)[0]-_moments(base, 2)[0],s*(1/n+1/m)**.5
-        p = max(0., 1-_inside(abs(d)/se, ns, m)) if se else 1. if d==0 else float('nan') # all runs alike: nothing is known of the noise
+        # all runs alike: nothing is known of the noise
+        p = max(0., 1-_inside(abs(d)/se, ns, m)) if se else 1. if d==0 else float('nan')
         res.append(dict(diff=d, lo=d-c*se, hi=d+c*se, p=p))
     return dict(zip(others, res)) if named else res
 
@@ -146,11 +155,13 @@ def smallest_effect(
     power:float=.8, # Probability with which such an effect is to be found
     k:int=1, # Neighbours that share the base
 ) -> float: # In the unit of `std`
-    "The smallest true difference that a two-sided test of one of `k` neighbours finds with probability `power`; raises `ValueError`"
+    """The smallest true difference that a two-sided test of one of `k` neighbours finds with probability `power`;
+    raises `ValueError`"""
     if not 1-level<power<1: raise ValueError(f'power must be above {1-level:.2g} and below 1, not {power}')
     m = n if m is None else m
     c,df = critical_t([n]*k, m, level),k*(n-1)+m-1
-    def found(shift): return stats.nct.sf(c, df, shift)+np.nan_to_num(stats.nct.cdf(-c, df, shift)) # scipy's nan is a tail too small to compute
+    # scipy's nan is a tail too small to compute
+    def found(shift): return stats.nct.sf(c, df, shift)+np.nan_to_num(stats.nct.cdf(-c, df, shift))
     hi = c+1
     while found(hi)<power: hi *= 2
     return float(brentq(lambda o: found(o)-power, 0, hi))*std*(1/n+1/m)**.5
