@@ -20,7 +20,7 @@ from woofbench.train.callbacks import Ema
 from woofbench.train.recipe import engines, recipes
 from woofbench.train.kept import Kept
 from woofbench.commands.run import learner
-from woofbench.train.seeds_at_once import train_seeds
+from woofbench.train.multi_seed import train_seeds
 from woofbench.data.track import make_track
 from woofbench.train.learner import fit, make_learner
 

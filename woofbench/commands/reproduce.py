@@ -11,6 +11,7 @@ from pathlib import Path
 from ..registry import BadInput, whole
 from ..hashes import digest
 from ..train.recipe import from_dict
+from ..train.job import Job
 from ..board.record.seeds import challenge_seeds, official_seeds
 from ..board.record.schema import SEEDS
 from ..board.record.provenance import code_facts, context_id, env_facts, missing, outside
@@ -21,7 +22,7 @@ from ..board.standing import good, incumbent, standing
 from ..board.row import Row, differences
 from ..board.table import find_row, load_rows
 from ..board.rules import RULES
-from .run import Plan, plan, quiet, train_row
+from .run import plan, quiet, train_row
 
 # %% ../../nbs/commands/04_reproduce.ipynb #original-def
 def original(
@@ -52,7 +53,7 @@ def prepare(
     row:Row,
     data:str|Path|None=None, # Folder of the dataset; `$WOOFBENCH_DATA` if None, else a download
     trust_code:bool=False, # Go on where the record was made with code that may not be the code here?
-) -> Plan:
+) -> Job:
     "The exact configuration of a row, and its images; raises `BadInput` where they are not to be had"
     recipe = from_dict(row.record['recipe'])
     if gone := missing(row.record['recipe']): raise BadInput(f'{row.id} needs {", ".join(gone)}, which nobody registered here; import the module that does')
@@ -67,7 +68,7 @@ def prepare(
 # %% ../../nbs/commands/04_reproduce.ipynb #settings-def
 def settings(
     row:Row,
-    p:Plan,
+    p:Job,
     device=None, # Torch device; fastai's default if None
     workers:int|None=None, # Loader processes; the record's if None
     engine:str|None=None, # fastai or fast; the record's if None
@@ -77,7 +78,9 @@ def settings(
     from woofbench.train.machine import machine
     env = row.record['env']
     compile = env.get('compile', False)
-    device,workers,engine = machine(p.track, device, env['workers'] if workers is None else workers, engine or row.record['engine'], compile=compile)
+    workers = env['workers'] if workers is None else workers
+    here = machine(p.track, device, workers, engine or row.record['engine'], compile=compile)
+    device,workers,engine = here.device,here.workers,here.engine
     diff = differences(row.record, row.record | dict(env=env_facts(device, workers, compile), code=code_facts(), engine=engine))
     say(f'{row.id}: {row.recipe}' + ('' if diff else '; the environment is that of the record'))
     if diff:
