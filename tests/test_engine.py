@@ -176,7 +176,7 @@ def test_a_seed_is_the_same_alone_and_after_others(digits, change):
     recipe = digits[1].but(bs=128, **change)
     said = []
     row = rows(digits, recipe, [3,4], say=said.append)
-    assert said==['engine fast: recorded']
+    assert said==['engine fast: captured']
     assert row[4]==rows(digits, recipe, [4])[4] and row[3]!=row[4]
     ordinary = numbers(fit(*digits[:1], recipe, digits[2], 4, device='cpu', engine='fast'))
     assert ordinary[2]==row[4][2]
@@ -352,7 +352,7 @@ def test_a_seed_is_the_same_alone_after_others_and_beside_them_on_a_gpu(digits, 
     recipe = digits[1].but(bs=128, **change)
     said = []
     row = rows(digits, recipe, [3,4,5], on, record=None, say=said.append)
-    assert said==['engine fast: recorded']
+    assert said==['engine fast: captured']
     assert rows(digits, recipe, [4], on, record=None)[4]==row[4]
     assert rows(digits, recipe, [3,4,5], on, record=None, seeds_at_once=3)==row
 

@@ -145,6 +145,7 @@ def _step(self:Graph):
     l.pred,l.loss_grad,l.loss = r.out,r.loss,r.loss
     for e in ('after_pred','after_loss'): l(e)
 
+# %% ../../nbs/fast/07_graph.ipynb #graph-capture
 @patch
 def _for_batch(self:Graph):
     "The captured step for the present batch, with a plan"
@@ -178,6 +179,7 @@ def _as_planned(self:Graph):
     pairs = zip(self._hypers(), self.rows[self.at])
     return all(isclose(a, b, rel_tol=1e-6) for now,planned in pairs for a,b in zip(now, planned))
 
+# %% ../../nbs/fast/07_graph.ipynb #graph-plan-all
 @patch
 def _plan(self:Graph):
     "Plan the steps to come, this one first, as the schedule has them; do the captured steps still hold?"

@@ -104,7 +104,7 @@ def rows(
     t:int=0, # Steps done by RAdam
     look:LookBack=LookBack(),  # noqa: B008  frozen
 ) -> torch.Tensor: # (steps, 8), float64
-    "What each step multiplies by: keep, 1-mom, 1-sqr_mom, adapt, plain, root, eps, alpha; raises `BadInput`"
+    "The numbers of each step: keep, 1-mom, 1-sqr_mom, adapt, plain, root, eps, alpha; raises `BadInput`"
     res = []
     for i,(lr,mom) in enumerate(zip(lrs, moms), 1):
         check(mom, sqr_mom)
@@ -171,6 +171,7 @@ def fill(self:Flat, name:str, values:list) -> None:
         if b is None: a.zero_()
         elif a.data_ptr()!=b.data_ptr(): a.copy_(b)
 
+# %% ../../nbs/fast/01_ranger_steps.ipynb #flat-gather
 @patch
 @torch.no_grad()
 def gather(self:Flat, grads:list) -> None:
