@@ -7,6 +7,7 @@ from conftest import root
 
 sys.path.insert(0, str(root))
 from benchmarks import faults  # noqa: E402
+from woofbench.train.machine import Machine
 from woofbench import files
 from woofbench.commands import run as runner  # noqa: E402
 from woofbench.files import claim, locked, probe, replacing, sweep, unfinished, write_atomic  # noqa: E402
@@ -33,7 +34,7 @@ def stopped(bench, out, monkeypatch, n=1):
         raise Stop
     with monkeypatch.context() as m:
         m.setattr('woofbench.train.multi_seed.train_seeds', some)
-        with pytest.raises(Stop): runner.train_row(bench.plan, list(range(5)), out, say=None, device='cpu', workers=0)
+        with pytest.raises(Stop): runner.train_row(bench.plan, list(range(5)), out, Machine(device='cpu', workers=0), say=None)
     return next(out.rglob('seed-0.json')).parent
 
 
@@ -42,7 +43,7 @@ def stopped(bench, out, monkeypatch, n=1):
 def test_a_shorter_run_takes_nothing_from_a_stopped_one(bench, tmp_path, monkeypatch):
     folder = stopped(bench, tmp_path, monkeypatch, 2)
     monkeypatch.setattr('woofbench.train.multi_seed.train_seeds', lambda *args, **kw: iter(()))
-    row = runner.train_row(bench.plan, [0], tmp_path, say=None, device='cpu', workers=0)
+    row = runner.train_row(bench.plan, [0], tmp_path, Machine(device='cpu', workers=0), say=None)
     assert [r['seed'] for r in row.runs]==[0] and not (folder/'seed-0.json').exists()
     assert (folder/'seed-1.json').is_file(), 'it went into no record'
     trained = []
@@ -50,7 +51,7 @@ def test_a_shorter_run_takes_nothing_from_a_stopped_one(bench, tmp_path, monkeyp
         trained.extend(seeds)
         yield from (replace(bench.runs[s%2], seed=s, init_sha256=f'{s:016}') for s in seeds)
     monkeypatch.setattr('woofbench.train.multi_seed.train_seeds', train)
-    five = runner.train_row(bench.plan, list(range(5)), tmp_path, say=None, device='cpu', workers=0)
+    five = runner.train_row(bench.plan, list(range(5)), tmp_path, Machine(device='cpu', workers=0), say=None)
     assert trained==[0,2,3,4] and five.n==5, 'the evidence of seed 0 is in a record, and belongs in no second one'
     assert not list(tmp_path.rglob('seed-*'))
 
@@ -87,7 +88,7 @@ def test_damaged_seed_is_trained_again(what, bench, want, tmp_path, monkeypatch)
         trained.extend(seeds)
         yield from (bench.runs[s] for s in seeds)
     monkeypatch.setattr('woofbench.train.multi_seed.train_seeds', train)
-    runner.train_row(bench.plan, [0,1], tmp_path, say=said.append, device='cpu', workers=0)
+    runner.train_row(bench.plan, [0,1], tmp_path, Machine(device='cpu', workers=0), say=said.append)
     assert trained==[0,1] and any('seed-0.json cannot be used' in o and 'trained again' in o for o in said)
     assert not faults.wrong(tmp_path, want[0])
 
@@ -100,7 +101,7 @@ def test_two_commands_share_the_seeds_of_a_row(bench, want, tmp_path):
             assert go.wait(60)
             trained.append(s)
             yield bench.runs[s]
-    def one(): rows.append(runner.train_row(bench.plan, [0,1], tmp_path, say=said.append, device='cpu', workers=0))
+    def one(): rows.append(runner.train_row(bench.plan, [0,1], tmp_path, Machine(device='cpu', workers=0), say=said.append))
     true,several.train_seeds = several.train_seeds,train
     try:
         threads = [threading.Thread(target=one) for _ in range(2)]
@@ -129,7 +130,7 @@ def test_the_line_comes_with_the_same_command(bench, want, tmp_path):
     bench.train(tmp_path)
     (tmp_path/'leaderboard.csv').unlink()
     said = []
-    runner.train_row(bench.plan, [0,1], tmp_path, say=said.append, device='cpu', workers=0)
+    runner.train_row(bench.plan, [0,1], tmp_path, Machine(device='cpu', workers=0), say=said.append)
     assert any('there already' in o for o in said) and not faults.wrong(tmp_path, want[0])
 
 def test_a_record_that_cannot_be_read_back_keeps_the_seeds(bench, tmp_path, monkeypatch):
@@ -338,8 +339,9 @@ import os, pathlib, sys, torch, fastai.vision.all, filelock
 sys.modules['fcntl'] = None
 del os.sysconf
 from woofbench import files
-from woofbench.commands import run as runner
-assert files.fcntl is None and runner._memory(torch.device('cpu'))==float('inf')
+from woofbench.commands import run
+from woofbench.train.machine import memory
+assert files.fcntl is None and memory(torch.device('cpu'))==float('inf')
 p = pathlib.Path({str(tmp_path)!r})
 files.write_atomic(p/'a', b'x')
 (p/'.b.12.tmp').write_bytes(b'x')

@@ -23,6 +23,8 @@ from ..board.row import Row, differences
 from ..board.table import find_row, load_rows
 from ..board.rules import RULES
 from .run import plan, quiet, train_row
+from ..train.machine import Machine, machine
+from ..board.record.record import Purpose
 
 # %% ../../nbs/commands/04_reproduce.ipynb #original-def
 def original(
@@ -32,7 +34,8 @@ def original(
     "The row that is to be repeated; raises `BadInput`"
     row = find_row(name, root)
     rules = row.record.get('rules', 1)
-    if not 1<=rules<=RULES: raise BadInput(f'{row.id} was made by version {rules} of the rules, and this program knows them up to {RULES}')
+    if not 1<=rules<=RULES:
+        raise BadInput(f'{row.id} was made by version {rules} of the rules, and this program knows them up to {RULES}')
     if row.based_on: raise BadInput(f'{row.id} is a {row.status}: repeat that one')
     return row
 
@@ -56,12 +59,14 @@ def prepare(
 ) -> Job:
     "The exact configuration of a row, and its images; raises `BadInput` where they are not to be had"
     recipe = from_dict(row.record['recipe'])
-    if gone := missing(row.record['recipe']): raise BadInput(f'{row.id} needs {", ".join(gone)}, which nobody registered here; import the module that does')
+    if gone := missing(row.record['recipe']):
+        raise BadInput(f'{row.id} needs {", ".join(gone)}, which nobody registered here; import the module that does')
     if not trust_code and (why := doubt(row.record)): raise BadInput(f'{row.id}: {why}; --trust-code goes on')
     t,d = row.track,row.data
     p = plan(t.dataset, t.size, t.epochs, t.source, t.noise, recipe, data)
     if p.manifest.sha256!=d['manifest_sha256']:
-        raise BadInput(f'{row.id} was made from other images: {d["edition"]} with manifest {d["manifest_sha256"][:16]}, and '
+        raise BadInput(f'{row.id} was made from other images: {d["edition"]} with manifest '
+                       f'{d["manifest_sha256"][:16]}, and '
                        f'{p.manifest.root} is {p.manifest.edition} with {p.manifest.sha256[:16]}')
     return p
 
@@ -73,38 +78,39 @@ def settings(
     workers:int|None=None, # Loader processes; the record's if None
     engine:str|None=None, # fastai or fast; the record's if None
     say=print, # Called with lines of text
-) -> dict: # device, workers, engine and compile, for `train_row`
+) -> Machine:
     "How a row is run again here, after saying what is different"
-    from woofbench.train.machine import machine
     env = row.record['env']
     compile = env.get('compile', False)
     workers = env['workers'] if workers is None else workers
     here = machine(p.track, device, workers, engine or row.record['engine'], compile=compile)
-    device,workers,engine = here.device,here.workers,here.engine
-    diff = differences(row.record, row.record | dict(env=env_facts(device, workers, compile), code=code_facts(), engine=engine))
+    now = dict(env=env_facts(here.device, here.workers, compile), code=code_facts(), engine=here.engine)
+    diff = differences(row.record, row.record | now)
     say(f'{row.id}: {row.recipe}' + ('' if diff else '; the environment is that of the record'))
     if diff:
         table = [('', 'record', 'here'), *((k, str(a), str(b)) for k,a,b in diff)]
         wide = [max(len(o[i]) for o in table) for i in range(2)]
         say('\n'.join(f'  {k:{wide[0]}}  {a:{wide[1]}}  {b}' for k,a,b in table))
-    return dict(device=device, workers=workers, engine=engine, compile=compile)
+    return here
 
 # %% ../../nbs/commands/04_reproduce.ipynb #seeds-def
 def _seeds_for(row, k):
     "At most `k` seeds of a row; an official row has them in the order of its hash"
-    return official_seeds(row.record['config_id'], min(k, row.n)) if row.kind=='official' else [r['seed'] for r in row.runs][:k]
+    return official_seeds(row.record['config_id'],
+                          min(k, row.n)) if row.kind=='official' else [r['seed'] for r in row.runs][:k]
 
 # %% ../../nbs/commands/04_reproduce.ipynb #reproduce-def
-def _quick(row, p, device, workers, engine, compile, say):
+def _quick(row, p, here, say):
     "The first epoch of the first seed"
     from fastai.callback.core import CancelFitException
     from woofbench.train.kept import Kept
     from woofbench.train.learner import fit
     seed,n_val = row.runs[0]['seed'],len(p.manifest.val)
     def stop(epoch, o):
-        say(f'seed {seed}  epoch {epoch}/{p.track.epochs}  accuracy {100*o["correct"]/n_val:.2f} %  {o["train_s"]+o["eval_s"]:.1f} s')
+        say(f'seed {seed}  epoch {epoch}/{p.track.epochs}  accuracy {100*o["correct"]/n_val:.2f} %  '
+            f'{o["train_s"]+o["eval_s"]:.1f} s')
         raise CancelFitException()
-    with Kept(compile=compile) as kept: run = fit(p.track, p.recipe, p.manifest, seed, workers, device, stop, engine, kept)
+    with Kept(compile=here.compile) as kept: run = fit(p, seed, here, stop, kept)
     return first_epoch(row, seed, run.curve[0])
 
 def reproduce(
@@ -123,9 +129,10 @@ def reproduce(
     row = original(name, out)
     todo,say = _seeds_for(row, whole('k', k, 1, SEEDS)),say or quiet
     p = prepare(row, data, trust_code)
-    how = settings(row, p, device, workers, engine, say)
-    if quick: return _quick(row, p, say=say, **how)
-    return replication(row, train_row(p, todo, out, **how, again=True, say=say, based_on=row.id))
+    here = settings(row, p, device, workers, engine, say)
+    if quick: return _quick(row, p, here, say)
+    purpose = Purpose(rules=RULES, based_on=row.id)
+    return replication(row, train_row(p, todo, out, here, purpose, True, say))
 
 # %% ../../nbs/commands/04_reproduce.ipynb #challenge-def
 @dataclass(frozen=True)
@@ -135,13 +142,15 @@ class Challenge:
     why:str         # A sentence
     repeat:Replication   # What the runs say of the row's own number
 
-    def __str__(self): return f'the claim {self.word}: {self.why}\nthe row itself is {self.repeat}' if self.word!='cannot tell' else f'cannot tell: {self.why}\nthe row itself: {self.repeat}'
+    def __str__(self):
+        return f'the claim {self.word}: {self.why}\nthe row itself is {self.repeat}' if self.word!='cannot tell' else f'cannot tell: {self.why}\nthe row itself: {self.repeat}'
 
 def _to_beat(row, rows):
     "The best row of the cell and of the same rank without `row` and what repeats its configuration"
     rest = [o for o in rows if o.id!=row.id and o.record['config_id']!=row.record['config_id']]
     if row.track.official: return incumbent(row.track, rest)
-    return max((o for o in rest if o.track==row.track and standing(o, rows) in good), key=lambda o: o.mean, default=None)
+    return max((o for o in rest if o.track==row.track and standing(o, rows) in good), key=lambda o: o.mean,
+               default=None)
 
 def judge_challenge(
     row:Row, # Challenged
@@ -163,7 +172,9 @@ def _landed(row, out):
     "The commit from which the seeds of a challenge follow"
     try: res = landed(out, commit_of(out, 'HEAD'), row.id)
     except BadInput: res = None
-    if res is None: raise BadInput(f'{Path(out).absolute()} is no clone whose history has {row.id}: the commit that brought a row to the main branch gives the seeds of its challenge; --nonce gives another word')
+    if res is None:
+        raise BadInput(f'{Path(out).absolute()} is no clone whose history has {row.id}: the commit that brought a row '
+                       'to the main branch gives the seeds of its challenge; --nonce gives another word')
     return res
 
 def challenge(
@@ -183,6 +194,7 @@ def challenge(
     nonce = nonce or _landed(row, out)
     todo = challenge_seeds(row.id, nonce, whole('k', k, 1, SEEDS))
     p = prepare(row, data, trust_code)
-    how = settings(row, p, device, workers, engine, say)
-    new = train_row(p, todo, out, **how, again=True, say=say, based_on=row.id, nonce=nonce)
+    here = settings(row, p, device, workers, engine, say)
+    purpose = Purpose(rules=RULES, based_on=row.id, nonce=nonce)
+    new = train_row(p, todo, out, here, purpose, True, say)
     return judge_challenge(row, new, load_rows(out)[0])

@@ -10,14 +10,11 @@ from contextlib import ExitStack, nullcontext
 from queue import SimpleQueue
 from threading import Event, Lock, Thread
 import torch
-from fastai.torch_core import default_device
 from ..registry import BadInput
-from ..data.manifest import Manifest
-from .machine import check_engine
+from .job import Job
+from .machine import Machine
 from ..data.batches import load_images
-from .recipe import Recipe
 from .kept import Kept
-from ..data.track import Track
 from .learner import fit
 
 # %% ../../nbs/train/09_multi_seed.ipynb #seeds-def
@@ -30,38 +27,31 @@ def _shared_draws(recipe):
 
 # %% ../../nbs/train/09_multi_seed.ipynb #seeds-train-seeds
 def train_seeds(
-    track:Track,
-    recipe:Recipe,
-    m:Manifest,
+    job:Job,
     seeds:list,
-    workers:int|None=None, # Loader processes; up to 8 if None
-    device=None, # Torch device; fastai's default if None
-    engine:str|None=None, # fastai (the reference) or fast; the device's default if None
-    seeds_at_once:int=1, # On one CUDA device, by the fast engine
-    compile:bool=False, # Use PyTorch's compiler? Fast engine only
-    record:bool|None=None, # Record steps? If None, on CUDA
+    machine:Machine|None=None, # The usual one if None
+    record:bool|None=None, # Capture steps? If None, on CUDA
     log=None, # Called as log(epoch, numbers, seed) after every epoch
     say=None, # Called once with a line that says how steps are done
 ): # Yields a `SeedRun` for each seed, as they end
-    "Train `seeds`"
-    device = torch.device(device or default_device())
-    if seeds_at_once>1 and (o := _shared_draws(recipe)):
+    "Train `seeds`; raises `BadInput` where they cannot be trained at once"
+    m,lock,told,stop = machine or Machine(),Lock(),[],Event()
+    if m.seeds_at_once>1 and (o := _shared_draws(job.recipe)):
         raise BadInput(f'{o} draws from the one generator of the process: train one seed at a time')
-    engine,lock,told,stop = check_engine(engine, device),Lock(),[],Event()
     def one(seed, kept):
         def after_epoch(epoch, numbers):
             if stop.is_set(): raise Stopped("stopped")
             if say and not told:
-                told.append(say(f'engine {engine}: {kept.path if engine=="fast" else "step by step, the reference"}'))
+                told.append(say(f'engine {m.engine}: {kept.path if m.fast else "step by step, the reference"}'))
             if log: log(epoch, numbers, seed)
-        return fit(track, recipe, m, seed, workers, device, after_epoch, engine, kept)
+        return fit(job, seed, m, after_epoch, kept)
     with ExitStack() as stack:
-        kepts = [stack.enter_context(Kept(record, compile=compile, lock=lock))
-                 for _ in range(min(seeds_at_once, len(seeds)))]
-        if len(kepts)<2: yield from (one(o, kepts[0]) for o in seeds)
+        n = min(m.seeds_at_once, len(seeds))
+        kepts = [stack.enter_context(Kept(record, compile=m.compile, lock=lock)) for _ in range(n)]
+        if n<2: yield from (one(o, kepts[0]) for o in seeds)
         else:
-            load_images(m, track, device, val_resize=recipe.val_resize) # before anybody has a stream of their own
-            yield from _at_once(one, seeds, kepts, device, stop)
+            load_images(job.manifest, job.track, m.device, val_resize=job.recipe.val_resize) # before there are streams
+            yield from _at_once(one, seeds, kepts, m.device, stop)
 
 # %% ../../nbs/train/09_multi_seed.ipynb #seeds-at-once
 def _at_once(one, seeds, kepts, device, stop):
