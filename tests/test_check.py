@@ -247,11 +247,11 @@ def raw_tricks(row):
     good = to_bytes(row)
     def sub(a, b): return good.replace(a, b, 1)
     return dict(nan=(sub(b'"train_s": 9.0', b'"train_s": NaN'), 'not a number'), infinity=(sub(b'"train_s": 9.0', b'"train_s": Infinity'), 'not a number'), overflow=(sub(b'"train_s": 9.0', b'"train_s": 1e999'), 'record.runs[0].curve[0].train_s: Expected float < '),
-        recipe_overflow=(sub(b'"lr": 0.007', b'"lr": 1e999'), 'lr must be'), twice=(sub(b'"note": ""', b'"note": "", "note": "x"'), 'twice'), digits=(sub(b'"schema": 2', b'"schema": ' + b'9'*5000), '5000 digits'),
+        recipe_overflow=(sub(b'"lr": 0.007', b'"lr": 1e999'), 'lr must be'), twice=(sub(b'"note": ""', b'"note": "", "note": "x"'), 'twice'), digits=(sub(b'"schema": 3', b'"schema": ' + b'9'*5000), '5000 digits'),
         negative=(sub(b'"attempts": 1', b'"attempts": -1'), 'record.attempts: Expected int >= 0'), boolean=(sub(b'"attempts": 1', b'"attempts": true'), 'record.attempts: Expected int, got bool'), deep=(b'['*100_000, 'levels'), deep_objects=(b'{"a":'*100_000, 'levels'),
         surrogate=(sub(b'"note": ""', b'"note": "\\ud800"'), 'record: note is not text that may be shown'), utf16=(good.decode().encode('utf-16'), 'not UTF-8'), bom=(b'\xef\xbb\xbf'+good, 'not JSON'), latin=(sub(b'"note": ""', b'"note": "\xe9"'), 'not UTF-8'),
         cut=(good[:-100], 'not JSON'), empty=(b'', 'not JSON'), null=(b'null', 'schema'), number=(b'1', 'schema'), listed=(b'[]', 'schema'), spaces=(good.replace(b': ', b':  '), 'not written as'), no_newline=(good[:-1], 'not written as'),
-        crlf=(good.replace(b'\n', b'\r\n'), 'not written as'), old_schema=(sub(b'"schema": 2', b'"schema": 3'), 'schema 3'), keys=(b'{' + b','.join(b'"%d":1' % i for i in range(90_000)) + b',"1":2}', 'twice'),
+        crlf=(good.replace(b'\n', b'\r\n'), 'not written as'), old_schema=(sub(b'"schema": 3', b'"schema": 4'), 'schema 4'), keys=(b'{' + b','.join(b'"%d":1' % i for i in range(90_000)) + b',"1":2}', 'twice'),
         fraction=(sub(b'"lr": 0.007', b'"lr": 0.' + b'0'*300_000 + b'7'), 'id'), quotes=(b'"'*900_000, 'not JSON'), slashes=(b'"' + b'\\'*900_000, 'not JSON'))
 
 @pytest.mark.parametrize('name', 'nan infinity overflow recipe_overflow twice digits negative boolean deep deep_objects surrogate utf16 bom latin cut empty null number listed spaces no_newline crlf old_schema keys fraction quotes slashes'.split())
@@ -583,7 +583,7 @@ def test_a_board_is_judged_as_it_grew(repo, tmp_path, cli):
 
 def test_new_records_are_of_todays_form(repo, rows):
     old = json.loads(next((root/'records'/'digits').rglob('*.json')).read_text())
-    rejected(repo, repo.commit(put(old), repo.base), 'of schema 1, and a new record is of schema 2')
+    rejected(repo, repo.commit(put(old), repo.base), 'of schema 1, and a new record is of schema 3')
     short = doctored(repo.dogs.entry(code=repo.code, lr=7.7e-3), lambda r: r['recipe'].pop('ema'))
     assert verdict(short, rows).word!='invalid', 'one from before a field was there'
     rejected(repo, repo.commit(put(short), repo.base), 'does not say ema')

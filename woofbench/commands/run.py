@@ -20,6 +20,7 @@ from ..data.manifest import Manifest, find, verify
 from ..data.loaders import noisy_labels
 from ..train.recipe import Recipe, config_id, own, of_model, recipes
 from ..hashes import digest
+from ..imports import imported
 from ..models.costs import cost
 from ..models.effect import idle
 from ..train.callbacks import side_at, start_of
@@ -293,17 +294,17 @@ def train_row(
     say,out,how = say or quiet,out_folder(out),check_plan(p, seeds, note, **how)
     check_board(out, say)
     code,env = code_facts(),env_facts(how['device'], how['workers'], how.get('compile', False), how.get('seeds_at_once', 1))
-    foreign = outside(p.recipe, p.track.dataset)
-    if foreign: code['dirty'] = True # no commit has them
-    cid,same = config_id(p.track, p.recipe),context_id(code, env, p.manifest.sha256, foreign, how['engine'])
-    _say_notes(p, foreign, how['device'], say)
+    foreign,brought = outside(p.recipe, p.track.dataset),imported()
+    if foreign or brought: code['dirty'] = True # no commit has them
+    cid,same = config_id(p.track, p.recipe),context_id(code, env, p.manifest.sha256, foreign, how['engine'], brought)
+    _say_notes(p, [*(f'the file {o.name}' for o in brought), *foreign], how['device'], say)
     if why := clock_fault(max((o['created'] for o in read_records(out)[0]), default='')): say(f'note: {why}; set the clock first, or the row will be refused')
     folder = _Folder(p, out/'.woofbench'/p.track.cell/'-'.join(o for o in (cid, same, based_on) if o)) # a repetition has no seeds of the original's
     def mine(recs): return [o for o in recs if o['config_id']==cid and o['env'].get('context')==same and o.get('based_on')==based_on]
     def make(runs, recs):
         created = datetime.now(timezone.utc).strftime('%Y-%m-%dT%H:%M:%SZ')
         tried = {cid} | {o['config_id'] for o in recs if Track(**o['track'])==p.track}
-        made = Made(code, env | dict(context=same), p.cost, created, how['engine'])
+        made = Made(code, env | dict(context=same), p.cost, created, how['engine'], brought, foreign)
         purpose = Purpose(note, RULES, based_on, nonce, len(tried))
         return make_record(p.track, p.recipe, p.manifest.facts(), runs, made, purpose)
     try: return _row(folder, seeds, out, say, again, mine, make, lambda runs: _train(p, runs, len(seeds), folder, say, cache, **how))

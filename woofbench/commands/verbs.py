@@ -17,7 +17,7 @@ _recipe = {
     'the model (in brackets: the official recipe)':'train.recipe:Recipe.model',
     'its training':'train.recipe:Recipe',
     'parameters of its parts':'train.recipe:parameters()'}
-_fields = dict(without=('params',), read='train.recipe:parse') # parts have parameters, and so each has a flag
+_fields = dict(without=('params',), imports=True, read='train.recipe:parse') # parts have parameters, and so each has a flag
 
 def _say_row(row):
     print(f'\n{row!r}\nrecord: {row.path}\nboard:  {row.path.parents[3]/"leaderboard.csv"}')
@@ -175,15 +175,16 @@ def site(
     if serve: build.serve(out)
 
 # %% ../../nbs/commands/08_verbs.ipynb #cost-def
-@verb({'how it is measured':'models.costs:speeds', 'the model':'models.spec:XResNetSpec'}, without=('params',))
+@verb({'how it is measured':'models.costs:speeds', 'the model':'models.spec:XResNetSpec',
+       'parameters of its parts':'train.recipe:parameters()'}, without=('params',), imports=True)
 def cost(
     *, arch:str='xresnet50', # Shape of the network, or timm:NAME
     **given
 ) -> None:
     "Parameters, MACs, activation memory and speed of a network, beside its baseline and trick by trick"
     from woofbench.commands.listing import costs_of
-    from woofbench.train.recipe import of_model
-    changes = {k:given.pop(k) for k in of_model if k in given}
+    from woofbench.train.recipe import of_model, parameters
+    changes = {k:given.pop(k) for k in (*of_model, *parameters()) if k in given}
     print(costs_of(arch, changes, **given))
 
 @verb()
