@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['EPOCHS', 'as_record', 'record_id', 'Made', 'Purpose', 'make_record', 'seed_dict', 'check_seed', 'check_seeds_of',
-           'check_credit', 'check_record', 'check_current', 'seed_bytes', 'seed_from', 'record_path', 'to_bytes',
-           'from_bytes', 'write_record', 'read_file', 'read_record', 'read_records']
+           'check_credit', 'check_record', 'check_full', 'check_current', 'seed_bytes', 'seed_from', 'record_path',
+           'to_bytes', 'from_bytes', 'write_record', 'read_file', 'read_record', 'read_records']
 
 # %% ../../../nbs/board/record/05_record.ipynb #imports
 import hashlib, json, re
@@ -163,13 +163,17 @@ def check_record(
     check_seeds_of(rec, track.epochs)
     return rec
 
+def check_full(rec:Record) -> None:
+    "Raise `BadInput` unless the recipe of a checked record has every field written out"
+    full = to_dict(from_dict(rec.recipe))
+    gone = [*(full.keys()-rec.recipe.keys()), *(full['model'].keys()-rec.recipe['model'].keys())]
+    if gone: raise BadInput(f'its recipe does not say {", ".join(sorted(gone))}')
+
 def check_current(rec:Record) -> None:
     "Raise `BadInput` unless a checked record is of today's schema, with every field written out"
     now = max(SCHEMAS)
     if rec.schema!=now: raise BadInput(f'it is of schema {rec.schema}, and a new record is of schema {now}')
-    full = to_dict(from_dict(rec.recipe))
-    gone = [*(full.keys()-rec.recipe.keys()), *(full['model'].keys()-rec.recipe['model'].keys())]
-    if gone: raise BadInput(f'its recipe does not say {", ".join(sorted(gone))}')
+    check_full(rec)
 
 # %% ../../../nbs/board/record/05_record.ipynb #seed-def
 class _SeedFile(Seed): sha256:str
