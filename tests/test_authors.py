@@ -7,11 +7,14 @@ import pytest
 import torch
 from torch import nn
 from conftest import root, tiny_dataset
+from woofbench.train.job import Job
+from woofbench.train.machine import Machine
 from woofbench.data.augment import Augment, Place, augs
 from woofbench.data.loaders import make_loaders
 from woofbench.data.manifest import verify
 from woofbench.data.batches import load_images
-from woofbench.board.reported.history import reported
+from msgspec.structs import replace as changed
+from audit import comparable, faults, reported
 from woofbench.board.row import Row
 from woofbench.models.parts import blocks, convs
 from woofbench.train.recipe import Recipe, config_id, from_dict, later, recipes, to_dict
@@ -90,7 +93,8 @@ def oblong(tmp_path_factory):
 
 @pytest.mark.parametrize('how', ways)
 def test_both_engines_validate_on_the_same_images(oblong, how):
-    "To the bit those of torchvision, which fastai 1 called, and for squish those of fastai 2; training images are cropped as ever"
+    """To the bit those of torchvision, which fastai 1 called, and for squish those of fastai 2; training images are
+    cropped as ever"""
     from PIL import Image
     from fastai.vision.augment import RandomResizedCrop
     from fastai.vision.core import PILImage
@@ -155,10 +159,10 @@ def test_only_training_images_are_augmented(oblong):
 
 @pytest.mark.parametrize('kw', [dict(dropout=.1), dict(aug='jitter_affine')], ids=str)
 def test_seeds_with_shared_draws_are_trained_one_at_a_time(kw):
-    from woofbench.train.seeds_at_once import train_seeds
+    from woofbench.train.multi_seed import train_seeds
     recipe = recipes('digits')().but(**kw)
     with pytest.raises(BadInput, match='one seed at a time'):
-        next(train_seeds(make_track('digits'), recipe, None, [0,1], device='cpu', seeds_at_once=2))
+        next(train_seeds(Job(make_track('digits'), recipe, None), [0,1], Machine(device='cpu', seeds_at_once=2)))
 
 def test_a_draw_a_batch_and_a_draw_an_image():
     torch.manual_seed(0)
@@ -404,13 +408,11 @@ def test_ayasyrevs_rows_are_reported():
     assert all(o.status=='reported: elsewhere' and o.added_by=='ayasyrev' for o in yasyrev)
 
 def test_what_is_doubtful_in_them_is_said():
-    from woofbench.board.reported.audit import faults
-    from woofbench.board.reported.history import comparable
     for o in yasyrev:
         mine = SimpleNamespace(track=Track('imagewoof', o.size, o.epochs, o.source or '320'),
                                data=dict(known=True, edition=''), n=5, val_resize='shorter32')
         assert comparable(mine, o)==(False, 'it never was on the page')
-        assert not comparable(mine, replace(o, state='replaced', logged=None))[0], 'few runs, or no spread'
+        assert not comparable(mine, changed(o, state='replaced', logged=None))[0], 'few runs, or no spread'
         if o.size<256 and o.protocol: assert "made from full images, and the cell's are 320" in faults(o)
         if o.protocol: assert o.known('val_resize')=='shorter+32' and len(o.logged)==o.n
         else: assert 'no number of runs' in ' '.join(o.notes)
@@ -419,7 +421,6 @@ def test_what_is_doubtful_in_them_is_said():
 
 def test_a_row_of_another_validation_is_not_compared_with_todays():
     "At 256 px his rows come from the cell's own files; the way of validation tells them apart"
-    from woofbench.board.reported.history import comparable
     r = next(o for o in reported('imagewoof', 256, 20) if o.accuracy=='88,58%')
     def mine(how):
         return SimpleNamespace(track=make_track('imagewoof', 256, 20), data=dict(known=True, edition=''), n=5,

@@ -1,22 +1,20 @@
 "Reported rows: the shipped file is in order, faults are found, and nothing reported gets among measured rows"
 import copy, csv, io, json, re, shutil
 from collections import Counter
-from dataclasses import fields, replace
 from types import SimpleNamespace
 import pytest
+from msgspec.structs import replace
 from hypothesis import given, strategies as st
+from audit import comparable, faults, fits, path, reported, rows
 from conftest import root
-from woofbench.board.reported.audit import FIRST, Reported, faults, fits, read_accuracy
-from woofbench.board.reported.history import ASK, comparable, of_board, parse_history, reported, reported_md, seal
+from woofbench.board.reported.history import ASK, FIRST, Reported, best_reported, of_board, parse_reported, read_accuracy, reported_md, seal
 from woofbench.board.table import COLUMNS, to_csv, to_md, update_csv
 from woofbench.hashes import digest
 from woofbench.registry import BadInput
 from woofbench.data.track import datasets, make_track
 
-path = root/'woofbench'/'history.json'
 text = path.read_text(encoding='utf-8')
 doc = json.loads(text)
-rows = reported()
 
 
 # The file
@@ -24,7 +22,7 @@ rows = reported()
 def test_file_is_sealed(): assert seal(doc)==text
 
 def test_ids_are_hashes_of_the_rest():
-    for o in doc['rows']: assert o['id']==digest('reported', {k:v for k,v in o.items() if k!='id'})
+    for o in doc['rows']: assert o['id']==digest('reported', {k:v for k,v in o.items() if k not in ('id','findings')})
     assert len({o['id'] for o in doc['rows']})==len(doc['rows'])
 
 def test_rows_are_sorted():
@@ -62,9 +60,17 @@ def test_first_edition_has_500_images():
     assert old and all(o.n_val==FIRST and o.status=='reported: first edition' for o in old)
     assert all(o.n_val==datasets[o.dataset].n_val for o in rows if o.edition==2)
 
-def test_file_is_shipped():
-    setup = (root/'setup.py').read_text(encoding='utf-8')
-    assert 'history.json' in re.search(r'package_data=.*', setup)[0]
+def test_the_findings_are_those_of_the_audit():
+    assert [list(o.findings) for o in rows]==[faults(o) for o in rows] and sum(bool(o.findings) for o in rows)>20
+
+def test_the_table_of_bests_is_that_of_the_file():
+    best = {}
+    for o in rows:
+        if o.edition==2 and o.state in ('page','replaced') and not o.barred:
+            cell = o.dataset, o.size, o.epochs, o.noise
+            best[cell] = max(o.fraction, best.get(cell, 0))
+    assert len(best)==60 and {k:best_reported(*k) for k in best}==best
+    assert best_reported('digits', 32, 5) is None and best_reported('imagewoof', 128, 6) is None
 
 def _other(**kw):
     o = copy.deepcopy(doc)
@@ -78,13 +84,13 @@ def test_bad_rows_are_refused(kw):
     bad = _other(**kw)
     try: bad = seal(bad)
     except (BadInput, TypeError): bad = json.dumps(bad)
-    with pytest.raises(BadInput) as e: parse_history(bad)
+    with pytest.raises(BadInput) as e: parse_reported(bad.encode())
     assert 'what seal gives' not in str(e.value) or 'accuracy' in kw
 
 @pytest.mark.parametrize('change', [lambda s: s.replace('92.50%', '92.51%'), lambda s: s+' ', lambda s: s[:-9], lambda s: '', lambda s: '[]', lambda s: s.replace('"schema": 1', '"schema": NaN'),
-    lambda s: json.dumps(json.loads(s) | dict(rows=json.loads(s)['rows'][::-1]), sort_keys=True, indent=1)+'\n'])
+    lambda s: s.replace('"n": null', '"n": null, "n": null', 1), lambda s: json.dumps(json.loads(s) | dict(rows=json.loads(s)['rows'][::-1]), sort_keys=True, indent=1)+'\n'])
 def test_other_texts_are_refused(change):
-    with pytest.raises(BadInput): parse_history(change(text))
+    with pytest.raises(BadInput): parse_reported(change(text).encode())
 
 
 # Numbers
@@ -130,11 +136,11 @@ def test_wrong_source():
     assert not faults(replace(r, protocol=r.protocol | dict(sources={'128':'320'})))
 
 def test_500_images_under_the_new_name():
-    r = Reported('imagewoof', 128, 5, 'MaxBlurPool', 'https://github.com/ducha-aiki/Ranger-Mish-ImageWoof-5', '75.56%', n=5, logged=['0.760000','0.768000','0.762000','0.746000','0.742000'])
+    r = replace(GOOD, accuracy='75.56%', n=5, protocol=None, logged=('0.760000','0.768000','0.762000','0.746000','0.742000'))
     assert faults(r)==['0.760000 is no number of right answers of 3929; all runs fit the 500 of the first edition']
     assert not faults(replace(r, edition=1))
 
-def test_impossible_number(): assert faults(Reported('imagewang', 256, 200, 'a', 'https://a', '71.78%', n=1))==['71.78% is no number of right answers of 3929']
+def test_impossible_number(): assert faults(replace(GOOD, dataset='imagewang', size=256, epochs=200, accuracy='71.78%', n=1, protocol=None, logged=None))==['71.78% is no number of right answers of 3929']
 
 def test_truncation_is_named(): assert '76.87% is cut off: the runs average 76.88 %' in faults(row('imagewoof', 256, 5, accuracy='76.87%', state='replaced'))
 
@@ -173,7 +179,7 @@ def test_obstacles_on_this_side():
 @pytest.fixture
 def board(tmp_path):
     "A copy of a real row's record, and of the file that asks for reported rows"
-    for o in [*sorted((root/'records').rglob('*.json'))[:1], root/ASK]:
+    for o in [*sorted((root/'records').rglob('*/*.json'))[:1], root/ASK]:
         to = tmp_path/o.relative_to(root)
         to.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(o, to)
@@ -210,7 +216,7 @@ def test_a_new_row_keeps_them_apart(board):
     from types import SimpleNamespace
     from woofbench.board.record.record import read_record
     from woofbench.commands.run import _publish, _write
-    old = next(board.rglob('records/**/*.json'))
+    old = next(board.rglob('records/*/*/*.json'))
     rec = read_record(old)
     old.unlink()
     tidied = []
@@ -241,7 +247,9 @@ def test_no_measured_table_has_a_reported_row(board):
     assert all(r.link in theirs for r in rows)
 
 def test_text_is_escaped():
-    evil = replace(rows[0], method='a <img src=x onerror=alert(1)> | **b** [c](javascript:d) `e` ~~f~~ &lt;', notes=['<script>|_x_'])
+    seen = {k:getattr(rows[0], k) for k in (*Reported.__struct_fields__, 'pinned', 'source')}
+    evil = SimpleNamespace(**seen | dict(method='a <img src=x onerror=alert(1)> | **b** [c](javascript:d) `e` ~~f~~ &lt;', notes=['<script>|_x_']))
+    with pytest.raises(ValueError, match='text that may be shown'): replace(rows[0], method=evil.method)
     md = reported_md([evil])
     table = md.split('### ')[1]
     assert '<img' not in md and '<script' not in md and '[c](' not in md and '&amp;lt;' in md and r'\*\*b\*\*' in md and r'\~\~f\~\~' in md
@@ -249,4 +257,15 @@ def test_text_is_escaped():
     assert len(set(width))==1
 
 def test_fields_are_those_of_the_file():
-    assert {o.name for o in fields(Reported)}==set(doc['rows'][0])
+    assert set(Reported.__struct_fields__)==set(doc['rows'][0])
+
+def test_a_broken_file_is_refused_in_a_line(board, cli):
+    assert cli(f'board --out {board}')[0]==0
+    (board/ASK).write_text(text.replace('92.50%', '92.51%'))
+    for line in (f'board --check --out {board}', f'check {board}'):
+        rc,_,err = cli(line)
+        assert rc==2 and 'not what seal gives' in err
+
+def test_it_is_no_record_for_the_check(board, cli):
+    assert cli(f'board --out {board}')[0]==0
+    for o in (board, board/'records'): assert 'reported.json' not in cli(f'check {o}')[1]

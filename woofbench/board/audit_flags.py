@@ -17,13 +17,9 @@ from .row import Board, Row
 from .replications import fresh, replication
 from .standing import good, standing
 from .forensics import LOT, MENDED, OWN, Patterns, between, copies, enough, oddities, replay
-from .reported.history import reported
+from .reported.history import best_reported
 
 # %% ../../nbs/board/07_audit_flags.ipynb #accuracy-def
-@lru_cache(256)
-def _reported(*cell):
-    return [o.fraction for o in reported(*cell) if o.edition==2 and o.state in ('page','replaced') and not o.barred]
-
 def ceiling(
     t:Track,
     rows:list, # Rows of the board
@@ -32,7 +28,7 @@ def ceiling(
     board = Board.of(rows)
     seen = (o for o in board.ranked[t] if o.review or ('based_on', o.id) in board.by and fresh(o, board))
     top = next((o.mean for o in seen if standing(o, board)=='ranked'), 0)
-    best = max([top, *_reported(t.dataset, t.size, t.epochs, t.noise)])
+    best = max(top, best_reported(t.dataset, t.size, t.epochs, t.noise) or 0.)
     return best + min(.05, (1-best)/2) if best else None
 
 def _accuracy_flags(row, board):

@@ -20,7 +20,7 @@ from .reviews import REVIEWS, parse_review, read_reviews
 from .row import Board, Row
 from .table import load_rows, to_csv
 from .rules import RULES, WORDS, Verdict, judge
-from .reported.history import ASK, of_board, reported
+from .reported.history import ASK, of_board, parse_reported
 
 # %% ../../nbs/board/09_check.ipynb #report-def
 SHOWN = 50 # lines of a report
@@ -145,7 +145,7 @@ def check_path(
     whole = (path/'records').is_dir() # else it is a file, or a part of the records
     root = path if whole else _board(path)
     files = (path/'records').rglob('*') if whole else [path] if path.is_file() else path.rglob('*.json')
-    files = [o for o in sorted(files) if (o.is_symlink() or not o.is_dir()) and o!=root/ASK]
+    files = [o for o in sorted(files) if (o.is_symlink() or not o.is_dir()) and o.absolute()!=root.absolute()/ASK]
     left = [o for o in files if unfinished(o) and o.is_file() and not o.is_symlink()]
     if not (files := [o for o in files if o not in left]): raise BadInput(f'there are no records in {path}')
     rows,(reviews,bad),table = load_rows(root)[0],read_reviews(root),root/'leaderboard.csv'
@@ -173,7 +173,8 @@ def rows_at(
 ) -> Board:
     "The board of a commit, from git's store"
     reviews = reviews_at(repo, commit) if reviews is None else reviews
-    recs = [from_bytes(raw, p) for p,raw in _jsons(repo, commit, 'records').items()]
+    found = _jsons(repo, commit, 'records')
+    recs = [from_bytes(raw, p) for p,raw in found.items() if p!=ASK.as_posix()]
     return Board(Row(o, review=reviews.get(o['record_id'])) for o in recs)
 
 def _tree_fault(status, mode, path, there):
@@ -195,6 +196,11 @@ def _check_blob(repo, base, sha, path, rows, reviews):
     try: check_current(rec)
     except BadInput as e: return _invalid(str(e)), None
     return v, Row(rec, review=reviews.get(rec['record_id']))
+
+def _reported_at(repo, have):
+    "The reported rows of the base, never those of a pull request"
+    mode,sha = have.get(ASK.as_posix(), (None, None))
+    return parse_reported(blob(repo, sha)) if mode=='100644' else []
 
 def _check_table(repo, table, boards, more):
     status,mode,sha = table
@@ -229,7 +235,6 @@ def check_base(
             items.append((path, v))
             if row: (waiting if v.word=='needs audit' else rows).append(row)
         there.add(path.lower())
-    more = reported() if ASK.as_posix() in there else []
-    if table: items += _check_table(repo, table, (rows, [*rows, *waiting]), more)
+    if table: items += _check_table(repo, table, (rows, [*rows, *waiting]), _reported_at(repo, have))
     if items and other: items.append((other[0], _invalid(_ALONE)))
     return Report(tuple(items), tuple(other))

@@ -11,7 +11,6 @@ __all__ = ['KEYS', 'ADD', 'TERMS', 'PLACES', 'told', 'gain', 'slot', 'official',
 import json, re
 from importlib import import_module
 from importlib.resources import files
-from ..board.reported.audit import faults, read_accuracy
 from .cells import LEGEND, half, pct, places, status
 from .draw import FOREST, around, axis, kind_of, progress, span
 from .effects import Change, average, pairs_with, parts_by_trick, show, uses
@@ -26,13 +25,13 @@ def told(b:Board, t) -> list:
 def _best_told(b, t):
     "The best row that the public board has for a cell today"
     rows = [o for o in told(b, t) if o.state=='page' and o.edition==2]
-    return max(rows, key=lambda o: (read_accuracy(o.accuracy)[0], o.id), default=None)
+    return max(rows, key=lambda o: (o.fraction, o.id), default=None)
 
 def _said(o):
     "A reported row in a few words"
     odd = doubts(o)
     mark = h('span', class_=f'key {"cross" if odd else "hollow"}', aria_hidden='true')
-    return h('small', mark, f' {100*float(read_accuracy(o.accuracy)[0]):.2f} reported', ', doubtful' if odd else '',
+    return h('small', mark, f' {100*o.fraction:.2f} reported', ', doubtful' if odd else '',
              class_='told')
 
 def gain(c) -> Markup:
@@ -69,13 +68,13 @@ def official(b:Board, dataset:str) -> Markup:
 # %% ../../nbs/web/09_front.ipynb #progress-def
 def doubts(o) -> list[str]:
     "What is wrong with a reported row, or not known of it"
-    res = list(faults(o))
+    res = list(o.findings)
     if o.edition==1: res.append('first edition, 500 validation images')
     if o.state in ('unmerged','elsewhere'): res.append('never on the page')
     return res
 
 def _told_point(o):
-    odd,v = doubts(o),100*float(read_accuracy(o.accuracy)[0])
+    odd,v = doubts(o),100*o.fraction
     title = f'{o.method}: {v:.2f} %, {o.added}, reported' + (f'; {"; ".join(odd)}' if odd else '')
     return dict(day=o.added, value=v, kind='doubtful' if odd else 'told', title=title)
 
@@ -348,7 +347,7 @@ def _told_row(o):
     when = o.added + {'page':'', 'replaced':f', replaced {o.removed}', 'unmerged':', never on the page',
                       'elsewhere':', from the author, never on the page'}[o.state]
     runs = h('a', f'{len(o.logged)} run{"s" if o.logged[1:] else ""}', href=o.evidence) if o.evidence else 'none'
-    v,said = float(read_accuracy(o.accuracy)[0]),h('ul', [h('li', x) for x in found]) if found else '–'
+    v,said = o.fraction,h('ul', [h('li', x) for x in found]) if found else '–'
     return [h('th', h('a', o.method, href=o.link), scope='row', class_='name', data_v=o.method.lower()),
             td(o.size, o.size, class_='num'),
             td(o.epochs, o.epochs, class_='num'), td(o.accuracy.replace('&pm;', '±'), f'{v:.6f}', class_='num'),
@@ -368,7 +367,7 @@ def _told_table(i, k, rows):
 def reported_page(b:Board) -> bytes:
     "`reported.html`"
     kw = dict(here='reported.html', about='Rows of the public board, with what an audit found', foot=b.foot())
-    none = 'This board shows no reported rows. It would with a file records/reported.md beside its records.'
+    none = 'This board shows no reported rows. It would with a file records/reported.json among its records.'
     if not b.reported: return page('Reported rows', h('h1', 'Reported rows'), h('p', none), **kw)
     odd,groups = sum(bool(doubts(o)) for o in b.reported),{}
     for o in b.reported: groups.setdefault((o.state!='page', o.dataset, o.edition, o.noise), []).append(o)
