@@ -52,7 +52,7 @@ def shell(*words):
 
 def fields(name): return {PARTS[name][0].kind:PARTS[name][1]} | PARTS[name][2]
 
-def trains(name, stop='', **kw):
+def trains(name, stop=''):
     "Lines of a run from Python, which Ctrl-C ends at the first line that begins with `stop`"
     forget()
     import_parts(home()/'files'/f'{name}.py')
@@ -60,7 +60,7 @@ def trains(name, stop='', **kw):
     def say(line):
         lines.append(line)
         if stop and line.startswith(stop): raise KeyboardInterrupt
-    with contextlib.suppress(KeyboardInterrupt): run('digits', epochs=1, seeds=2, out=home(), say=say, **fields(name), **kw)
+    with contextlib.suppress(KeyboardInterrupt): run('digits', epochs=1, seeds=2, out=home(), say=say, **fields(name))
     return lines
 
 @cache

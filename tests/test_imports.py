@@ -17,7 +17,12 @@ from woofbench.params import Param
 @augs.register('my_dim', params=dict(by=Param(.5, 'What pixels are multiplied by', 0, 1)))
 def my_dim(r, *, by): return lambda x, at: x*by
 '''
-OTHER = "from torch import nn\nfrom woofbench.models.parts import acts\n@acts.register('my_silu')\ndef my_silu(): return nn.SiLU()\n"
+OTHER = '''
+from torch import nn
+from woofbench.models.parts import acts
+@acts.register('my_silu')
+def my_silu(): return nn.SiLU()
+'''
 
 
 @pytest.fixture
@@ -40,7 +45,8 @@ def test_an_imported_part_has_a_name_and_flags(here, refused):
     assert parsed('run --import mine.py --aug my_dim --aug-by 0.5')==dict(command='run', aug='my_dim', aug_by=.5)
     assert 'did you mean my_dim' in refused('run --import mine.py --dataset digits --aug my_dmi')
     assert 'did you mean --aug-by' in refused('run --import mine.py --aug-bye 1')
-    assert 'aug_by must be a number from 0 to 1' in refused('run --import mine.py --dataset digits --aug my_dim --aug-by 2')
+    said = refused('run --import mine.py --dataset digits --aug my_dim --aug-by 2')
+    assert 'aug_by must be a number from 0 to 1' in said
 
 def test_the_help_shows_the_parameters_of_an_imported_part(here, cli):
     rc,out,_ = cli('run --import mine.py --help')
@@ -60,7 +66,8 @@ def test_the_project_file_counts_only_where_the_command_is_started(here, tmp_pat
     assert 'my_dim' not in augs and imports.imported()==[]
 
 BAD = dict(gone=('', '--import gone.py', 'no file gone.py'), nothing=('', '--import', 'expected one argument'),
-           module=('', '--import no_such_module', "no module 'no_such_module'"), syntax=('def', '--import bad.py', 'SyntaxError'),
+           module=('', '--import no_such_module', "no module 'no_such_module'"),
+           syntax=('def', '--import bad.py', 'SyntaxError'),
            fails=('x = 1\ny = x/0', '--import bad.py', 'ZeroDivisionError: division by zero (line 2 of bad.py)'),
            taken=(OTHER.replace('my_silu', 'mish'), '--import bad.py', "act 'mish' is already taken"),
            name=('', '--import my-file.py', 'no file my-file.py'))
@@ -94,7 +101,8 @@ def test_a_row_with_an_import_is_not_ranked_even_if_it_uses_no_part_of_it(here, 
 
 def records(folder):
     "A row of digits and two of another cell, copied from the board"
-    found = [*sorted((root/'records'/'digits').rglob('*.json'))[:1], *sorted((root/'records'/'imagewoof'/'64-s192-e5').glob('*.json'))[:2]]
+    digits,woof = (sorted((root/'records'/o).rglob('*.json')) for o in ('digits', 'imagewoof/64-s192-e5'))
+    found = digits[:1]+woof[:2]
     for o in found:
         (folder/o.relative_to(root)).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(o, folder/o.relative_to(root))
