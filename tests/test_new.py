@@ -85,7 +85,8 @@ def commit(work, files, to='origin', ref='main'):
 def script(work, name, **env):
     mine = {k:v for k,v in os.environ.items() if not k.startswith('GIT')}
     p = subprocess.run([work/'.github'/'scripts'/f'{name}.sh'], cwd=work,
-                       env=mine | dict(WOOFBENCH=str(bin_/'woofbench')) | env, capture_output=True, text=True, timeout=200)
+                       env=mine | dict(WOOFBENCH=str(bin_/'woofbench')) | env,
+                       capture_output=True, text=True, timeout=200)
     return p.returncode, p.stdout+p.stderr
 
 def pull(work, rec):

@@ -123,7 +123,8 @@ def test_no_key_may_be_missing_or_added(schema, each):
 def test_text_that_may_not_be_shown_is_refused_by_the_types_alone(row):
     for text in ('=1+1', '<b>', 'a\u202eb', ' a', 'a\nb'):
         one = dict(name=text, sha256='0')
-        for new in (dict(note=text), dict(imports=[one]), dict(callbacks=[one]), dict(outside={text:'0'}), dict(outside=dict(act=text))):
+        for new in (dict(note=text), dict(imports=[one]), dict(callbacks=[one]), dict(outside={text:'0'}),
+                    dict(outside=dict(act=text))):
             assert valid(row | new) and not taken(row | new), (text, new)
 
 def test_older_schemas_answer_for_the_new_fields(each):

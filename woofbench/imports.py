@@ -29,7 +29,8 @@ def _fault(what, e):
     at = e.__traceback__
     while at.tb_next: at = at.tb_next
     where = f' (line {at.tb_lineno} of {Path(at.tb_frame.f_code.co_filename).name})'
-    return BadInput(f'{what} cannot be imported: {type(e).__name__}: {e}{"" if isinstance(e, SyntaxError) else where}')
+    if isinstance(e, SyntaxError): where = '' # the error says it
+    return BadInput(f'{what} cannot be imported: {type(e).__name__}: {e}{where}')
 
 def _run(name, path, what):
     "Run a file as the module `name`, or import the module"
@@ -75,7 +76,8 @@ def import_parts(
     key = str(path)
     if key in _done: return _done[key]
     sha = hashlib.sha256(path.read_bytes()).hexdigest()
-    if not is_free(name, key): raise BadInput(f'{what}: there is another module {name} already; give the file another name')
+    if not is_free(name, key):
+        raise BadInput(f'{what}: there is another module {name} already; give the file another name')
     if name not in sys.modules:
         try: _run(name, path, what)
         except BaseException:

@@ -17,7 +17,8 @@ _recipe = {
     'the model (in brackets: the official recipe)':'train.recipe:Recipe.model',
     'its training':'train.recipe:Recipe',
     'parameters of its parts':'train.recipe:parameters()'}
-_fields = dict(without=('params',), imports=True, read='train.recipe:parse') # parts have parameters, and so each has a flag
+# Parts have parameters, and so each parameter has a flag
+_fields = dict(without=('params',), imports=True, read='train.recipe:parse')
 
 def _say_row(row):
     print(f'\n{row!r}\nrecord: {row.path}\nboard:  {row.path.parents[3]/"leaderboard.csv"}')
