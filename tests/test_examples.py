@@ -35,6 +35,7 @@ def home():
 @pytest.fixture(scope='module', autouse=True)
 def clean():
     yield
+    forget()
     if home.cache_info().currsize: shutil.rmtree(home())
 
 def forget():
