@@ -284,7 +284,7 @@ def test_a_note_is_only_text(hub, send, made):
 def test_old_records_have_no_claim(send):
     old = root/'records/digits/32-s32-e5/12de6e5acfcd9fba.json'
     stops(lambda: send(old, method='x', dry=True), 'schema 1 has no place')
-    stops(lambda: send(old, dry=True), 'of schema 1, and a new record is of schema 2')
+    stops(lambda: send(old, dry=True), 'of schema 1, and a new record is of schema 3')
 
 
 # When GitHub says no

@@ -43,7 +43,8 @@ def doubt(rec:dict) -> str: # Nothing if there is none
     "Why the code here may not be the code that made a record, beyond being another version of this package"
     here,code,foreign = code_facts(),rec['code'],outside(from_dict(rec['recipe']), rec['track']['dataset'])
     env = {k:v for k,v in rec['env'].items() if k!='context'}
-    same = context_id(code, env, rec['data']['manifest_sha256'], foreign, rec['engine'])==rec['env']['context']
+    made = context_id(code, env, rec['data']['manifest_sha256'], foreign, rec['engine'], rec['imports'])
+    same = made==rec['env']['context']
     if foreign and not same:
         shas = ', '.join(f'{k} (source here {digest("part", v)})' for k,v in sorted(foreign.items()))
         return f'{shas} is not in this package, and nothing shows that it is what the record was made with'
