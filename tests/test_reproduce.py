@@ -143,8 +143,8 @@ def test_which_seeds(done):
     official = Row(sealed(row.record | dict(runs=runs, seeds=dict(kind='official', nonce=None))))
     assert _seeds_for(official, 3)==own[:3], 'as the hash has them, so that they are official again'
 
-def test_fresh_seeds_are_those_of_a_challenge(done, board, refused, replay):
-    for o in ('fresh','mine'): assert f'woofbench challenge {done[1].id}' in refused(f'reproduce {done[1].id} --seeds {o} --out {board}')
+def test_no_flag_chooses_the_seeds(done, board, refused, replay):
+    for o in ('fresh','mine','record'): assert 'unknown flag --seeds' in refused(f'reproduce {done[1].id} --seeds {o} --out {board}')
     assert not replay
 
 
