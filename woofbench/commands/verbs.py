@@ -156,7 +156,7 @@ def challenge(
     from woofbench.commands.reproduce import challenge
     res = challenge(id, **given)
     print(f'\n{res}')
-    _say_row(res.repeat.row)
+    _say_row(res.replication.row)
     return {'does not hold':1, 'cannot tell':3}.get(res.word, 0)
 
 # %% ../../nbs/commands/08_verbs.ipynb #site-def
