@@ -51,8 +51,8 @@ def board(done, tmp_path): return shutil.copytree(done[0], tmp_path/'board')
 def replay(done, monkeypatch):
     "The five seeds that were trained once, in place of training them again"
     calls = []
-    def f(p, seeds, out, **kw):
-        calls.append((seeds, kw))
+    def f(job, seeds, out, machine, purpose, again, say):
+        calls.append((seeds, purpose))
         return done[2].row
     monkeypatch.setattr('woofbench.commands.reproduce.train_row', f)
     return calls
@@ -144,7 +144,7 @@ def test_which_seeds(done):
     assert _seeds_for(official, 3)==own[:3], 'as the hash has them, so that they are official again'
 
 def test_no_flag_chooses_the_seeds(done, board, refused, replay):
-    for o in ('fresh','mine','record'): assert 'unknown flag --seeds' in refused(f'reproduce {done[1].id} --seeds {o} --out {board}')
+    for o in ('fresh','mine','record'): assert "unknown flag '--seeds'" in refused(f'reproduce {done[1].id} --seeds {o} --out {board}')
     assert not replay
 
 

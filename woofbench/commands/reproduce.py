@@ -11,6 +11,8 @@ from pathlib import Path
 from ..registry import BadInput, whole
 from ..hashes import digest
 from ..train.recipe import from_dict
+from ..train.machine import Machine, machine
+from ..train.job import Job
 from ..board.row import Row, differences
 from ..board.table import find_row, load_rows
 from ..board.rules import RULES
@@ -19,9 +21,10 @@ from ..board.replications import Replication, first_epoch, replication
 from ..board.stats.claims import P_BEAT
 from ..board.record.git import commit_of, landed
 from ..board.record.provenance import code_facts, context_id, env_facts, missing, outside
+from ..board.record.record import Purpose
 from ..board.record.schema import SEEDS
 from ..board.record.seeds import challenge_seeds, official_seeds
-from .run import Plan, plan, quiet, train_row
+from .run import plan, quiet, train_row
 
 # %% ../../nbs/commands/04_reproduce.ipynb #original-def
 def original(
@@ -47,8 +50,8 @@ def other_code(rec:dict) -> str: # Empty if there is no reason
         return f'{shas} is not in this package, and nothing shows that the record was made with it'
     if code['dirty'] and code['source_sha256']!=here['source_sha256']:
         made = f'commit {code["commit"][:12]} and changes' if code['commit'] else 'an unknown commit and changes'
-        return f'changed code made it, source {code["source_sha256"]} ({made}), and the source here is ' \
-               f'{here["source_sha256"]}'
+        source = f'{code["source_sha256"]} ({made})'
+        return f'it was made with changed code, source {source}, and the source here is {here["source_sha256"]}'
     return ''
 
 # %% ../../nbs/commands/04_reproduce.ipynb #plan-def
@@ -56,7 +59,7 @@ def plan_of(
     row:Row,
     data:str|Path|None=None, # Folder of the dataset; `$WOOFBENCH_DATA` if None, else a download
     trust_code:bool=False, # Go on if the record was made with code that may not be the code here?
-) -> Plan:
+) -> Job:
     "The exact configuration of a row, and its images; raises `BadInput` if you do not have them"
     recipe = from_dict(row.record['recipe'])
     if gone := missing(row.record['recipe']):
@@ -73,26 +76,25 @@ def plan_of(
 # %% ../../nbs/commands/04_reproduce.ipynb #settings-def
 def settings(
     row:Row,
-    p:Plan,
+    p:Job,
     device=None, # Torch device; fastai's default if None
     workers:int|None=None, # Loader processes; the record's if None
     engine:str|None=None, # fastai or fast; the record's if None
     say=print, # Called with lines of text
-) -> dict: # device, workers, engine and compile, for `train_row`
+) -> Machine:
     "How a row is trained again here, after saying what is different"
-    from woofbench.train.machine import machine
     env = row.record['env']
     compile = env.get('compile', False)
-    workers,engine = env['workers'] if workers is None else workers,engine or row.record['engine']
-    device,workers,engine = machine(p.track, device, workers, engine, compile=compile)
-    here = dict(env=env_facts(device, workers, compile), code=code_facts(), engine=engine)
-    diff = differences(row.record, row.record | here)
+    workers = env['workers'] if workers is None else workers
+    here = machine(p.track, device, workers, engine or row.record['engine'], compile=compile)
+    now = dict(env=env_facts(here.device, here.workers, compile), code=code_facts(), engine=here.engine)
+    diff = differences(row.record, row.record | now)
     say(f'{row.id}: {row.recipe}' + ('' if diff else '; the environment is that of the record'))
     if diff:
         table = [('', 'record', 'here'), *((k, str(a), str(b)) for k,a,b in diff)]
         wide = [max(len(o[i]) for o in table) for i in range(2)]
         say('\n'.join(f'  {k:{wide[0]}}  {a:{wide[1]}}  {b}' for k,a,b in table))
-    return dict(device=device, workers=workers, engine=engine, compile=compile)
+    return here
 
 # %% ../../nbs/commands/04_reproduce.ipynb #seeds-def
 def _seeds_for(row, k):
@@ -101,7 +103,7 @@ def _seeds_for(row, k):
     return [r['seed'] for r in row.runs][:k]
 
 # %% ../../nbs/commands/04_reproduce.ipynb #quick-def
-def _quick(row, p, say, device, workers, engine, compile):
+def _quick(row, p, here, say):
     "The first epoch of the first seed"
     from fastai.callback.core import CancelFitException
     from woofbench.train.kept import Kept
@@ -111,8 +113,7 @@ def _quick(row, p, say, device, workers, engine, compile):
         acc,seconds = 100*o['correct']/n_val,o['train_s']+o['eval_s']
         say(f'seed {seed}  epoch {epoch}/{p.track.epochs}  accuracy {acc:.2f} %  {seconds:.1f} s')
         raise CancelFitException()
-    with Kept(compile=compile) as kept:
-        run = fit(p.track, p.recipe, p.manifest, seed, workers, device, stop, engine, kept)
+    with Kept(compile=here.compile) as kept: run = fit(p, seed, here, stop, kept)
     return first_epoch(row, seed, run.curve[0])
 
 # %% ../../nbs/commands/04_reproduce.ipynb #reproduce-def
@@ -132,9 +133,10 @@ def reproduce(
     row = original(name, out)
     todo,say = _seeds_for(row, whole('k', k, 1, SEEDS)),say or quiet
     p = plan_of(row, data, trust_code)
-    how = settings(row, p, device, workers, engine, say)
-    if quick: return _quick(row, p, say, **how)
-    return replication(row, train_row(p, todo, out, **how, again=True, say=say, based_on=row.id))
+    here = settings(row, p, device, workers, engine, say)
+    if quick: return _quick(row, p, here, say)
+    purpose = Purpose(rules=RULES, based_on=row.id)
+    return replication(row, train_row(p, todo, out, here, purpose, True, say))
 
 # %% ../../nbs/commands/04_reproduce.ipynb #rival-def
 def _to_beat(row, rows):
@@ -198,6 +200,7 @@ def challenge(
     nonce = nonce or _landed(row, out)
     todo = challenge_seeds(row.id, nonce, whole('k', k, 1, SEEDS))
     p = plan_of(row, data, trust_code)
-    how = settings(row, p, device, workers, engine, say)
-    new = train_row(p, todo, out, **how, again=True, say=say, based_on=row.id, nonce=nonce)
+    here = settings(row, p, device, workers, engine, say)
+    purpose = Purpose(rules=RULES, based_on=row.id, nonce=nonce)
+    new = train_row(p, todo, out, here, purpose, True, say)
     return judge_challenge(row, new, load_rows(out)[0])
