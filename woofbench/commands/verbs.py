@@ -139,13 +139,10 @@ def submit(
 @verb({'how it is run':'commands.reproduce:reproduce'})
 def reproduce(
     id:str, /, # Id of a record, the beginning of one, or the path of its file
-    seeds:str|None=None,
     **given
 ) -> int:
     "Train a row again from its record: identical, consistent (0), inconsistent (1), or cannot tell (3)"
     from woofbench.commands.reproduce import reproduce
-    if seeds not in (None,'record'): # a flag of the first version
-        raise BadInput(f'reproduce takes the seeds of the record; `woofbench challenge {id}` takes fresh seeds')
     res = reproduce(id, **given)
     print(f'\n{res}')
     if res.row: _say_row(res.row)
@@ -160,7 +157,7 @@ def challenge(
     from woofbench.commands.reproduce import challenge
     res = challenge(id, **given)
     print(f'\n{res}')
-    _say_row(res.repeat.row)
+    _say_row(res.replication.row)
     return {'does not hold':1, 'cannot tell':3}.get(res.word, 0)
 
 # %% ../../nbs/commands/08_verbs.ipynb #site-def
