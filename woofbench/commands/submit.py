@@ -198,6 +198,7 @@ def submit(
     say(by_hand(req, repo, folder))
     return link_of(repo, req.path, to_bytes(rec))
 
+# %% ../../nbs/commands/06_submit.ipynb #submit-keep
 def _keep(req, out, say):
     "Write the files of a request below `out`, and say what the check says; returns their folder"
     folder,row = Path(out)/'.woofbench'/'submit'/req.row.id,req.row

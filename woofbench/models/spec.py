@@ -8,6 +8,7 @@ __all__ = ['slot_of', 'per_stage', 'spec_fields', 'optional', 'archs', 'introduc
 
 # %% ../../nbs/models/02_spec.ipynb #imports
 from dataclasses import dataclass, replace, fields
+from fastcore.basics import patch
 from ..params import check, fields_of, plain_values
 from ..registry import near, Registry, BadInput
 from .parts import stems, pools, acts, blocks, convs, norms, attns, inits
@@ -41,9 +42,11 @@ class XResNetSpec:
         "Channels of the 3x3 convolutions in a block with `nf` output channels"
         return nf//self.expansion if self.groups==1 else int(nf/self.expansion * self.width_per_group/64) * self.groups
 
-    def at(self, stage:int) -> 'XResNetSpec':
-        "The spec of one stage: what is given per stage collapses to that stage's own"
-        return replace(self, **{k:v[stage] for k in per_stage if isinstance(v:=getattr(self,k), tuple)})
+# %% ../../nbs/models/02_spec.ipynb #spec-at
+@patch
+def at(self:XResNetSpec, stage:int) -> 'XResNetSpec':
+    "The spec of one stage: what is given per stage collapses to that stage's own"
+    return replace(self, **{k:v[stage] for k in per_stage if isinstance(v:=getattr(self,k), tuple)})
 
 # %% ../../nbs/models/02_spec.ipynb #spec-part2
 _tuples = ('depths','widths','stem_szs')

@@ -10,6 +10,7 @@ import math, random
 import torch
 from fastai.callback.core import Callback
 from fastai.callback.mixup import CutMix, MixUp
+from fastcore.basics import patch
 
 # %% ../../nbs/train/04_mix.ipynb #drawn-def
 def generator(
@@ -49,13 +50,18 @@ class Drawn:
 
     def _orders(self, steps, n):
         return torch.rand(steps, n, generator=self.generator, dtype=torch.float64).argsort(1).to(self.x.device)
-    def _betas(self, *shape): return torch._sample_dirichlet(torch.full((*shape, 2), self.alpha), self.generator)[...,0]
 
-    def _stay(self, name, value):
-        "`value`, copied to the place that is kept for its kind"
-        key = name,value.shape,value.dtype,value.device
-        if key in self.places: return self.places[key].copy_(value)
-        return self.places.setdefault(key, value.clone())
+# %% ../../nbs/train/04_mix.ipynb #drawn-drawn-betas
+@patch
+def _betas(self:Drawn, *shape):
+    return torch._sample_dirichlet(torch.full((*shape, 2), self.alpha), self.generator)[...,0]
+
+@patch
+def _stay(self:Drawn, name, value):
+    "`value`, copied to the place that is kept for its kind"
+    key = name,value.shape,value.dtype,value.device
+    if key in self.places: return self.places[key].copy_(value)
+    return self.places.setdefault(key, value.clone())
 
 # %% ../../nbs/train/04_mix.ipynb #mixup-def
 class SeededMixUp(Drawn, MixUp):

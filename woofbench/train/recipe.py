@@ -8,6 +8,7 @@ __all__ = ['limits', 'own', 'of_model', 'registries', 'precisions', 'engines', '
 
 # %% ../../nbs/train/02_recipe.ipynb #imports
 from dataclasses import dataclass, replace, fields, asdict
+from fastcore.basics import patch
 from ..params import all_fields, check, fields_of, plain_values
 from ..registry import NAME, Registry, BadInput, near
 from ..data.track import Track
@@ -62,11 +63,13 @@ class Recipe:
     channels_last:bool = False  # Channels-last memory format?
     params:tuple = ()           # Values of the parts' own parameters, by field: (('aug_strength', .5),)
 
-    def but(self, **kw) -> 'Recipe':
-        "A checked copy with other fields, its own or its model's; `arch` gives the model another shape"
-        return _but(self, kw)
-
     def __str__(self): return describe(self)
+
+# %% ../../nbs/train/02_recipe.ipynb #recipe-but
+@patch
+def but(self:Recipe, **kw) -> 'Recipe':
+    "A checked copy with other fields, its own or its model's; `arch` gives the model another shape"
+    return _but(self, kw)
 
 # %% ../../nbs/train/02_recipe.ipynb #check-def
 limits = dict(lr=(0,10), mom=(0,1), sqr_mom=(0,1), eps=(0,1), wd=(0,1), bs=(2,4096), pct_start=(0,1), smooth=(0,1),

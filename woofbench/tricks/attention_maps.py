@@ -76,7 +76,7 @@ def attention_maps(
 
 # %% ../../nbs/tricks/attention_maps.ipynb #show-def
 def show_attention(
-    images:torch.Tensor, # (B, 3, H, W) or (B, 1, H, W), on any scale: each image is stretched from its minimum to its maximum
+    images:torch.Tensor, # (B, 3, H, W) or (B, 1, H, W); each is stretched from its minimum to its maximum
     maps:torch.Tensor, # (B, H, W), from `attention_maps`; each has its own scale, symmetric around zero
 ): # matplotlib `Figure`
     "Images in one row, and below them their maps over the image in grey"

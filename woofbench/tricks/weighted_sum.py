@@ -42,6 +42,7 @@ class WeightedSumLinear(WeightedSumConv2d):
     "The same with a linear layer for the mixture"
     linear = True
 
+# %% ../../nbs/tricks/weighted_sum.ipynb #weighted-sum-or-plain
 def _or_plain(ni, nf, ks, stride, padding, groups, linear):
     if ks==1: return nn.Conv2d(ni, nf, 1, stride=stride, groups=groups, bias=False)
     return (WeightedSumLinear if linear else WeightedSumConv2d)(ni, nf, ks, stride, padding, groups)

@@ -175,6 +175,7 @@ class FirstRecord(_Common, tag=1):
     @property
     def seeds(self) -> Seeds: return Seeds(kind=kind_of(self.numbers, self.config_id), nonce=None)
 
+# %% ../../../nbs/board/record/04_schema.ipynb #record-secondrecord
 class SecondRecord(_Common, tag=2):
     "A record of the second schema"
     imports = ()
@@ -189,6 +190,7 @@ class SecondRecord(_Common, tag=2):
     based_on:Text|None # The record that this one replicates or challenges
     attempts:Count # Configurations of this cell that were tried there, this one among them
     claim:Credit # What people say of it; the id does not cover it
+
 class Record(SecondRecord, tag=3):
     "The evidence of a row: all that was asked for, and all that was observed"
     imports:_hashed # Files of parts that were imported, by name
