@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from ..registry import BadInput, whole
 from ..hashes import digest
+from ..data.own_images import own_images
+from ..data.track import datasets
 from ..train.recipe import from_dict
 from ..board.record.seeds import challenge_seeds, official_seeds
 from ..board.record.schema import SEEDS
@@ -37,7 +39,7 @@ def original(
 
 def doubt(rec:dict) -> str: # Nothing if there is none
     "Why the code here may not be the code that made a record, beyond being another version of this package"
-    here,code,foreign = code_facts(),rec['code'],outside(from_dict(rec['recipe']), rec['track']['dataset'])
+    here,code,foreign = code_facts(),rec['code'],outside(from_dict(rec['recipe']))
     env = {k:v for k,v in rec['env'].items() if k!='context'}
     same = context_id(code, env, rec['data']['manifest_sha256'], foreign, rec['engine'])==rec['env']['context']
     if foreign and not same:
@@ -58,6 +60,7 @@ def prepare(
     if gone := missing(row.record['recipe']): raise BadInput(f'{row.id} needs {", ".join(gone)}, which nobody registered here; import the module that does')
     if not trust_code and (why := doubt(row.record)): raise BadInput(f'{row.id}: {why}; --trust-code goes on')
     t,d = row.track,row.data
+    if data and not datasets.there(t.dataset): own_images(data, t.dataset)
     p = plan(t.dataset, t.size, t.epochs, t.source, t.noise, recipe, data)
     if p.manifest.sha256!=d['manifest_sha256']:
         raise BadInput(f'{row.id} was made from other images: {d["edition"]} with manifest {d["manifest_sha256"][:16]}, and '

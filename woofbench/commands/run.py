@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from ..registry import BadInput, whole
 from ..data.track import Track, datasets, make_track
+from ..data.own_images import as_dataset
 from ..files import claim, locked, probe, sweep, write_atomic, cache_dir
 from ..data.manifest import Manifest, find, verify
 from ..data.loaders import noisy_labels
@@ -55,9 +56,9 @@ def _check_effect(model):
     if odd := idle(model): raise BadInput(f'{", ".join(odd)} makes no difference to this network: leave it out')
 
 def plan(
-    dataset:str='digits', # imagewoof, imagenette, imagewang or digits
+    dataset:str='digits', # Name of a dataset, or a folder of your own images
     size:int|None=None, # Side of the images, px; the dataset's usual one if None
-    epochs:int=5, # The last one counts
+    epochs:int|None=None, # The last one counts; the dataset's usual number if None
     source:str|None=None, # Shorter side of the files, px, or full; the official one for the size if None
     noise:int=0, # Training labels changed, %
     recipe:str|Recipe|None=None, # A preset or a recipe; the dataset's usual preset if None
@@ -65,7 +66,7 @@ def plan(
     **changes # Fields of the recipe or its model, and `arch`
 ) -> Plan:
     "Check everything that a run needs before it starts; raises `BadInput`"
-    track = make_track(dataset, size, epochs, source, noise)
+    track = make_track(as_dataset(dataset), size, epochs, source, noise)
     if not isinstance(recipe, Recipe): recipe = recipes(recipe or datasets[track.dataset].recipe)()
     recipe = recipe.but(**changes)
     _check_sides(recipe, track.size)
@@ -274,7 +275,8 @@ def _say_notes(p, foreign, device, say):
     from woofbench.train.machine import lacks_bf16
     say(f'{p.track}: {p.recipe}  ({p.cost["params"]/1e6:.2f} M parameters, {_gmacs(p.cost)} GMACs, {p.manifest.edition})')
     if foreign: say(f'note: {", ".join(foreign)} is not in this package; the row will be unranked')
-    if not p.manifest.known: say(f'note: {p.manifest.edition}; the row will be unranked')
+    if not datasets.own(p.track.dataset): say('note: images of your own; the row will be for practice')
+    elif not p.manifest.known: say(f'note: {p.manifest.edition}; the row will be unranked')
     if p.recipe.precision=='bf16' and lacks_bf16(device): say('note: this processor has no bf16 instructions: precision=fp32 takes a fraction of the time, and is another configuration')
 
 def train_row(
@@ -293,7 +295,7 @@ def train_row(
     say,out,how = say or quiet,out_folder(out),check_plan(p, seeds, note, **how)
     check_board(out, say)
     code,env = code_facts(),env_facts(how['device'], how['workers'], how.get('compile', False), how.get('seeds_at_once', 1))
-    foreign = outside(p.recipe, p.track.dataset)
+    foreign = outside(p.recipe)
     if foreign: code['dirty'] = True # no commit has them
     cid,same = config_id(p.track, p.recipe),context_id(code, env, p.manifest.sha256, foreign, how['engine'])
     _say_notes(p, foreign, how['device'], say)
@@ -311,9 +313,9 @@ def train_row(
 
 @takes_fields
 def run(
-    dataset:str='digits', # imagewoof, imagenette, imagewang or digits
+    dataset:str='digits', # Name of a dataset, or a folder of your own images
     size:int|None=None, # Side of the images, px; the dataset's usual one if None
-    epochs:int=5, # The last one counts
+    epochs:int|None=None, # The last one counts; the dataset's usual number if None
     source:str|None=None, # Shorter side of the files, px, or full; the official one for the size if None
     noise:int=0, # Training labels changed, %
     recipe:str|Recipe|None=None, # A preset or a recipe; the dataset's usual preset if None
@@ -345,7 +347,7 @@ def run(
 # %% ../../nbs/commands/01_run.ipynb #learner-def
 @takes_fields
 def learner(
-    dataset:str='digits', # imagewoof, imagenette, imagewang or digits
+    dataset:str='digits', # Name of a dataset, or a folder of your own images
     size:int|None=None, # Side of the images, px; the dataset's usual one if None
     source:str|None=None, # Shorter side of the files, px, or full; the official one for the size if None
     noise:int=0, # Training labels changed, %

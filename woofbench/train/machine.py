@@ -10,7 +10,7 @@ import os, sys
 import torch
 from fastai.torch_core import default_device
 from ..registry import BadInput, near, whole
-from ..data.track import Track
+from ..data.track import Track, datasets
 from .recipe import engines
 
 # %% ../../nbs/train/06_machine.ipynb #engines-def
@@ -102,7 +102,7 @@ def machine(
     "What a run will be trained with; raises `BadInput` for what cannot be done here"
     device = working(device)
     engine = check_engine(engine, device)
-    if workers is None: workers = 0 if track.dataset=='digits' else n_workers()
+    if workers is None: workers = n_workers() if (usual := datasets(track.dataset).workers) is None else usual
     workers,k = whole('workers', workers, 0, 64),whole('seeds_at_once', seeds_at_once, 1, 16)
     if k>1 and (engine!='fast' or device.type!='cuda'):
         raise BadInput(f'seeds_at_once needs the fast engine on a CUDA device, and this is engine {engine} on '

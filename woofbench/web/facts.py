@@ -272,7 +272,7 @@ def base_of_cell(
 
 def official_tracks() -> list:
     "All official cells, dataset by dataset"
-    names = [k for k in ('imagewoof','imagenette','imagewang') if k in datasets]
+    names = [k for k,d in datasets.items() if d.sources and datasets.own(k)]
     return [make_track(d, size, epochs) for d in names for size in SIZES for epochs in EPOCHS]
 
 # %% ../../nbs/web/03_facts.ipynb #read-def
@@ -296,8 +296,10 @@ def from_rows(
     entries = _entries(rows)
     cells = defaultdict(list)
     for o in entries: cells[o.track].append(o)
-    order = lambda c: (not c.track.official, ('imagewoof','imagenette','imagewang').index(c.track.dataset)
-                       if c.track.official else 9, c.track.dataset, c.track.size, c.track.epochs, c.slug)
+    place = {k:i for i,k in enumerate(datasets)}
+    def order(c):
+        t = c.track
+        return not t.official, place[t.dataset] if t.official else 0, t.dataset, t.size, t.epochs, c.slug
     repo = _address()
     where = dict(repo=repo.url, url=f'https://{repo.owner}.github.io/{repo.name}/') if repo else {}
     kw = where | dict(names={}, pulls={}, reported=[]) | kw
