@@ -30,10 +30,12 @@ def _holds(path, x):
         with Image.open(path) as im: return im.mode=='L' and im.size==x.size and im.tobytes()==x.tobytes()
     except (OSError, SyntaxError, ValueError): return False
 
+_digits = datasets['digits']
+
 def make_digits() -> Path:
     "The folder with scikit-learn's digits, made if it isn't there, or isn't whole"
     from sklearn.datasets import load_digits
-    root = cache_dir()/'digits-32'
+    root = cache_dir()/f'{_digits.name}-{_digits.source}'
     try:
         if (root/'complete').exists() and (root/'complete').read_bytes()==_files_sha(root).encode(): return root
         d = load_digits()

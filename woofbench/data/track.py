@@ -11,25 +11,21 @@ from dataclasses import dataclass, field, replace
 from ..registry import Registry, BadInput, whole
 
 # %% ../../nbs/data/01_track.ipynb #dataset-class
-datasets = Registry('dataset', 'Dataset')
-
 @dataclass(frozen=True)
 class Dataset:
-    "What is known about a dataset in advance"
+    "All that is known about a dataset in advance"
     name:str                # As typed
     about:str               # One line
     n_train:int=0           # Labelled training images; 0 if it is not known in advance
     n_val:int=0             # Validation images, likewise
     n_classes:int=0         # Classes a network has to tell apart, likewise
     val_names:str=''        # sha256 of the sorted relative paths of the validation images
-    # Image source -> name of the constant in fastai's `URLs`; empty: there is no download
-    sources:dict=field(default_factory=dict)
+    sources:dict=field(default_factory=dict) # Image source -> name in fastai's `URLs`; empty: no download
     names:str|None=None     # sha256 of all relative paths, where known
     noise:tuple=(0,)        # Label noise levels that ship with it, %
     size:int=128            # Size if none is asked for, px
     recipe:str='official'   # Recipe if none is asked for
-    # Source, with -nNOISE after it if there is noise -> `Manifest.sha256` of images that a maintainer has seen
-    images:dict=field(default_factory=dict)
+    images:dict=field(default_factory=dict) # Source, then -nNOISE if any -> `Manifest.sha256` that a maintainer has seen
     edition:str=''          # What the name of its archive has behind the dataset's name
     former:dict=field(default_factory=dict) # Number of validation images -> what an earlier edition is called
     source:str='full'       # Image source where there is no download
@@ -39,12 +35,14 @@ class Dataset:
     easy:bool=False         # Does a network make too few errors for statistics?
     partial_val:bool=False  # May validation lack classes that training has?
     front:bool=False        # Does the front page of a board show its cells?
-    # Epochs -> (standard deviation from seed to seed as a share of 1, configurations and runs it was measured with)
-    bands:dict=field(default_factory=dict)
+    bands:dict=field(default_factory=dict) # Epochs -> noise from seed to seed: (std, configurations, runs)
+    best:dict=field(default_factory=dict) # (noise, size) -> best reported accuracy after each number in `EPOCHS`
     root:str|None=None      # Folder of your own images
     make:str|None=None      # Function that makes the folder, as `module:name`
 
 # %% ../../nbs/data/01_track.ipynb #facts-of
+datasets = Registry('dataset', 'Dataset')
+
 def facts_of(
     name:str, # Of a dataset, as a record has it
 ) -> Dataset:
@@ -52,33 +50,47 @@ def facts_of(
     return datasets[name] if datasets.own(name) else Dataset(name, 'images of your own')
 
 # %% ../../nbs/data/01_track.ipynb #dataset-table
-_noise = (0, 1, 5, 25, 50)
-_woof_val = '07991bdf09774b72ea4c6bcc6629a761998105fd159bc6a69c2e3077be8df931'
-
-# Validation images of the edition before December 2019, under the same name
-_before = {500:'from before December 2019'}
-
 def _urls(name): return {'160':f'{name}_160', '320':f'{name}_320', 'full':name}
 
-for o in (
-    Dataset('imagewoof', 'ten breeds of dogs', 9025, 3929, 10, _woof_val, _urls('IMAGEWOOF'),
-            'ff726a4f811c6a93befabe49752e5ed9f5607043195a028d8d6a14d3d4741b31', _noise,
-            images={'192':'9a3253fe794b060717b7126faad28ae14962266eec16106d4bf00f669c84f843',
-                    '320':'82027e5679be1dcf147ffef9ba31b51e0ac43b000c03fc343124001dfc78fdbe'},
-            edition='2', former=_before, noise_file='noisy_imagewoof.csv', front=True,
-            bands={5:(.0077, 8, 34), 20:(.0040, 9, 43), 80:(.0026, 5, 19)}),
-    Dataset('imagenette', 'ten easy classes', 9469, 3925, 10,
-            '425ce8b5611b092e3ed52b2f37942b748b26818b98708202d07b3d6de00c3fbc', _urls('IMAGENETTE'),
-            '1d3b7e4e6d4af6b70a59b3a3dbeb85b33a623ea7039c536dbade63e771d028b1', _noise,
-            edition='2', former=_before, noise_file='noisy_imagenette.csv', front=True,
-            bands={5:(.0023, 2, 10), 20:(.0034, 3, 15)}),
-    Dataset('imagewang', 'Imagenette and a few of the dogs, validated on dogs', 14669, 3929, 20, _woof_val,
-            _urls('IMAGEWANG'), former=_before, partial_val=True),
-    Dataset('digits', "handwritten digits, scikit-learn's, enlarged to 32 px", 1437, 360, 10,
-            '786eefae8ec9082d899cccdb5f427596d7c9d5831b5654bbaa2422c939228daa', {},
-            '93fe7449b68ab68055b6ffb17b4721420e41449ea6e7dbbd04137707adc1e384', size=32, recipe='digits',
-            source='32', workers=0, easy=True, make='woofbench.data.manifest:make_digits'),
-): datasets.register(o.name)(o)
+_noise = (0, 1, 5, 25, 50)
+_before = {500:'from before December 2019'}
+_woof_val = '07991bdf09774b72ea4c6bcc6629a761998105fd159bc6a69c2e3077be8df931'
+
+datasets.register('imagewoof')(Dataset(
+    'imagewoof', 'ten breeds of dogs', 9025, 3929, 10, _woof_val, _urls('IMAGEWOOF'),
+    'ff726a4f811c6a93befabe49752e5ed9f5607043195a028d8d6a14d3d4741b31', _noise, edition='2', former=_before,
+    images={'192':'9a3253fe794b060717b7126faad28ae14962266eec16106d4bf00f669c84f843',
+            '320':'82027e5679be1dcf147ffef9ba31b51e0ac43b000c03fc343124001dfc78fdbe'},
+    noise_file='noisy_imagewoof.csv', front=True,
+    bands={5:(.0077, 8, 34), 20:(.0040, 9, 43), 80:(.0026, 5, 19)},
+    best={(0, 128):(.7661, .8627, .8783, .872), (0, 192):(.8115, .8837, .903, .8954),
+          (0, 256):(.7884, .8858, .9048, .9038)}))
+
+# %% ../../nbs/data/01_track.ipynb #dataset-table-part2
+datasets.register('imagenette')(Dataset(
+    'imagenette', 'ten easy classes', 9469, 3925, 10,
+    '425ce8b5611b092e3ed52b2f37942b748b26818b98708202d07b3d6de00c3fbc', _urls('IMAGENETTE'),
+    '1d3b7e4e6d4af6b70a59b3a3dbeb85b33a623ea7039c536dbade63e771d028b1', _noise, edition='2', former=_before,
+    noise_file='noisy_imagenette.csv', front=True, bands={5:(.0023, 2, 10), 20:(.0034, 3, 15)},
+    best={(0, 128):(.8743, .9157, .9355, .9424), (0, 192):(.8676, .925, .945, .9503),
+          (0, 256):(.8685, .9353, .949, .9511), (5, 128):(.8344, .8953, .893, .9004),
+          (5, 192):(.8413, .9065, .9101, .9108), (5, 256):(.8887, .9139, .9295, .9396),
+          (50, 128):(.666, .7936, .508, .5218), (50, 192):(.6754, .7934, .5251, .5371),
+          (50, 256):(.7672, .7921, .5776, .6148)}))
+
+# %% ../../nbs/data/01_track.ipynb #dataset-table-part3
+datasets.register('imagewang')(Dataset(
+    'imagewang', 'Imagenette and a few of the dogs, validated on dogs', 14669, 3929, 20, _woof_val,
+    _urls('IMAGEWANG'), former=_before, partial_val=True,
+    best={(0, 128):(.7294, .7218, .6953, .6604), (0, 192):(.7707, .7781, .749, .7177),
+          (0, 256):(.7956, .792, .7761, .7779)}))
+
+# %% ../../nbs/data/01_track.ipynb #dataset-table-part4
+datasets.register('digits')(Dataset(
+    'digits', "handwritten digits, scikit-learn's, enlarged to 32 px", 1437, 360, 10,
+    '786eefae8ec9082d899cccdb5f427596d7c9d5831b5654bbaa2422c939228daa',
+    names='93fe7449b68ab68055b6ffb17b4721420e41449ea6e7dbbd04137707adc1e384', size=32, recipe='digits', source='32',
+    workers=0, easy=True, make='woofbench.data.manifest:make_digits'))
 
 # %% ../../nbs/data/01_track.ipynb #track-class
 SIZES,EPOCHS = (128, 192, 256), (5, 20, 80, 200)
@@ -121,9 +133,10 @@ def check_name(
     name:str, # Of a dataset
 ) -> str:
     "The name, if a folder of the board may have it; raises `BadInput`"
-    if re.fullmatch('[a-z0-9][a-z0-9-]{0,39}', name): return name
+    reserved = re.fullmatch('con|prn|aux|nul|com[0-9]|lpt[0-9]', name) # no folder on Windows can have these names
+    if re.fullmatch('[a-z0-9][a-z0-9-]{0,39}', name) and not reserved: return name
     raise BadInput(f'a dataset cannot be called {ascii(name)[:60]}: use small letters, digits and hyphens, '
-                   'at most 40 of them')
+                   'at most 40 of them' + (', and no name that Windows keeps for itself' if reserved else ''))
 
 def _named(name, noise):
     "The facts of a dataset that a record names, whether it is registered or not; raises `BadInput`"
