@@ -13,7 +13,7 @@ from woofbench.commands.reproduce import reproduce
 from woofbench.commands.run import plan, run
 from woofbench.data.manifest import find, verify
 from woofbench.data.own_images import as_dataset, both_splits, folder_name, own_images
-from woofbench.data.track import Dataset, Track, datasets, make_track
+from woofbench.data.track import Dataset, Track, datasets, make_track, packaged
 from woofbench.registry import BadInput
 from woofbench.train.recipe import config_id, from_dict, recipes
 
@@ -24,7 +24,7 @@ small = dict(size=32, epochs=1, arch='xresnet10_tiny', bs=8, say=None)
 @pytest.fixture(autouse=True)
 def forget():
     yield
-    for o in [o for o in datasets if not datasets.own(o)]: del datasets[o]
+    for o in [o for o in datasets if not packaged(o)]: del datasets[o]
 
 def images(folder, n=10, classes=('rose','lily'), side=(40, 32)):
     "Class folders without a split"

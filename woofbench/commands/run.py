@@ -14,7 +14,7 @@ from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
 from ..registry import BadInput, whole
-from ..data.track import Track, datasets, make_track
+from ..data.track import Track, datasets, make_track, packaged
 from ..data.own_images import as_dataset
 from ..files import claim, locked, probe, sweep, write_atomic, cache_dir
 from ..data.manifest import Manifest, find, verify
@@ -275,7 +275,7 @@ def _say_notes(p, foreign, device, say):
     from woofbench.train.machine import lacks_bf16
     say(f'{p.track}: {p.recipe}  ({p.cost["params"]/1e6:.2f} M parameters, {_gmacs(p.cost)} GMACs, {p.manifest.edition})')
     if foreign: say(f'note: {", ".join(foreign)} is not in this package; the row will be unranked')
-    if not datasets.own(p.track.dataset): say('note: images of your own; the row will be for practice')
+    if not packaged(p.track.dataset): say('note: images of your own; the row will be for practice')
     elif not p.manifest.known: say(f'note: {p.manifest.edition}; the row will be unranked')
     if p.recipe.precision=='bf16' and lacks_bf16(device): say('note: this processor has no bf16 instructions: precision=fp32 takes a fraction of the time, and is another configuration')
 

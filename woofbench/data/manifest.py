@@ -17,7 +17,7 @@ from ..registry import BadInput
 from ..files import write_atomic, cache_dir
 from .images import check_image, check_jpeg, file_digest, list_images, read_file, to_rgb
 from .own_images import both_splits
-from .track import Track, datasets
+from .track import Track, datasets, packaged
 
 # %% ../../nbs/data/04_manifest.ipynb #digits-def
 def _files_sha(root):
@@ -84,7 +84,7 @@ def find(
     if not root.is_dir():
         raise BadInput(f'{root} is not a folder, but a file' if root.exists() else f'no such folder: {root}')
     if _is_root(root): return root
-    if not datasets.own(track.dataset): return root/d.name if _is_root(root/d.name) else root
+    if not packaged(track.dataset): return root/d.name if _is_root(root/d.name) else root
     hits = [root/o for o in _editions(track.dataset, track.source) if _is_root(root/o)]
     hits = hits or sorted(o for o in root.glob(f'{track.dataset}*') if _is_root(o))
     if len(hits)==1: return hits[0]
@@ -194,7 +194,7 @@ def edition_name(
 def _edition(d, train, val, source):
     "(edition, known) of the dataset `d`, by names and counts"
     n = f'{len(train)} training and {len(val)} validation images'
-    if not datasets.own(d.name): return f'{d.name} ({n})', False
+    if not packaged(d.name): return f'{d.name} ({n})', False
     full = edition_name(d, source)
     names_ok = _sha([*train, *val])==d.names if d.names else len(train)==d.n_train
     if names_ok and _sha(val)==d.val_names: return full, True
@@ -217,7 +217,7 @@ def _twins(train, val, digests):
 def _splits(root, d):
     "(training images, validation images, which part of their paths is the class)"
     if _is_root(root): return list_images(root, 'train'), list_images(root, 'val'), 1
-    if datasets.own(d.name): raise BadInput(f'{root} has no train and val folders')
+    if packaged(d.name): raise BadInput(f'{root} has no train and val folders')
     return *both_splits(root), 0
 
 def _classes(root, d, train, val):
@@ -230,7 +230,7 @@ def _classes(root, d, train, val):
     if len(classes)>256:
         raise BadInput(f'{root} has {len(classes)} classes, and a record holds predictions of at most 256: '
                        'take some out')
-    if len(classes)<2 and not datasets.own(d.name):
+    if len(classes)<2 and not packaged(d.name):
         raise BadInput(f'{root} has one class, {classes[0]}, and a network learns to tell classes apart: add another')
     return classes
 

@@ -13,12 +13,12 @@ from dataclasses import replace
 from pathlib import Path
 from ..registry import BadInput
 from .images import list_images
-from .track import Dataset, check_name, datasets
+from .track import Dataset, check_name, datasets, packaged
 
 # %% ../../nbs/data/13_own_images.ipynb #name-def
 def _is_edition(name):
     "The dataset of this package that `name` is an edition of, or None"
-    editions = (o for o in datasets if datasets.own(o) and re.fullmatch(f'{o}2?(-[0-9]+|-full)?', name))
+    editions = (o for o in datasets if packaged(o) and re.fullmatch(f'{o}2?(-[0-9]+|-full)?', name))
     return next(editions, None)
 
 def folder_name(

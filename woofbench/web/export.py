@@ -11,7 +11,7 @@ import csv, io, json, re, shlex
 from functools import lru_cache
 from ..train.changes import label_of
 from ..train.recipe import recipes
-from ..data.track import datasets, facts_of, official_source
+from ..data.track import facts_of, official_source, packaged
 from .facts import Board, Cell, Entry, cell_title
 from .markup import h
 
@@ -126,7 +126,7 @@ def _settings(e):
 
 def _where(e):
     t = e.track
-    own = datasets.own(t.dataset)
+    own = packaged(t.dataset)
     res = [('dataset', t.dataset if own else f'./{t.dataset}'), ('size', t.size), ('epochs', t.epochs)]
     if t.source!=official_source(t.dataset, t.size): res.append(('source', t.source))
     if t.noise: res.append(('noise', t.noise))

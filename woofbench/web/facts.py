@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from scipy.special import stdtr, stdtrit
 from ..registry import BadInput
-from ..data.track import EPOCHS, SIZES, datasets, make_track
+from ..data.track import EPOCHS, SIZES, datasets, make_track, packaged
 from ..train.recipe import Recipe, config_id, describe, from_dict
 from ..board.record.git import git, repo_of
 from ..board.stats.claims import band, seeds_needed, tie_groups
@@ -272,7 +272,7 @@ def base_of_cell(
 
 def official_tracks() -> list:
     "All official cells, dataset by dataset"
-    names = [k for k,d in datasets.items() if d.sources and datasets.own(k)]
+    names = [k for k,d in datasets.items() if d.sources and packaged(k)]
     return [make_track(d, size, epochs) for d in names for size in SIZES for epochs in EPOCHS]
 
 # %% ../../nbs/web/03_facts.ipynb #read-def

@@ -11,7 +11,7 @@ __all__ = ['KEYS', 'ADD', 'TERMS', 'PLACES', 'told', 'gain', 'slot', 'official',
 import json, re
 from importlib import import_module
 from importlib.resources import files
-from ..data.track import datasets
+from ..data.track import datasets, packaged
 from .cells import LEGEND, half, pct, places, status
 from .draw import FOREST, around, axis, kind_of, progress, span
 from .effects import Change, average, pairs_with, parts_by_trick, show, uses
@@ -215,7 +215,7 @@ def _wrong(b):
 
 def _shown():
     "The datasets of the front page"
-    return [k for k,d in datasets.items() if d.front and datasets.own(k)]
+    return [k for k,d in datasets.items() if d.front and packaged(k)]
 
 def front_page(b:Board, cs:list) -> bytes:
     "`index.html`"
