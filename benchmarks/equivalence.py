@@ -11,6 +11,7 @@ import argparse, csv
 from pathlib import Path
 import torch
 from woofbench.commands.run import plan
+from woofbench.train.machine import Machine
 from woofbench.train.recipe import engines
 from woofbench.train.kept import Kept
 from woofbench.board.stats.tests import equivalent
@@ -50,8 +51,7 @@ def main():
         w.writerows(kept)
         for seed in range(1000+len(kept)//2, 1000+a.seeds): # none of the board's own seeds
             for o in engines if seed%2 else engines[::-1]:
-                run = fit(job.track, job.recipe, job.manifest, seed, workers=0, device=device, engine=o,
-                          kept=recordings)
+                run = fit(job, seed, Machine(device=device, workers=0, engine=o), kept=recordings)
                 acc[o].append(100*run.correct/len(run.preds))
                 w.writerow(dict(zip(columns, (o, seed, run.correct, len(run.preds),
                                               round(sum(e['train_s'] for e in run.curve), 3),

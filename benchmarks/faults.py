@@ -54,20 +54,22 @@ class Bench:
     "A plan, and the evidence of its seeds, trained once"
     def __init__(self, **changes):
         from woofbench.commands.run import plan
-        from woofbench.train.seeds_at_once import train_seeds
+        from woofbench.train.machine import Machine
+        from woofbench.train.multi_seed import train_seeds
         self.plan = plan(**FIELDS | changes)
         p = self.plan
-        self.runs = {o.seed:o for o in train_seeds(p.track, p.recipe, p.manifest, SEEDS, workers=0, device='cpu')}
+        self.runs = {o.seed:o for o in train_seeds(p, SEEDS, Machine(device='cpu', workers=0))}
 
     def train(self, out, plan=None, gate=None, **kw):
         "Publish a row of stored evidence; seeds end when `gate` opens"
-        from woofbench.train import seeds_at_once as several
+        from woofbench.train import multi_seed as several
         from woofbench.commands.run import train_row
+        from woofbench.train.machine import Machine
         def stored(track, recipe, m, seeds, *args, **kw):
             if gate: gate.wait(60)
             yield from (self.runs[o] for o in seeds)
         true,several.train_seeds = several.train_seeds,stored
-        try: return train_row(plan or self.plan, SEEDS, out, say=None, device='cpu', workers=0, cache=False, **kw)
+        try: return train_row(plan or self.plan, SEEDS, out, Machine(device='cpu', workers=0, cache=False), say=None, **kw)
         finally: several.train_seeds = true
 
 

@@ -66,8 +66,9 @@ def fastai_learner(p, seed, tuned, device):
 def make(p, way, seed, device):
     "The learner of a way that has one"
     from woofbench.train.learner import make_learner
-    return make_learner(p.track, p.recipe, p.manifest, seed, device=device, engine=way) if way in ('fastai',
-            'fast') else fastai_learner(p, seed, way=='tuned', device)
+    from woofbench.train.machine import Machine
+    if way in ('fastai','fast'): return make_learner(p, seed, Machine(device=device, engine=way))
+    return fastai_learner(p, seed, way=='tuned', device)
 
 
 def make_timer(device):
@@ -155,7 +156,8 @@ def train(p, way, seed, device, kept=None):
     t = time.perf_counter()
     if way in ('fastai','fast'):
         from woofbench.train.learner import fit
-        run = fit(p.track, p.recipe, p.manifest, seed, device=device, engine=way, kept=kept)
+        from woofbench.train.machine import Machine
+        run = fit(p, seed, Machine(device=device, engine=way), kept=kept)
         curve,correct = run.curve,run.correct
     else: curve,correct = timm_seed(p, seed, device) if way=='timm' else fastai_seed(p, way, seed, device)
     return dict(seed=seed, seconds=time.perf_counter()-t, curve=[{k:o[k] for k in ('train_s','eval_s')} for o in curve],

@@ -7,7 +7,8 @@ from PIL import Image
 
 # Before anything is imported: fastai and woofbench read these, and the user's own caches are left alone
 _home = tempfile.mkdtemp(prefix='woofbench-tests-')
-os.environ |= dict(WOOFBENCH_CACHE=f'{_home}/cache', FASTAI_HOME=f'{_home}/fastai', OMP_NUM_THREADS=os.environ.get('OMP_NUM_THREADS', '1'))
+os.environ |= dict(WOOFBENCH_CACHE=f'{_home}/cache', FASTAI_HOME=f'{_home}/fastai',
+                   OMP_NUM_THREADS=os.environ.get('OMP_NUM_THREADS', '1'))
 real_data = os.environ.pop('WOOFBENCH_DATA', None)
 root = Path(__file__).parent.parent
 
@@ -31,7 +32,8 @@ def refused(cli):
     "Call the program, which has to answer with exit code 2 and one line, and give that line"
     def _f(line):
         rc,_,err = cli(line)
-        assert rc==2 and err.startswith('woofbench: ') and len(err.splitlines())==1 and 'Traceback' not in err, (rc, err)
+        assert rc==2 and err.startswith('woofbench: ') and len(err.splitlines())==1 and 'Traceback' not in err, (rc,
+                err)
         return err
     return _f
 

@@ -1,6 +1,7 @@
 """Sub-packages, the imports between them, and figures of the whole: `python tests/structure.py [COMMIT]`
 
-It reads the work tree, or a commit from git, also one from before there were sub-packages: there every module counts as one."""
+It reads the work tree, or a commit from git, also one from before there were sub-packages: there every module counts as
+one."""
 import argparse, ast, io, json, re, subprocess, sys, tarfile, tempfile
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -46,7 +47,8 @@ def module_graph(root):
     known = modules(root)
     res = {}
     for k,path in known.items():
-        to = {m for o in imported(path, root, known) for m in ([o] if o in known else [x for x in known if x.startswith(o+'.')])}
+        to = {m for o in imported(path, root, known)
+              for m in ([o] if o in known else [x for x in known if x.startswith(o+'.')])}
         res[k] = to-{k}
     return res
 
@@ -84,7 +86,8 @@ def before_lesson(path):
         flags = set(re.findall(r'^#\|\s*(\w+)', src, re.M))
         ours = c['cell_type']=='code' and flags & {'export','exports','exporti'}
         exports = exports or bool(ours)
-        if first is None and c['cell_type']=='code' and not ours and not flags & {'default_exp','hide'} and _does(src): first = text
+        if first is None and c['cell_type']=='code' and not ours and not flags & {'default_exp','hide'} and _does(src):
+            first = text
         text += len(src)
     return None if not exports else 1. if first is None else first/text
 
@@ -94,7 +97,8 @@ def _does(src):
 
 def shares(root):
     "`before_lesson` by notebook"
-    found = {o.relative_to(root).as_posix():before_lesson(o) for o in sorted((root/'nbs').rglob('*.ipynb')) if '.ipynb_checkpoints' not in o.parts}
+    found = {o.relative_to(root).as_posix():before_lesson(o) for o in sorted((root/'nbs').rglob('*.ipynb'))
+             if '.ipynb_checkpoints' not in o.parts}
     return {k:v for k,v in found.items() if v is not None}
 
 
@@ -106,12 +110,16 @@ def figures(root):
     name,most = max(((f'{k}.{f}',n) for k,p in found.items() for f,n in _functions(p)), key=lambda o: o[1])
     folders = {unit_of(k) for k in found if '.' in k}
     def height(g): return 'circle' if circle(g) else max(levels(g).values())
-    return {'sub-packages': len(folders), 'modules beside them': len(units)-len(folders), 'levels at the top': height(units),
-        'imports at the top': sum(map(len, units.values())), 'imports between sub-packages': sum(len(v & folders) for k,v in units.items() if k in folders),
+    return {'sub-packages': len(folders), 'modules beside them': len(units)-len(folders),
+            'levels at the top': height(units),
+        'imports at the top': sum(map(len, units.values())),
+        'imports between sub-packages': sum(len(v & folders) for k,v in units.items() if k in folders),
         'modules': len(found), 'levels of modules': height(graph), 'imports of modules': sum(map(len, graph.values())),
         'lines': sum(len(p.read_text(encoding='utf-8').splitlines()) for p in found.values()),
         'longest function': f'{most} lines ({name})', 'lines over 120 columns': wide,
-        'text before the first lesson': f'{100*median(share.values()):.0f} % in the median notebook; above 40 % in {sum(o>.4 for o in share.values())} of {len(share)}'}
+        'text before the first '
+        'lesson': f'{100*median(share.values()):.0f} % in the median notebook; above 40 % in '
+                  f'{sum(o>.4 for o in share.values())} of {len(share)}'}
 
 def picture(root):
     "Lines of text: what stands on which level, and what it imports"
@@ -122,7 +130,8 @@ def picture(root):
     for k,p in found.items(): size[unit_of(k)] = size.get(unit_of(k), 0)+len(p.read_text(encoding='utf-8').splitlines())
     inside = {}
     for k in found: inside.setdefault(unit_of(k), []).append(k)
-    return [f'{at[k]:2}  {k + ("/" if any("." in o for o in inside[k]) else ""):12} {size[k]:5} lines  {len(inside[k]):2} modules  imports {", ".join(sorted(units[k], key=at.get, reverse=True)) or "nothing"}'
+    return [f'{at[k]:2}  {k + ("/" if any("." in o for o in inside[k]) else ""):12} {size[k]:5} lines  '
+            f'{len(inside[k]):2} modules  imports {", ".join(sorted(units[k], key=at.get, reverse=True)) or "nothing"}'
             for k in sorted(units, key=lambda k: (-at[k], k))]
 
 def at_commit(root, commit, to):

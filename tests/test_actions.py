@@ -22,41 +22,57 @@ def triggers(flow): return flow.get('on', flow.get(True)) # YAML 1.1 takes `on` 
 @pytest.mark.parametrize('name', texts)
 def test_nothing_of_a_pull_request_gets_into_a_command(name):
     assert not [s for s in steps(flows[name]) if '${{' in s.get('run', '')]
-    assert 'pull_request_target' not in texts[name] and 'workflow_run' not in texts[name] and 'allow-unsafe' not in texts[name] and 'secrets.' not in texts[name]
+    assert 'pull_request_target' not in texts[
+            name] and 'workflow_run' not in texts[
+                    name] and 'allow-unsafe' not in texts[name] and 'secrets.' not in texts[name]
     said = set(re.findall(r'\$\{\{\s*(.*?)\s*\}\}', texts[name]))
-    assert said <= {'matrix.python', 'github.event.pull_request.number', 'github.event.pull_request.base.sha'} | ({'github.sha', 'github.token'} if name=='board.yml' else set()) # numbers and hashes, which nobody can write
+    # numbers and hashes, which nobody can write
+    assert said <= {'matrix.python', 'github.event.pull_request.number',
+                    'github.event.pull_request.base.sha'} | ({'github.sha', 'github.token'} if name=='board.yml'
+                                                             else set())
 
 @pytest.mark.parametrize('name', texts)
 def test_permissions(name):
     flow = flows[name]
     assert flow['permissions']==dict(contents='read')
     more = {k:j['permissions'] for k,j in flow['jobs'].items() if 'permissions' in j}
-    allowed = {'board.yml':dict(push=dict(contents='write')), 'pages.yml':dict(deploy={'pages':'write', 'id-token':'write'})}
+    allowed = {'board.yml':dict(push=dict(contents='write')),
+               'pages.yml':dict(deploy={'pages':'write', 'id-token':'write'}),
+               'release.yml':dict(publish={'id-token':'write'})}
     assert more==allowed.get(name, {})
 
 def test_only_a_push_to_main_may_write():
     assert triggers(flows['board.yml'])==dict(push=dict(branches=['main']))
     assert set(triggers(flows['check.yml']))=={'pull_request'}
-    assert all('github.token' not in o or k=='board.yml' for k,o in texts.items()) and not [k for k,o in texts.items() if 'GITHUB_TOKEN' in o]
+    assert all('github.token' not in o or k=='board.yml' for k,o in texts.items()) and not [k for k,
+            o in texts.items() if 'GITHUB_TOKEN' in o]
 
 def test_the_job_with_the_token_runs_git_and_tar_alone():
     build,push = (flows['board.yml']['jobs'][k]['steps'] for k in ('rebuild','push'))
     assert 'token' not in str(build)
-    assert [s.get('run') or s['uses'].split('@')[0] for s in push]==['actions/checkout','actions/download-artifact','.github/scripts/push-board.sh']
+    assert [s.get('run') or s['uses'].split('@')[0] for s in push]==['actions/checkout','actions/download-artifact',
+                                                                     '.github/scripts/push-board.sh']
     assert [k for s in push for k,v in s.get('env', {}).items() if 'token' in v]==['TOKEN']
-    words = re.findall(r'^\s*(?:if |then |export |)(\w[\w-]*)', (scripts/'push-board.sh').read_text(encoding='utf-8'), re.M)
+    words = re.findall(r'^\s*(?:if |then |export |)(\w[\w-]*)', (scripts/'push-board.sh').read_text(encoding='utf-8'),
+                       re.M)
     assert not {'python','pip','woofbench','make','node'} & set(words)
 
 def test_everything_that_is_used_is_pinned():
     for name,flow in flows.items():
         for s in steps(flow):
-            if 'uses' in s: assert re.fullmatch(r'actions/[\w-]+@[0-9a-f]{40}', s['uses']), (name, s)
+            if 'uses' in s:
+                assert re.fullmatch(r'(actions/[\w-]+|pypa/gh-action-pypi-publish)@[0-9a-f]{40}', s['uses']), (name, s)
     lock = (root/'.github'/'requirements.txt').read_text(encoding='utf-8')
     blocks = re.split(r'\n(?=\S)', re.sub(r'(?m)^#.*\n', '', lock).strip())
-    for o in blocks: assert re.fullmatch(r'[A-Za-z0-9._-]+==[\w.+!-]+(?: ; [^\n]+)?(?: \\\n    --hash=sha256:[0-9a-f]{64})+', o), o[:200]
+    for o in blocks:
+        assert re.fullmatch(r'[A-Za-z0-9._-]+==[\w.+!-]+(?: ; [^\n]+)?(?: \\\n    --hash=sha256:[0-9a-f]{64})+',
+                            o), o[:200]
     have = {re.split('[=[]', o)[0].lower().replace('_', '-') for o in blocks}
-    cfg = ConfigParser(delimiters=['=']); cfg.read(root/'settings.ini')
-    wanted = {re.split(r'[<>=!~ ;[]', o)[0].lower() for k in ('requirements','docs_requirements','submit_requirements','dev_requirements') for o in cfg['DEFAULT'][k].split()} | {'setuptools'}
+    cfg = ConfigParser(delimiters=['='])
+    cfg.read(root/'settings.ini')
+    wanted = {re.split(r'[<>=!~ ;[]', o)[0].lower()
+              for k in ('requirements','docs_requirements','submit_requirements','dev_requirements')
+              for o in cfg['DEFAULT'][k].split()} | {'setuptools'}
     assert wanted<=have, f'{wanted-have}: make lock'
     for name in ('check.yml','board.yml'):
         pips = [s['run'] for s in steps(flows[name]) if 'pip' in s.get('run', '')]
@@ -64,9 +80,11 @@ def test_everything_that_is_used_is_pinned():
 
 def test_the_base_is_checked_out_and_leaves_no_credentials():
     first = steps(flows['check.yml'])[0]
-    assert first['with']==dict(ref='${{ github.event.pull_request.base.sha }}') | {'fetch-depth':0, 'persist-credentials':False}
+    assert first['with']==dict(ref='${{ github.event.pull_request.base.sha }}') | {'fetch-depth':0,
+            'persist-credentials':False}
     for flow in flows.values():
-        assert {s['with']['persist-credentials'] for s in steps(flow) if s.get('uses', '').startswith('actions/checkout')}=={False}
+        assert {s['with']['persist-credentials'] for s in steps(flow)
+                if s.get('uses', '').startswith('actions/checkout')}=={False}
 
 def test_rows_alone_do_not_start_the_tests():
     for o in triggers(flows['ci.yml']).values(): assert o['paths-ignore']==['records/**']
@@ -77,15 +95,18 @@ def test_scripts_are_there():
     for o in scripts.iterdir():
         s = o.read_text(encoding='utf-8')
         assert o.stat().st_mode & stat.S_IXUSR and s.startswith('#!/usr/bin/env bash\n') and 'set -euo pipefail' in s
-        assert not re.search(r'\beval\b|\$\(<|\bsource\b|(^|\s)\.\s', re.sub(r'(?m)^#.*', '', s).replace('check . |', ''))
+        assert not re.search(r'\beval\b|\$\(<|\bsource\b|(^|\s)\.\s',
+                             re.sub(r'(?m)^#.*', '', s).replace('check . |', ''))
         subprocess.run(['bash', '-n', o], check=True)
 
 @pytest.mark.skipif(not shutil.which('shellcheck'), reason='no shellcheck here')
 def test_shellcheck(): subprocess.run(['shellcheck', *scripts.iterdir()], check=True)
 
 def test_rows_have_no_owner_and_all_else_has():
-    lines = [o.split() for o in (root/'.github'/'CODEOWNERS').read_text(encoding='utf-8').splitlines() if o and o[0]!='#']
-    assert [o[0] for o in lines]==['*','/records/'] and len(lines[0])==2 and len(lines[1])==1 # the last one that fits counts
+    lines = [o.split() for o in (root/'.github'/'CODEOWNERS').read_text(encoding='utf-8').splitlines() if o
+             and o[0]!='#']
+    # the last one that fits counts
+    assert [o[0] for o in lines]==['*','/records/'] and len(lines[0])==2 and len(lines[1])==1
 
 
 # At work
@@ -104,7 +125,8 @@ def check(origin, base, head, tmp_path, **env):
     "Run the script on pull request 7, with the environment of the workflow: exit code, log, summary"
     origin.git('update-ref', 'refs/pull/7/head', head)
     summary = tmp_path/'summary'
-    env = origin.env | dict(PULL='7', BASE=origin.base, GITHUB_STEP_SUMMARY=str(summary), WOOFBENCH=str(bin_/'woofbench')) | env
+    env = origin.env | dict(PULL='7', BASE=origin.base, GITHUB_STEP_SUMMARY=str(summary),
+                            WOOFBENCH=str(bin_/'woofbench')) | env
     p = subprocess.run([scripts/'check-pull-request.sh'], cwd=base, env=env, capture_output=True, timeout=200)
     return p.returncode, (p.stdout+p.stderr).decode(), summary.read_text() if summary.exists() else ''
 
@@ -130,8 +152,12 @@ def test_hostile(origin, base, tmp_path):
     "Everything at once: code wherever something might run it, links, edits, and paths that are commands"
     row,run = origin.dogs.entry(code=origin.code, lr=7e-3),runs(origin)
     other = record_path(origin.rows[0]).as_posix()
-    files = {o:run for o in ('conftest.py','sitecustomize.py','usercustomize.py','setup.py','woofbench/__init__.py','woofbench/board/check.py','json.py','.github/scripts/check-pull-request.sh','::error::pwned','a\n::set-output name=x::y')}
-    files |= {'.gitattributes':b'* filter=x\n', 'hooks/post-checkout':('100755', run), '.gitmodules':b'[submodule "x"]\n\tpath = x\n\turl = ext::sh -c id\n', 'x':('160000', origin.base), other:b'{}',
+    files = {o:run for o in ('conftest.py','sitecustomize.py','usercustomize.py','setup.py','woofbench/__init__.py',
+                             'woofbench/board/check.py','json.py','.github/scripts/check-pull-request.sh',
+                             '::error::pwned','a\n::set-output name=x::y')}
+    files |= {'.gitattributes':b'* filter=x\n', 'hooks/post-checkout':('100755', run),
+              '.gitmodules':b'[submodule "x"]\n\tpath = x\n\turl = ext::sh -c id\n', 'x':('160000', origin.base),
+              other:b'{}',
               'records/::add-mask::x':run, 'records/$(id)`id`"\';|<b>':('120000', b'/etc/passwd')}
     rc,log,summary = check(origin, base, origin.commit(put(row) | files, origin.base), tmp_path)
     assert rc==1 and '**invalid**' in log and commands(log)==[], log
@@ -143,7 +169,9 @@ def test_no_common_history(origin, base, tmp_path):
     rc,log,_ = check(origin, base, origin.commit({'a':b'b'}), tmp_path)
     assert rc==2 and 'no commit in common' in log and 'Traceback' not in log
 
-@pytest.mark.parametrize('env', [dict(PULL='7; touch canary'), dict(PULL='$(id)'), dict(PULL=''), dict(PULL='7\n8'), dict(BASE='main; id'), dict(BASE='--output=x'), dict(BASE='')], ids=str)
+@pytest.mark.parametrize('env',
+                         [dict(PULL='7; touch canary'), dict(PULL='$(id)'), dict(PULL=''), dict(PULL='7\n8'),
+                          dict(BASE='main; id'), dict(BASE='--output=x'), dict(BASE='')], ids=str)
 def test_odd_environment(origin, base, tmp_path, env):
     rc,log,_ = check(origin, base, origin.base, tmp_path, **env)
     assert rc==2 and ' is not ' in log and not (base/'canary').exists()
@@ -161,17 +189,21 @@ def land(origin, bare, work, files):
     for p,raw in files.items():
         (work/p).parent.mkdir(parents=True, exist_ok=True)
         (work/p).write_bytes(raw)
-    for args in (('add', '-A'), ('commit', '-qm', 'row'), ('push', '-q', 'origin', 'main')): subprocess.run(['git', '-C', work, *args], check=True, env=origin.env)
+    for args in (('add', '-A'), ('commit', '-qm', 'row'), ('push', '-q', 'origin', 'main')):
+        subprocess.run(['git', '-C', work, *args], check=True, env=origin.env)
 
 def rebuild(origin, work, tmp_path, packed=None):
     fake = tmp_path/'python' # the pages are made by another test
     fake.write_text('#!/bin/sh\nmkdir -p docs && echo "$@" >> docs/made && cp docs/made README.md\n')
     fake.chmod(0o755)
     packed = tmp_path/'board.tar' if packed is None else packed
-    return subprocess.run([scripts/'rebuild-board.sh'], cwd=work, env=origin.env | dict(PACKED=str(packed), WOOFBENCH=str(bin_/'woofbench'), PYTHON=str(fake)), capture_output=True, text=True, timeout=200)
+    return subprocess.run([scripts/'rebuild-board.sh'], cwd=work,
+                          env=origin.env | dict(PACKED=str(packed), WOOFBENCH=str(bin_/'woofbench'), PYTHON=str(fake)),
+                          capture_output=True, text=True, timeout=200)
 
 def push(origin, work, tmp_path, branch='main', packed=None):
-    env = {k:v for k,v in origin.env.items() if not k.startswith('PYTHON')} | dict(BRANCH=branch, PACKED=str(packed or tmp_path/'board.tar'), TOKEN='t0ken')
+    env = {k:v for k,v in origin.env.items() if not k.startswith('PYTHON')} | dict(BRANCH=branch,
+            PACKED=str(packed or tmp_path/'board.tar'), TOKEN='t0ken')
     return subprocess.run([scripts/'push-board.sh'], cwd=work, env=env, capture_output=True, text=True, timeout=200)
 
 def head(bare): return subprocess.run(['git', '-C', bare, 'rev-parse', 'main'], capture_output=True, check=True).stdout
@@ -186,11 +218,15 @@ def test_rebuild(origin, merged, tmp_path):
     subprocess.run(['git', 'clone', '-q', bare, fresh], check=True, env=origin.env)
     p = push(origin, fresh, tmp_path)
     assert p.returncode==0, p
-    def show(what): return subprocess.run(['git', '-C', bare, *what], capture_output=True, text=True, check=True, env=origin.env).stdout
-    assert row['record_id'] in show(['show', 'main:leaderboard.csv']) and show(['show', 'main:docs/made'])=='-m woofbench.site readme\n'
+    def show(what):
+        return subprocess.run(['git', '-C', bare, *what], capture_output=True, text=True, check=True,
+                              env=origin.env).stdout
+    assert row['record_id'] in show(['show', 'main:leaderboard.csv']) and show(['show',
+            'main:docs/made'])=='-m woofbench.site readme\n'
     assert show(['diff', '--name-only', 'main~', 'main']).split()==['README.md','docs/made','leaderboard.csv']
     kept = ''.join(o.read_text(errors='replace') for o in (fresh/'.git').rglob('*') if o.is_file())
-    assert 't0ken' not in kept and base64.b64encode(b'x-access-token:t0ken').decode() not in kept, 'the token is kept nowhere'
+    assert 't0ken' not in kept and base64.b64encode(
+            b'x-access-token:t0ken').decode() not in kept, 'the token is kept nowhere'
     assert push(origin, fresh, tmp_path).stdout=='The board is in step\n'
 
 def test_a_bad_row_stops_the_board(origin, merged, tmp_path):
@@ -221,7 +257,10 @@ def archive(path, *entries):
 FILE,FOLDER = tarfile.REGTYPE,tarfile.DIRTYPE
 good = (('leaderboard.csv', FILE), ('README.md', FILE), ('docs', FOLDER))
 
-@pytest.mark.parametrize('entry', [('docs/x', tarfile.SYMTYPE), ('docs/x', tarfile.LNKTYPE), ('docs/p', tarfile.FIFOTYPE), ('setup.py', FILE), ('docs/../setup.py', FILE), ('/etc/x', FILE), ('docs/.git/hooks/x', FILE), ('docs/a b', FILE), ('.github/workflows/x.yml', FILE)], ids=str)
+@pytest.mark.parametrize('entry',
+                         [('docs/x', tarfile.SYMTYPE), ('docs/x', tarfile.LNKTYPE), ('docs/p', tarfile.FIFOTYPE),
+                          ('setup.py', FILE), ('docs/../setup.py', FILE), ('/etc/x', FILE), ('docs/.git/hooks/x', FILE),
+                          ('docs/a b', FILE), ('.github/workflows/x.yml', FILE)], ids=str)
 def test_an_archive_with_something_else_in_it_is_not_pushed(origin, merged, tmp_path, entry):
     bare,work = merged
     before = head(bare)
@@ -229,7 +268,8 @@ def test_an_archive_with_something_else_in_it_is_not_pushed(origin, merged, tmp_
     assert p.returncode==1 and 'archive has' in p.stderr and head(bare)==before, p
 
 def test_a_long_archive_is_read_to_its_end(origin, merged, tmp_path):
-    "A filter that leaves at its first hit would let tar fail, and that look like no hit; and git takes no settings from what is unpacked"
+    """A filter that leaves at its first hit would let tar fail, and that look like no hit; and git takes no settings
+    from what is unpacked"""
     bare,work = merged
     before,path = head(bare),tmp_path/'long.tar'
     canary,text = tmp_path/'canary',b''
@@ -247,5 +287,6 @@ def test_a_long_archive_is_read_to_its_end(origin, merged, tmp_path):
     assert p.returncode==1 and 'archive has' in p.stderr and head(bare)==before and not canary.exists(), p
 
 def test_odd_branches_are_not_pushed_to(origin, merged, tmp_path):
-    for o in ('main; id', '', '--force', '../x'): assert push(origin, merged[1], tmp_path, branch=o, packed=archive(tmp_path/'o.tar', *good)).returncode==2
+    for o in ('main; id', '', '--force', '../x'):
+        assert push(origin, merged[1], tmp_path, branch=o, packed=archive(tmp_path/'o.tar', *good)).returncode==2
     assert push(origin, merged[1], tmp_path, packed=tmp_path/'none').returncode==2

@@ -7,6 +7,8 @@ import pytest
 import torch
 from torch import nn
 from conftest import root, tiny_dataset
+from woofbench.train.job import Job
+from woofbench.train.machine import Machine
 from woofbench.data.augment import Augment, Place, augs
 from woofbench.data.loaders import make_loaders
 from woofbench.data.manifest import verify
@@ -91,7 +93,8 @@ def oblong(tmp_path_factory):
 
 @pytest.mark.parametrize('how', ways)
 def test_both_engines_validate_on_the_same_images(oblong, how):
-    "To the bit those of torchvision, which fastai 1 called, and for squish those of fastai 2; training images are cropped as ever"
+    """To the bit those of torchvision, which fastai 1 called, and for squish those of fastai 2; training images are
+    cropped as ever"""
     from PIL import Image
     from fastai.vision.augment import RandomResizedCrop
     from fastai.vision.core import PILImage
@@ -156,10 +159,10 @@ def test_only_training_images_are_augmented(oblong):
 
 @pytest.mark.parametrize('kw', [dict(dropout=.1), dict(aug='jitter_affine')], ids=str)
 def test_seeds_with_shared_draws_are_trained_one_at_a_time(kw):
-    from woofbench.train.seeds_at_once import train_seeds
+    from woofbench.train.multi_seed import train_seeds
     recipe = recipes('digits')().but(**kw)
     with pytest.raises(BadInput, match='one seed at a time'):
-        next(train_seeds(make_track('digits'), recipe, None, [0,1], device='cpu', seeds_at_once=2))
+        next(train_seeds(Job(make_track('digits'), recipe, None), [0,1], Machine(device='cpu', seeds_at_once=2)))
 
 def test_a_draw_a_batch_and_a_draw_an_image():
     torch.manual_seed(0)

@@ -77,11 +77,18 @@ def harmless(rep):
 
 def link(to): return '120000', to
 
-odd_paths = ['::error::pwned', f'{CELL}/::set-output name=x::y.json', f'{CELL}/a\n::error file=x::b.json', f'{CELL}/##[add-mask]x.json', f'{CELL}/"quoted".json', f"{CELL}/it's.json",
-             f'{CELL}/$(touch canary).json', f'{CELL}/`id`.json', f'{CELL}/-rf.json', f'{CELL}/--output=x.json', f'{CELL}/\x1b[31mred.json', f'{CELL}/\u202ebidi.json', f'{CELL}/<script>.json',
-             f'{CELL}/| a | b.json', f'{CELL}/[a](x).json', f'{CELL}/\udcff\udcfe.json', f'{CELL}/caf\xe9.json', 'records/../woofbench/x.json', 'records/./x.json', f'{CELL}/../../x.json',
-             'records/.git/config', f'{CELL}/.git/hooks/post-checkout', 'records/.gitattributes', 'records/.gitmodules', 'records/conftest.py', 'records/sitecustomize.py', f'{CELL}/x.pkl', 'records/reported.md', 'records/reported.json',
-             f'records/Imagewoof/128-s320-e5/{"0"*16}.json', f'Records/imagewoof/128-s320-e5/{"0"*16}.json', f'{CELL}/{"A"*16}.json', f'{CELL}/{"0"*16}.JSON', f'{CELL}/deeper/{"0"*16}.json', f'{CELL}/{"0"*16}.json\n']
+odd_paths = ['::error::pwned', f'{CELL}/::set-output name=x::y.json', f'{CELL}/a\n::error file=x::b.json',
+             f'{CELL}/##[add-mask]x.json', f'{CELL}/"quoted".json', f"{CELL}/it's.json",
+             f'{CELL}/$(touch canary).json', f'{CELL}/`id`.json', f'{CELL}/-rf.json', f'{CELL}/--output=x.json',
+             f'{CELL}/\x1b[31mred.json', f'{CELL}/\u202ebidi.json', f'{CELL}/<script>.json',
+             f'{CELL}/| a | b.json', f'{CELL}/[a](x).json', f'{CELL}/\udcff\udcfe.json', f'{CELL}/caf\xe9.json',
+             'records/../woofbench/x.json', 'records/./x.json', f'{CELL}/../../x.json',
+             'records/.git/config', f'{CELL}/.git/hooks/post-checkout', 'records/.gitattributes', 'records/.gitmodules',
+             'records/conftest.py', 'records/sitecustomize.py', f'{CELL}/x.pkl', 'records/reported.md',
+             'records/reported.json',
+             f'records/Imagewoof/128-s320-e5/{"0"*16}.json', f'Records/imagewoof/128-s320-e5/{"0"*16}.json',
+             f'{CELL}/{"A"*16}.json', f'{CELL}/{"0"*16}.JSON', f'{CELL}/deeper/{"0"*16}.json',
+             f'{CELL}/{"0"*16}.json\n']
 
 @pytest.mark.parametrize('path', odd_paths, ids=ascii)
 def test_odd_paths(repo, path, row):
@@ -92,27 +99,48 @@ def tricks(repo, row):
     "name -> (what the pull request changes, what is said of it)"
     mine,theirs,run = record_path(row).as_posix(),record_path(repo.rows[0]).as_posix(),payload(repo)
     foreign,good = to_bytes(repo.rows[0]),put(row)
-    other = dict(workflow={'.github/workflows/check.yml':b'on: pull_request_target\n'}, module={'woofbench/board/rules.py':run}, program={'setup.py':run, 'conftest.py':run, 'sitecustomize.py':run, 'woofbench/__init__.py':run},
-        attributes={'.gitattributes':b'* filter=x diff=x merge=x ident\n', 'x':run}, config={'.gitconfig':b'[core]\n\tfsmonitor = touch canary\n'}, hooks={'.githooks/post-checkout':('100755', run), 'hooks/pre-commit':('100755', run)},
-        submodules={'.gitmodules':b'[submodule "x"]\n\tpath = x\n\turl = ext::sh -c touch% canary\n', 'x':('160000', repo.base)}, pickle={'x.pkl':b'cos\nsystem\n(S"touch canary"\ntR.'}, notebook={'nbs/board/09_check.ipynb':b'{}'})
+    other = dict(workflow={'.github/workflows/check.yml':b'on: pull_request_target\n'},
+                 module={'woofbench/board/rules.py':run},
+                 program={'setup.py':run, 'conftest.py':run, 'sitecustomize.py':run, 'woofbench/__init__.py':run},
+        attributes={'.gitattributes':b'* filter=x diff=x merge=x ident\n', 'x':run},
+        config={'.gitconfig':b'[core]\n\tfsmonitor = touch canary\n'},
+        hooks={'.githooks/post-checkout':('100755', run), 'hooks/pre-commit':('100755', run)},
+        submodules={'.gitmodules':b'[submodule "x"]\n\tpath = x\n\turl = ext::sh -c touch% canary\n',
+                    'x':('160000', repo.base)}, pickle={'x.pkl':b'cos\nsystem\n(S"touch canary"\ntR.'},
+                    notebook={'nbs/board/09_check.ipynb':b'{}'})
     return {k:(good | v, 'brings nothing but rows') for k,v in other.items()} | dict(
-        link_to_passwd=({mine:link(b'/etc/passwd')}, 'a link'), link_to_a_row=({mine:link(theirs.encode())}, 'a link'), link_of_a_folder=({'records/evil':link(b'/etc')}, 'a link'),
-        records_as_link={'records':link(b'/etc')} and ({theirs:None, **{record_path(o).as_posix():None for o in repo.rows}, 'records':link(b'/etc')}, 'removed'),
-        submodule=({mine:('160000', repo.base)}, 'another repository'), program_of_a_row=({mine:('100755', to_bytes(row))}, 'a program'),
-        edited=({theirs:foreign.replace(b'"note": ""', b'"note": "x"')}, 'changed'), emptied=({theirs:b''}, 'changed'), removed=({theirs:None}, 'removed'), made_a_link=({theirs:link(b'x')}, 'made into something else'),
-        renamed=({theirs:None, f'{CELL}/{"0"*16}.json':foreign}, 'removed'), copied_under_another_name=({f'{CELL}/{"0"*16}.json':foreign}, 'its id is'),
-        another_place=({f'records/imagewoof/128-s320-e20/{row["record_id"]}.json':to_bytes(row)}, 'its place is'), by_a_dot=({mine.replace('records/', 'records/./'):to_bytes(row)}, 'its place is'), another_dataset=({f'records/imagenette/128-s320-e5/{row["record_id"]}.json':to_bytes(row)}, 'its place is'),
+        link_to_passwd=({mine:link(b'/etc/passwd')}, 'a link'), link_to_a_row=({mine:link(theirs.encode())}, 'a link'),
+        link_of_a_folder=({'records/evil':link(b'/etc')}, 'a link'),
+        records_as_link={'records':link(b'/etc')} and ({theirs:None,
+                                                        **{record_path(o).as_posix():None for o in repo.rows},
+                                                        'records':link(b'/etc')}, 'removed'),
+        submodule=({mine:('160000', repo.base)}, 'another repository'),
+        program_of_a_row=({mine:('100755', to_bytes(row))}, 'a program'),
+        edited=({theirs:foreign.replace(b'"note": ""', b'"note": "x"')}, 'changed'), emptied=({theirs:b''}, 'changed'),
+        removed=({theirs:None}, 'removed'), made_a_link=({theirs:link(b'x')}, 'made into something else'),
+        renamed=({theirs:None, f'{CELL}/{"0"*16}.json':foreign}, 'removed'),
+        copied_under_another_name=({f'{CELL}/{"0"*16}.json':foreign}, 'its id is'),
+        another_place=({f'records/imagewoof/128-s320-e20/{row["record_id"]}.json':to_bytes(row)}, 'its place is'),
+        by_a_dot=({mine.replace('records/', 'records/./'):to_bytes(row)}, 'its place is'),
+        another_dataset=({f'records/imagenette/128-s320-e5/{row["record_id"]}.json':to_bytes(row)}, 'its place is'),
         case_clash=({mine:to_bytes(row), mine.replace('imagewoof', 'Imagewoof'):to_bytes(row)}, 'its place is'),
-        large=({mine:to_bytes(row) + b' '*5_000_000}, 'bytes are more than'), sparse=({mine:b'\0'*900_000}, 'not JSON'), pickled=({mine:b'\x80\x04cos\nsystem\n'}, 'not UTF-8'), code=({mine:run}, 'not JSON'),
-        table=(good | {'leaderboard.csv':b'dataset,mean\nimagewoof,0.99\n'}, 'not what the records give'), table_alone=({'leaderboard.csv':b'=cmd|calc'}, 'not what the records give'), table_removed=({'leaderboard.csv':None}, 'not what'),
-        table_as_link=(good | {'leaderboard.csv':link(b'/etc/passwd')}, 'not what'), huge_table=(good | {'leaderboard.csv':b'a'*3_000_000}, 'not what'),
+        large=({mine:to_bytes(row) + b' '*5_000_000}, 'bytes are more than'), sparse=({mine:b'\0'*900_000}, 'not JSON'),
+        pickled=({mine:b'\x80\x04cos\nsystem\n'}, 'not UTF-8'), code=({mine:run}, 'not JSON'),
+        table=(good | {'leaderboard.csv':b'dataset,mean\nimagewoof,0.99\n'}, 'not what the records give'),
+        table_alone=({'leaderboard.csv':b'=cmd|calc'}, 'not what the records give'),
+        table_removed=({'leaderboard.csv':None}, 'not what'),
+        table_as_link=(good | {'leaderboard.csv':link(b'/etc/passwd')}, 'not what'),
+        huge_table=(good | {'leaderboard.csv':b'a'*3_000_000}, 'not what'),
         many=({f'{CELL}/{i:016x}.json':b'{}' for i in range(60)}, 'at most 20 rows'))
 
 @pytest.fixture(scope='module')
 def all_tricks(repo, row): return tricks(repo, row)
 
-names = [*'workflow module program attributes config hooks submodules pickle notebook link_to_passwd link_to_a_row link_of_a_folder records_as_link submodule program_of_a_row edited emptied removed made_a_link renamed'.split(),
-         *'copied_under_another_name another_place by_a_dot another_dataset case_clash large sparse pickled code table table_alone table_removed table_as_link huge_table many'.split()]
+names = [*'workflow module program attributes config hooks submodules pickle notebook link_to_passwd link_to_a_row '
+          'link_of_a_folder records_as_link submodule program_of_a_row edited emptied removed made_a_link '
+          'renamed'.split(),
+         *'copied_under_another_name another_place by_a_dot another_dataset case_clash large sparse pickled code table '
+          'table_alone table_removed table_as_link huge_table many'.split()]
 
 @pytest.mark.parametrize('name', names)
 def test_tricks(repo, all_tricks, name):
@@ -128,14 +156,16 @@ def test_a_good_row_is_a_candidate_or_valid(repo, row):
 
 def test_other_files_alone_are_left_to_people(repo):
     run = payload(repo)
-    rep = check_base('main', repo.commit({'setup.py':run, 'conftest.py':run, 'sitecustomize.py':run, '::error::x':run}, repo.base), repo.path)
+    rep = check_base('main', repo.commit({'setup.py':run, 'conftest.py':run, 'sitecustomize.py':run, '::error::x':run},
+                                         repo.base), repo.path)
     assert rep.word=='no rows' and rep.ok and len(rep.other)==4
     harmless(rep)
     assert not canary(repo).exists()
 
 def test_a_report_is_short_however_much_is_wrong():
     from woofbench.board.rules import Verdict
-    rep = Report(tuple((f'::x{i}', Verdict('invalid', ('`<b>`|',))) for i in range(10_000)), tuple(map(str, range(10_000))))
+    rep = Report(tuple((f'::x{i}', Verdict('invalid', ('`<b>`|',))) for i in range(10_000)),
+                 tuple(map(str, range(10_000))))
     assert len(rep.to_md())<20_000 and len(str(rep).splitlines())<3*SHOWN+10
     harmless(rep)
 
@@ -168,14 +198,17 @@ def test_no_common_history(repo, row):
         with pytest.raises(BadInput, match='no commit in common'): check_base('main', head, repo.path)
 
 def test_shallow_clone(repo, row, tmp_path):
-    repo.git('update-ref', 'refs/heads/pull', repo.commit(put(row), repo.base)) # not called shallow: git has a file of that name
+    # not called shallow: git has a file of that name
+    repo.git('update-ref', 'refs/heads/pull', repo.commit(put(row), repo.base))
     repo.git('update-ref', 'refs/heads/moved', repo.commit({'a':b'b'}, repo.base))
     def git(*args): subprocess.run(['git', '-C', tmp_path, *args], check=True, env=repo.env)
     git('init', '-q')
     git('fetch', '-q', '--depth', '1', f'file://{repo.path}', 'moved:moved', 'pull:pull')
     with pytest.raises(BadInput, match='does not go back to it'): check_base('moved', 'pull', tmp_path)
 
-@pytest.mark.parametrize('ref', ['--output=x', '-x', 'no-such-branch', 'main:setup.py', '', '$(id)', 'a b', 'HEAD^{tree}', 'refs/heads/\n'])
+@pytest.mark.parametrize('ref',
+                         ['--output=x', '-x', 'no-such-branch', 'main:setup.py', '', '$(id)', 'a b', 'HEAD^{tree}',
+                          'refs/heads/\n'])
 def test_odd_refs(repo, ref):
     with pytest.raises(BadInput) as e: check_base('main', ref, repo.path)
     assert one_line(str(e.value))
@@ -190,9 +223,12 @@ def test_replaced_and_grafted_objects(repo, row):
 
 def test_filters_and_drivers_of_the_clone_are_not_used(repo, row):
     run = f'touch {canary(repo)}'
-    conf = {'filter.x.smudge':run, 'filter.x.clean':run, 'diff.x.textconv':run, 'diff.external':run, 'core.fsmonitor':run, 'core.hooksPath':str(repo.path/'hooks'), 'core.pager':run}
+    conf = {'filter.x.smudge':run, 'filter.x.clean':run, 'diff.x.textconv':run, 'diff.external':run,
+            'core.fsmonitor':run, 'core.hooksPath':str(repo.path/'hooks'), 'core.pager':run}
     for k,v in conf.items(): repo.git('config', k, v)
-    try: rejected(repo, repo.commit(put(row) | {'.gitattributes':b'* filter=x diff=x\n'}, repo.base), 'brings nothing but rows')
+    try:
+        rejected(repo, repo.commit(put(row) | {'.gitattributes':b'* filter=x diff=x\n'}, repo.base),
+                 'brings nothing but rows')
     finally:
         for k in conf: repo.git('config', '--unset', k)
 
@@ -203,8 +239,12 @@ def test_code_that_nobody_has_seen(repo):
     stray = repo.commit({'woofbench/board/record/strict.py':b'pass\n'}, repo.base)
     empty = repo.commit({}) # a commit without a package has no source to compare with
     repo.git('update-ref', 'refs/heads/grown', repo.commit({}, repo.base, empty))
-    cases = [(repo.code | dict(source_sha256='f'*16), 'is not that of its commit'), (repo.code | dict(commit=stray), 'not in the history'), (repo.code | dict(commit='e'*40), 'not in the history'),
-             (repo.code | dict(commit=None), 'cannot be looked up'), (repo.code | dict(commit=empty, source_sha256=hashlib.sha256().hexdigest()[:16]), 'is not that of its commit')]
+    cases = [(repo.code | dict(source_sha256='f'*16), 'is not that of its commit'),
+             (repo.code | dict(commit=stray), 'not in the history'),
+             (repo.code | dict(commit='e'*40), 'not in the history'),
+             (repo.code | dict(commit=None), 'cannot be looked up'),
+             (repo.code | dict(commit=empty, source_sha256=hashlib.sha256().hexdigest()[:16]),
+              'is not that of its commit')]
     for i,(code,why) in enumerate(cases):
         head = repo.commit(put(repo.dogs.entry(code=code, lr=(50+i)*1e-4)), repo.base)
         rep = check_base('grown', head, repo.path)
@@ -213,11 +253,18 @@ def test_code_that_nobody_has_seen(repo):
 
 # Text
 
-bad_text = ['=1+1', '+1', '-1', '@SUM(A1)', '\t=1', 'x;=1+1', '\uff1d1', '<script>alert(1)</script>', '<img src=x onerror=alert(1)>', '[a](https://example.org)', '| a | b |', '`id`', '\u202eabc', 'a\u200bb', 'a\ufeffb', '\u3164',
-            'a\x00b', 'a\x1b[31mb', 'a\nb', 'a\r::error::b', '::error::x\n', '\ud800', 'e\u0301', ' a', 'a'*301, '##[add-mask]x', '\U000e0041x', 'x\u2028y', "\\'"]
-fields = [('note',), ('claim','method'), ('claim','authors'), ('env','device'), ('env','platform'), ('env','python'), ('env','context'), ('env','cuda'), ('env','versions','torch'), ('data','edition'), ('data','classes',0),
-          ('code','version'), ('code','source_sha256'), ('code','commit'), ('engine',), ('created',), ('runs',0,'init_sha256'), ('runs',0,'device'), ('runs',0,'preds'), ('seeds','kind'), ('seeds','nonce'), ('based_on',),
-          ('recipe','opt'), ('recipe','precision'), ('recipe','sched'), ('recipe','model','act'), ('recipe','model','sa'), ('recipe','model','kind'), ('track','dataset'), ('track','source'), ('config_id',)]
+bad_text = ['=1+1', '+1', '-1', '@SUM(A1)', '\t=1', 'x;=1+1', '\uff1d1', '<script>alert(1)</script>',
+            '<img src=x onerror=alert(1)>', '[a](https://example.org)', '| a | b |', '`id`', '\u202eabc', 'a\u200bb',
+            'a\ufeffb', '\u3164',
+            'a\x00b', 'a\x1b[31mb', 'a\nb', 'a\r::error::b', '::error::x\n', '\ud800', 'e\u0301', ' a', 'a'*301,
+            '##[add-mask]x', '\U000e0041x', 'x\u2028y', "\\'"]
+fields = [('note',), ('claim','method'), ('claim','authors'), ('env','device'), ('env','platform'), ('env','python'),
+          ('env','context'), ('env','cuda'), ('env','versions','torch'), ('data','edition'), ('data','classes',0),
+          ('code','version'), ('code','source_sha256'), ('code','commit'), ('engine',), ('created',),
+          ('runs',0,'init_sha256'), ('runs',0,'device'), ('runs',0,'preds'), ('seeds','kind'), ('seeds','nonce'),
+          ('based_on',),
+          ('recipe','opt'), ('recipe','precision'), ('recipe','sched'), ('recipe','model','act'),
+          ('recipe','model','sa'), ('recipe','model','kind'), ('track','dataset'), ('track','source'), ('config_id',)]
 
 @pytest.mark.parametrize('where', fields, ids=lambda o: '.'.join(map(str, o)))
 def test_text(rows, row, where):
@@ -236,7 +283,8 @@ def inner(r, at):
 def test_text_in_keys(rows, row):
     for text in bad_text:
         for at in (('env','versions'), ('recipe',), (), ('recipe','model')):
-            v = verdict(doctored(row, lambda r, at=at, text=text: inner(r, at).update({text:'1'})), rows, record_path(row).as_posix())
+            v = verdict(doctored(row, lambda r, at=at, text=text: inner(r, at).update({text:'1'})), rows,
+                        record_path(row).as_posix())
             assert v.word=='invalid', (text, v)
             harmless(Report((('x', v),)))
 
@@ -246,15 +294,32 @@ def test_text_in_keys(rows, row):
 def raw_tricks(row):
     good = to_bytes(row)
     def sub(a, b): return good.replace(a, b, 1)
-    return dict(nan=(sub(b'"train_s": 9.0', b'"train_s": NaN'), 'not a number'), infinity=(sub(b'"train_s": 9.0', b'"train_s": Infinity'), 'not a number'), overflow=(sub(b'"train_s": 9.0', b'"train_s": 1e999'), 'record.runs[0].curve[0].train_s: Expected float < '),
-        recipe_overflow=(sub(b'"lr": 0.007', b'"lr": 1e999'), 'lr must be'), twice=(sub(b'"note": ""', b'"note": "", "note": "x"'), 'twice'), digits=(sub(b'"schema": 2', b'"schema": ' + b'9'*5000), '5000 digits'),
-        negative=(sub(b'"attempts": 1', b'"attempts": -1'), 'record.attempts: Expected int >= 0'), boolean=(sub(b'"attempts": 1', b'"attempts": true'), 'record.attempts: Expected int, got bool'), deep=(b'['*100_000, 'levels'), deep_objects=(b'{"a":'*100_000, 'levels'),
-        surrogate=(sub(b'"note": ""', b'"note": "\\ud800"'), 'record: note is not text that may be shown'), utf16=(good.decode().encode('utf-16'), 'not UTF-8'), bom=(b'\xef\xbb\xbf'+good, 'not JSON'), latin=(sub(b'"note": ""', b'"note": "\xe9"'), 'not UTF-8'),
-        cut=(good[:-100], 'not JSON'), empty=(b'', 'not JSON'), null=(b'null', 'schema'), number=(b'1', 'schema'), listed=(b'[]', 'schema'), spaces=(good.replace(b': ', b':  '), 'not written as'), no_newline=(good[:-1], 'not written as'),
-        crlf=(good.replace(b'\n', b'\r\n'), 'not written as'), old_schema=(sub(b'"schema": 2', b'"schema": 3'), 'schema 3'), keys=(b'{' + b','.join(b'"%d":1' % i for i in range(90_000)) + b',"1":2}', 'twice'),
-        fraction=(sub(b'"lr": 0.007', b'"lr": 0.' + b'0'*300_000 + b'7'), 'id'), quotes=(b'"'*900_000, 'not JSON'), slashes=(b'"' + b'\\'*900_000, 'not JSON'))
+    return dict(nan=(sub(b'"train_s": 9.0', b'"train_s": NaN'), 'not a number'),
+                infinity=(sub(b'"train_s": 9.0', b'"train_s": Infinity'), 'not a number'),
+                overflow=(sub(b'"train_s": 9.0', b'"train_s": 1e999'),
+                          'record.runs[0].curve[0].train_s: Expected float < '),
+        recipe_overflow=(sub(b'"lr": 0.007', b'"lr": 1e999'), 'lr must be'),
+        twice=(sub(b'"note": ""', b'"note": "", "note": "x"'), 'twice'),
+        digits=(sub(b'"schema": 2', b'"schema": ' + b'9'*5000), '5000 digits'),
+        negative=(sub(b'"attempts": 1', b'"attempts": -1'), 'record.attempts: Expected int >= 0'),
+        boolean=(sub(b'"attempts": 1', b'"attempts": true'), 'record.attempts: Expected int, got bool'),
+        deep=(b'['*100_000, 'levels'), deep_objects=(b'{"a":'*100_000, 'levels'),
+        surrogate=(sub(b'"note": ""', b'"note": "\\ud800"'), 'record: note is not text that may be shown'),
+        utf16=(good.decode().encode('utf-16'), 'not UTF-8'), bom=(b'\xef\xbb\xbf'+good, 'not JSON'),
+        latin=(sub(b'"note": ""', b'"note": "\xe9"'), 'not UTF-8'),
+        cut=(good[:-100], 'not JSON'), empty=(b'', 'not JSON'), null=(b'null', 'schema'), number=(b'1', 'schema'),
+        listed=(b'[]', 'schema'), spaces=(good.replace(b': ', b':  '), 'not written as'),
+        no_newline=(good[:-1], 'not written as'),
+        crlf=(good.replace(b'\n', b'\r\n'), 'not written as'),
+        old_schema=(sub(b'"schema": 2', b'"schema": 3'), 'schema 3'),
+        keys=(b'{' + b','.join(b'"%d":1' % i for i in range(90_000)) + b',"1":2}', 'twice'),
+        fraction=(sub(b'"lr": 0.007', b'"lr": 0.' + b'0'*300_000 + b'7'), 'id'), quotes=(b'"'*900_000, 'not JSON'),
+        slashes=(b'"' + b'\\'*900_000, 'not JSON'))
 
-@pytest.mark.parametrize('name', 'nan infinity overflow recipe_overflow twice digits negative boolean deep deep_objects surrogate utf16 bom latin cut empty null number listed spaces no_newline crlf old_schema keys fraction quotes slashes'.split())
+@pytest.mark.parametrize('name',
+                         'nan infinity overflow recipe_overflow twice digits negative boolean deep deep_objects '
+                         'surrogate utf16 bom latin cut empty null number listed spaces no_newline crlf old_schema '
+                         'keys fraction quotes slashes'.split())
 def test_bytes(rows, row, name):
     raw,why = raw_tricks(row)[name]
     start = time.process_time()
@@ -278,12 +343,24 @@ def test_compression_bomb(rows, row):
         assert v.word=='invalid' and why in str(v), v
     assert time.process_time()-start<5
 
-odd_numbers = [('no images', lambda r: r['data'].update(n_val=0, known=False), '1 to 50000'), ('many seeds', lambda r: r.update(runs=r['runs']*11), 'record.runs: Expected array of length <= 50'), ('a class that is none', lambda r: r['runs'][0].update(preds=shifted(r)), 'a class that is none'),
-    ('no attempt', lambda r: r.update(attempts=0), 'first attempt'), ('rules to come', lambda r: r.update(rules=99), 'version 99'), ('time in other digits', lambda r: r.update(created='2026-11-24T0\u0660:00:00Z'), 'is not a time'),
-    ('no such day', lambda r: r.update(created='2026-11-31T00:00:00Z'), 'is not a time'), ('tomorrow and more', lambda r: r.update(created='2099-01-01T00:00:00Z'), 'after today'), ('long ago', lambda r: r.update(created='2019-01-01T00:00:00Z'), 'before this program'),
-    ('source in other digits', lambda r: r['track'].update(source='\uff13\uff12\uff10'), 'source must be'), ('source with a zero', lambda r: r['track'].update(source='0320'), 'source must be'), ('lists in lists', lambda r: r['recipe']['model'].update(act=[['relu']*4]*4), 'record.recipe'),
-    ('whole where parts are', lambda r: r['recipe'].update(mixup=0), 'not canonical'), ('nothing below nothing', lambda r: r['recipe'].update(wd=-0.), 'not canonical'), ('what it stands on', lambda r: r.update(based_on='x'), 'not the id of a record'),
-    ('no time at all', lambda r: r['runs'][0]['curve'][0].update(train_s=0.), 'took no time'), ('a loss that was not', lambda r: r['runs'][0]['curve'][0].update(train_loss=None), 'not finite'), ('another device', lambda r: r['runs'][0].update(device='x'), 'another device')]
+odd_numbers = [('no images', lambda r: r['data'].update(n_val=0, known=False), '1 to 50000'),
+               ('many seeds', lambda r: r.update(runs=r['runs']*11), 'record.runs: Expected array of length <= 50'),
+               ('a class that is none', lambda r: r['runs'][0].update(preds=shifted(r)), 'a class that is none'),
+    ('no attempt', lambda r: r.update(attempts=0), 'first attempt'),
+    ('rules to come', lambda r: r.update(rules=99), 'version 99'),
+    ('time in other digits', lambda r: r.update(created='2026-11-24T0\u0660:00:00Z'), 'is not a time'),
+    ('no such day', lambda r: r.update(created='2026-11-31T00:00:00Z'), 'is not a time'),
+    ('tomorrow and more', lambda r: r.update(created='2099-01-01T00:00:00Z'), 'after today'),
+    ('long ago', lambda r: r.update(created='2019-01-01T00:00:00Z'), 'before this program'),
+    ('source in other digits', lambda r: r['track'].update(source='\uff13\uff12\uff10'), 'source must be'),
+    ('source with a zero', lambda r: r['track'].update(source='0320'), 'source must be'),
+    ('lists in lists', lambda r: r['recipe']['model'].update(act=[['relu']*4]*4), 'record.recipe'),
+    ('whole where parts are', lambda r: r['recipe'].update(mixup=0), 'not canonical'),
+    ('nothing below nothing', lambda r: r['recipe'].update(wd=-0.), 'not canonical'),
+    ('what it stands on', lambda r: r.update(based_on='x'), 'not the id of a record'),
+    ('no time at all', lambda r: r['runs'][0]['curve'][0].update(train_s=0.), 'took no time'),
+    ('a loss that was not', lambda r: r['runs'][0]['curve'][0].update(train_loss=None), 'not finite'),
+    ('another device', lambda r: r['runs'][0].update(device='x'), 'another device')]
 
 def shifted(r): return encode_preds([77 if i>3000 else 0 for i in range(N)], [0]*N, 255)
 
@@ -298,14 +375,17 @@ def test_numbers(rows, row, _, f, why):
     assert v.word=='invalid' and why in str(v), v
 
 def test_networks_that_would_take_forever(rows, row):
-    for kw in (dict(depths=[500]*4, widths=[16384]*4), dict(depths=[30]*4, widths=[512]*4, expansion=64), dict(groups=16384), dict(width_per_group=16384), dict(norm='never_heard_of'), dict(stem_szs=[16384]*32)):
+    for kw in (dict(depths=[500]*4, widths=[16384]*4), dict(depths=[30]*4, widths=[512]*4, expansion=64),
+               dict(groups=16384), dict(width_per_group=16384), dict(norm='never_heard_of'), dict(stem_szs=[16384]*32)):
         def f(r, kw=kw):
             r['recipe']['model'].update(kw)
             r['seeds']['kind'] = 'chosen'
         rec = doctored(row, f, own=True)
         start = time.process_time()
         v = verdict(rec, [])
-        assert 'cannot be counted' in str(v) or 'counted here' in str(v) or 'width_per_group' in kw and 'not canonical' in str(v), v # one group has no width of its own
+        # one group has no width of its own
+        assert 'cannot be counted' in str(
+                v) or 'counted here' in str(v) or 'width_per_group' in kw and 'not canonical' in str(v), v
         assert time.process_time()-start<25
 
 
@@ -323,13 +403,20 @@ def test_seeds(repo, rows, row):
     v = verdict(repo.dogs.entry(.72, range(5), code=repo.code, lr=6.5e-3), rows)
     assert v.word=='valid' and 'exploration' in str(v)
     nonce,base = 'a'*40,repo.rows[0]
-    def challenge(r, seeds): r.update(based_on=base['record_id'], seeds=dict(kind='challenge', nonce=nonce), runs=[o | dict(seed=s) for o,s in zip(r['runs'], sorted(seeds))])
+    def challenge(r, seeds):
+        r.update(based_on=base['record_id'], seeds=dict(kind='challenge', nonce=nonce),
+                 runs=[o | dict(seed=s) for o,s in zip(r['runs'], sorted(seeds))])
     fresh = repo.dogs.entry(.7, code=repo.code)
-    assert 'challenge seeds are' in str(verdict(doctored(fresh, lambda r: challenge(r, official_seeds(r['config_id']))), rows))
+    assert 'challenge seeds are' in str(verdict(doctored(fresh, lambda r: challenge(r, official_seeds(r['config_id']))),
+                                                rows))
     v = verdict(doctored(fresh, lambda r: challenge(r, challenge_seeds(base['record_id'], nonce))), rows)
     assert v.word=='valid' and 'challenge of' in str(v)
-    for edit,why in ((lambda r: r.update(based_on=None), 'which record it challenges'), (lambda r: r.update(based_on='0'*16), 'the challenge seeds are'), (lambda r: r['seeds'].update(nonce=None), 'a nonce belongs'), (lambda r: r['seeds'].update(nonce='x|y'), '')):
-        assert verdict(doctored(doctored(fresh, lambda r: challenge(r, challenge_seeds(base['record_id'], nonce))), edit), rows).word=='invalid', why
+    for edit,why in ((lambda r: r.update(based_on=None), 'which record it challenges'),
+                     (lambda r: r.update(based_on='0'*16), 'the challenge seeds are'),
+                     (lambda r: r['seeds'].update(nonce=None), 'a nonce belongs'),
+                     (lambda r: r['seeds'].update(nonce='x|y'), '')):
+        assert verdict(doctored(doctored(fresh, lambda r: challenge(r, challenge_seeds(base['record_id'], nonce))),
+                                edit), rows).word=='invalid', why
 
 def test_a_replication_of_nothing(repo, rows, row):
     for base,why in (('0'*16, 'not on the board'), (repo.rows[0]['record_id'], 'another configuration')):
@@ -357,13 +444,16 @@ def test_two_records_of_one_pull_request_with_one_vector(repo, row):
 def test_one_network_has_one_hash(repo, rows):
     "What changes the hash of a configuration, and with it the official seeds, changes the network"
     plain = from_dict(repo.rows[0]['recipe'])
-    same = [dict(act=['mish']*4), dict(attn=['none']*4), dict(expansion=[1]*4), dict(width_per_group=65), dict(stem_act='mish'), dict(pool=['max','avg','avg','avg']), dict(lr=1.00001e-2)]
+    same = [dict(act=['mish']*4), dict(attn=['none']*4), dict(expansion=[1]*4), dict(width_per_group=65),
+            dict(stem_act='mish'), dict(pool=['max','avg','avg','avg']), dict(lr=1.00001e-2)]
     for kw in same: assert plain.but(**kw)==plain, kw
     def spelled(**kw): return doctored(repo.rows[0], lambda r: r['recipe']['model'].update(kw), own=True)
-    for kw in (dict(act=['mish']*4), dict(width_per_group=65), dict(stem_act='mish'), dict(pool=['max','avg','avg','avg'])):
+    for kw in (dict(act=['mish']*4), dict(width_per_group=65), dict(stem_act='mish'),
+               dict(pool=['max','avg','avg','avg'])):
         v = verdict(spelled(**kw), rows)
         assert v.word=='invalid' and 'not canonical' in str(v), (kw, v)
-    for kw,field in ((dict(block='reduce_first', down='max_blur'), 'down'), (dict(block='dw_x4', groups=2), 'groups'), (dict(stem='space_to_depth', stem_szs=(9,8,16)), 'stem_szs')):
+    for kw,field in ((dict(block='reduce_first', down='max_blur'), 'down'), (dict(block='dw_x4', groups=2), 'groups'),
+                     (dict(stem='space_to_depth', stem_szs=(9,8,16)), 'stem_szs')):
         v = verdict(repo.dogs.entry(code=repo.code, arch='xresnet10_tiny', **kw), rows)
         assert v.word=='invalid' and f'{field} makes no difference' in str(v), (kw, v)
 
@@ -392,7 +482,11 @@ def test_errors_of_no_dogs(repo, rows):
     elsewhere = Dogs(7).entry(.73, code=repo.code, lr=7.2e-3)
     v = verdict(elsewhere, rows)
     assert v.word=='needs audit' and 'fall on other images' in str(v), v
-    rec = doctored(elsewhere, lambda r: (r['track'].update(epochs=20), r.update(runs=[o | dict(seed=s, curve=[o['curve'][0]]*19+[o['curve'][-1]]) for o,s in zip(r['runs'], sorted(official_seeds(config_id(Track(**r['track']), from_dict(r['recipe'])))))])), own=True)
+    rec = doctored(elsewhere, lambda r: (r['track'].update(epochs=20),
+                                         r.update(runs=[o | dict(seed=s, curve=[o['curve'][0]]*19+[o['curve'][-1]])
+                                                        for o,s in zip(r['runs'], sorted(
+                                                                official_seeds(config_id(Track(**r['track']),
+                                                                        from_dict(r['recipe'])))))])), own=True)
     v = verdict(rec, rows)
     assert v.word=='needs audit' and 'fall on other images' in str(v), v
     assert verdict(repo.dogs.entry(.7, code=repo.code, lr=7.2e-3), rows).word in ('valid','record candidate')
@@ -409,14 +503,19 @@ def test_a_copy_is_no_repetition(repo, rows):
         for o in r['runs']: o['device'] = 'loom'
     def ranked(r): elsewhere(r), r.update(based_on=None)
     said = [verdict(doctored(base, f), rows) for f in (again, timed, elsewhere, ranked)]
-    assert [o.word for o in said]==['invalid','valid','needs audit','needs audit'] # whoever has a replay to show has trained, or says so; it is counted as a replay
-    assert 'a copy, and no training' in str(said[0]) and 'another device' in str(said[2]) and 'has a rank already' in str(said[3])
+    # whoever has a replay to show has trained, or says so; it is counted as a replay
+    assert [o.word for o in said]==['invalid','valid','needs audit','needs audit']
+    assert 'a copy, and no training' in str(
+            said[0]) and 'another device' in str(said[2]) and 'has a rank already' in str(said[3])
     replay = Row(doctored(base, timed))
     assert replication_status(rows[0], [*rows, replay])=='replayed by 1'
-    other = repo.dogs.entry(code=repo.code, created='2026-11-27T00:00:00Z') # the same configuration, trained again, and not said to be
+    # the same configuration, trained again, and not said to be
+    other = repo.dogs.entry(code=repo.code, created='2026-11-27T00:00:00Z')
     v = verdict(other, rows)
     assert v.word=='needs audit' and 'has a rank already' in str(v)
-    assert standing(Row(other), [*rows, Row(other)])==f'unranked: the configuration of {base["record_id"]}' and standing(rows[0], [*rows, Row(other)])=='ranked'
+    assert standing(Row(other), [*rows,
+                                 Row(other)])==f'unranked: the configuration of {base["record_id"]}' and standing(
+                                         rows[0], [*rows, Row(other)])=='ranked'
 
 def patchwork(repo, rec, shift=0):
     "Five vectors of which every prediction is that of one seed or another, with some errors put right"
@@ -444,7 +543,10 @@ def test_repetitions_without_training(repo, rows):
     v = verdict(doctored(with_preds(base, [other(p) for p in preds_of(base)]), again), rows)
     assert v.word=='needs audit' and 'of their errors' in str(v), v
     nonce = 'a'*40
-    def fresh(r): again(r), r.update(seeds=dict(kind='challenge', nonce=nonce), runs=[o | dict(seed=s) for o,s in zip(r['runs'], sorted(challenge_seeds(base['record_id'], nonce)))])
+    def fresh(r):
+        again(r), r.update(seeds=dict(kind='challenge', nonce=nonce),
+                           runs=[o | dict(seed=s) for o,s in zip(r['runs'],
+                                                                 sorted(challenge_seeds(base['record_id'], nonce)))])
     v = verdict(doctored(with_preds(base, patchwork(repo, base)), fresh), rows)
     assert v.word=='needs audit' and 'in one seed or another' in str(v), v
     def dirty(r): again(r), r['code'].update(dirty=True)
@@ -462,7 +564,9 @@ def test_a_false_row_that_was_taken_out_hurts_nobody(repo, rows):
     honest = repo.dogs.entry(code=repo.code, lr=7.9e-3)
     thief = with_preds(repo.dogs.entry(code=repo.code, lr=8.1e-3), preds_of(honest))
     false = Dogs(9).entry(code=repo.code, lr=8.2e-3)
-    def board(word): return [*rows, *(Row(o, review=word and Review(o['record_id'], word, 'because', '2026-11-27')) for o in (thief, false))]
+    def board(word):
+        return [*rows, *(Row(o, review=word and Review(o['record_id'], word, 'because', '2026-11-27'))
+                         for o in (thief, false))]
     assert verdict(honest, board(None)).word=='invalid'
     v = verdict(honest, board('retracted'))
     assert v.word in ('valid','record candidate'), v
@@ -494,7 +598,8 @@ def test_a_ruling_answers_what_came_before_it(repo, rows):
 def test_a_contradiction_is_for_people(repo, rows):
     base = max(repo.rows, key=lambda o: Row(o).mean)
     lr = from_dict(base['recipe']).lr
-    less = doctored(repo.dogs.entry(Row(base).mean-.05, code=repo.code, lr=lr, created='2026-11-26T00:00:00Z'), lambda r: r.update(based_on=base['record_id']))
+    less = doctored(repo.dogs.entry(Row(base).mean-.05, code=repo.code, lr=lr, created='2026-11-26T00:00:00Z'),
+                    lambda r: r.update(based_on=base['record_id']))
     v = verdict(less, rows)
     assert v.word=='needs audit' and 'contradicts' in str(v), v
     top = next(o for o in rows if o.id==base['record_id'])
@@ -503,11 +608,13 @@ def test_a_contradiction_is_for_people(repo, rows):
     for id,word in ((less['record_id'],'retracted'), (base['record_id'],'audited')):
         ruled = [Row(o.record, review=Review(o.id, word, 'because', '2026-11-27') if o.id==id else None) for o in both]
         assert incumbent(top.track, ruled).id==top.id, word
-    out = [Row(o.record, review=Review(o.id, 'disputed', 'because', '2026-11-27') if o.id==top.id else None) for o in rows]
+    out = [Row(o.record, review=Review(o.id, 'disputed', 'because', '2026-11-27') if o.id==top.id else None)
+           for o in rows]
     assert incumbent(top.track, out).id!=top.id and 'unranked: disputed' in to_csv(out)
 
 def test_what_nobody_knows(repo, rows):
-    "The first row of images that nobody has seen, of a cell that nobody knows, with everything right, or with five equal counts"
+    """The first row of images that nobody has seen, of a cell that nobody knows, with everything right, or with five
+    equal counts"""
     first,seen = repo.dogs.entry(code=repo.code, lr=7.3e-3),datasets['imagewoof'].images
     assert 'another hash' in str(verdict(first, [])), 'than the images that a maintainer has seen'
     was = seen.pop('320')
@@ -518,18 +625,29 @@ def test_what_nobody_knows(repo, rows):
         seen['320'] = '1'*64
         assert 'another hash' in str(verdict(first, []))
     finally: seen['320'] = was
-    noisy = doctored(first, lambda r: (r['track'].update(noise=50), r.update(runs=[o | dict(seed=s) for o,s in zip(r['runs'], sorted(official_seeds(config_id(Track(**r['track']), from_dict(r['recipe'])))))])), own=True)
+    noisy = doctored(first, lambda r: (r['track'].update(noise=50),
+                                       r.update(runs=[o | dict(seed=s) for o,
+                                                      s in zip(r['runs'], sorted(
+                                                              official_seeds(config_id(Track(**r['track']),
+                                                                      from_dict(r['recipe'])))))])), own=True)
     assert 'nothing says what is plausible' in str(verdict(noisy, rows))
     right = with_preds(noisy, [[0]*N]*5)
     v = verdict(right, rows)
     assert v.word=='needs audit' and 'so few errors' in str(v) and 'all seeds have the same count' in str(v), v
-    full = doctored(first, lambda r: (r['track'].update(source='full'), r['data'].update(edition='imagewoof2'), r.update(runs=[o | dict(seed=s) for o,s in zip(r['runs'], sorted(official_seeds(config_id(Track(**r['track']), from_dict(r['recipe'])))))])), own=True)
-    assert not Row(full).track.official and Row(full).status=='practice' # 128 px from the full images are no cell of the board
+    full = doctored(first, lambda r: (r['track'].update(source='full'), r['data'].update(edition='imagewoof2'),
+                                      r.update(runs=[o | dict(seed=s) for o,
+                                                     s in zip(r['runs'], sorted(
+                                                             official_seeds(config_id(Track(**r['track']),
+                                                                     from_dict(r['recipe'])))))])), own=True)
+    # 128 px from the full images are no cell of the board
+    assert not Row(full).track.official and Row(full).status=='practice'
 
 def test_seeds_that_agree_too_well(repo, rows):
     "A row by itself; what else its authors have on the board does not matter"
-    def rec(lr, noise): return repo.dogs.entry(code=repo.code, lr=lr, noise=noise) | dict(claim=dict(method='', authors='ann'))
-    tight = [Row(rec(lr, .3*BANDS['imagewoof',5]['s0'])) for lr in (6.1e-3, 6.2e-3, 6.3e-3, 6.4e-3, 6.5e-3, 6.6e-3, 6.7e-3, 6.8e-3)]
+    def rec(lr, noise):
+        return repo.dogs.entry(code=repo.code, lr=lr, noise=noise) | dict(claim=dict(method='', authors='ann'))
+    tight = [Row(rec(lr, .3*BANDS['imagewoof',5]['s0']))
+             for lr in (6.1e-3, 6.2e-3, 6.3e-3, 6.4e-3, 6.5e-3, 6.6e-3, 6.7e-3, 6.8e-3)]
     last = rec(6.9e-3, .3*BANDS['imagewoof',5]['s0'])
     for others in (rows, [*rows, *tight]):
         v = verdict(last, others)
@@ -544,7 +662,8 @@ def test_a_ruling_answers_doubts_and_no_fault(repo):
     assert check_base('main', head, repo.path).word=='needs audit'
     ruled = repo.commit(rule(odd, 'audited', 'ten fresh seeds say the same'), repo.base)
     rep = check_base(ruled, head, repo.path)
-    assert rep.word=='record candidate' and 'audited on 2026-11-27: ten fresh seeds say the same' in str(rep) and 'plausible' in str(rep), rep
+    assert rep.word=='record candidate' and 'audited on 2026-11-27: ten fresh seeds say the same' in str(
+            rep) and 'plausible' in str(rep), rep
     for word in ('disputed','retracted'):
         rep = check_base(repo.commit(rule(odd, word), repo.base), head, repo.path)
         assert rep.word=='valid' and f'unranked: {word}' in str(rep), rep
@@ -568,7 +687,10 @@ def test_a_row_that_needs_an_audit_vouches_for_nobody(repo):
 def test_a_board_is_judged_as_it_grew(repo, tmp_path, cli):
     "What came later is held against itself, and not against what was there; and the exit code says what the verdict is"
     work = tmp_path/'work'
-    copy_ = doctored(repo.rows[1], lambda r: (r.update(created='2026-11-20T00:00:00Z'), [c.update(train_s=c['train_s']+1) for o in r['runs'] for c in o['curve']])) # and dated before the original
+    # and dated before the original
+    copy_ = doctored(repo.rows[1], lambda r: (r.update(created='2026-11-20T00:00:00Z'),
+                                              [c.update(train_s=c['train_s']+1) for o in r['runs']
+                                               for c in o['curve']]))
     repo.git('update-ref', 'refs/heads/copied', repo.commit(put(copy_), repo.base))
     subprocess.run(['git', 'clone', '-qb', 'copied', repo.path, work], check=True, env=repo.env)
     assert cli(f'board --out {work} --force')[0]==0
@@ -598,7 +720,8 @@ def test_the_seeds_of_a_challenge_follow_from_the_merge(repo):
     def challenge(nonce, lr=None):
         fresh = repo.dogs.entry(Row(base).mean, code=repo.code, created='2026-11-26T00:00:00Z')
         seeds = sorted(challenge_seeds(base['record_id'], nonce))
-        return doctored(fresh, lambda r: r.update(based_on=base['record_id'], seeds=dict(kind='challenge', nonce=nonce), runs=[o | dict(seed=s) for o,s in zip(r['runs'], seeds)]))
+        return doctored(fresh, lambda r: r.update(based_on=base['record_id'], seeds=dict(kind='challenge', nonce=nonce),
+                                                  runs=[o | dict(seed=s) for o,s in zip(r['runs'], seeds)]))
     brought = landed(repo.path, repo.base, base['record_id'])
     assert brought==repo.base
     rep = check_base('main', repo.commit(put(challenge(brought)), repo.base), repo.path)
@@ -606,8 +729,12 @@ def test_the_seeds_of_a_challenge_follow_from_the_merge(repo):
     rep = check_base('main', repo.commit(put(challenge('a'*40)), repo.base), repo.path)
     assert rep.word=='needs audit' and 'not the commit that brought' in str(rep), rep
 
-links = ['https://evil.example', 'www.evil.example', 'by @bob', 'a*b*c', 'kennel #1', 'GH-1', 'запад', 'שלום', 'a\u00b2', 'dog_[x]', 'a:b']
-@pytest.mark.parametrize('where', [('env','device'), ('env','platform'), ('env','context'), ('env','versions','torch'), ('data','edition'), ('code','version'), ('claim','method'), ('claim','authors')], ids='.'.join)
+links = ['https://evil.example', 'www.evil.example', 'by @bob', 'a*b*c', 'kennel #1', 'GH-1', 'запад', 'שלום',
+         'a\u00b2', 'dog_[x]', 'a:b']
+@pytest.mark.parametrize('where',
+                         [('env','device'), ('env','platform'), ('env','context'), ('env','versions','torch'),
+                          ('data','edition'), ('code','version'), ('claim','method'), ('claim','authors')],
+                          ids='.'.join)
 def test_nothing_that_becomes_a_link(rows, row, where):
     for text in links:
         if text=='GH-1' and where[-1]=='authors': continue # somebody may be called so
@@ -628,8 +755,10 @@ def test_reported_rows_are_those_of_the_base(repo, rows, row):
     def table(more): return {'leaderboard.csv':to_csv([*rows, Row(row)], more).encode()}
     assert check_base(base, repo.commit(put(row) | table(more), base), repo.path).ok
     rejected(repo, repo.commit(put(row) | table(more), repo.base), 'not what the records give')
-    for base_,files,why in ((base, table([]), 'not what the records give'), (base, {name:text+b' '}, 'not to be changed'),
-                            (base, {name:None}, 'not to be removed'), (repo.base, {name:text} | table(more), 'not what the records give')):
+    for base_,files,why in ((base, table([]), 'not what the records give'),
+                            (base, {name:text+b' '}, 'not to be changed'),
+                            (base, {name:None}, 'not to be removed'),
+                            (repo.base, {name:text} | table(more), 'not what the records give')):
         rep = check_base(base_, repo.commit(put(row) | files, base_), repo.path)
         assert rep.word=='invalid' and why in str(rep), (why, str(rep))
         if name in files: assert dict(rep.items)[name].word=='invalid'
@@ -641,7 +770,10 @@ def test_historical_faults(repo, rows, row):
     def wrong_mean(r):
         r['runs'][0]['correct'] += 40
         r['runs'][0]['curve'][-1]['correct'] += 40
-    def three_are_five(r): r['runs'] = sorted((o | dict(seed=s, init_sha256=f'{s:x}') for o,s in zip(r['runs'][:3]+r['runs'][:2], official_seeds(r['config_id']))), key=lambda o: o['seed'])
+    def three_are_five(r):
+        r['runs'] = sorted((o | dict(seed=s, init_sha256=f'{s:x}') for o,
+                            s in zip(r['runs'][:3]+r['runs'][:2], official_seeds(r['config_id']))),
+                            key=lambda o: o['seed'])
     def source(r): r['track']['source'] = 'full'
     def comma(r): r['runs'][0]['correct'] = '2750,5'
     def first_edition(r):
@@ -650,19 +782,27 @@ def test_historical_faults(repo, rows, row):
             preds = [0]*390+[1]*110
             o.update(preds=encode_preds(preds, [0]*500, 10), correct=390)
             o['curve'] = [c | dict(correct=390) for c in o['curve']]
-    for f,why in ((wrong_mean, 'its predictions'), (three_are_five, 'the same predictions'), (comma, 'record.runs[0].correct: Expected int, got str'), (first_edition, '3929 validation images')):
+    for f,why in ((wrong_mean, 'its predictions'), (three_are_five, 'the same predictions'),
+                  (comma, 'record.runs[0].correct: Expected int, got str'), (first_edition, '3929 validation images')):
         v = verdict(doctored(row, f), rows)
         assert v.word=='invalid' and why in str(v), v
     rec = doctored(row, source)
-    rec = doctored(rec, lambda r: r.update(runs=sorted((o | dict(seed=s) for o,s in zip(r['runs'], official_seeds(config_id(Track(**r['track']), from_dict(r['recipe']))))), key=lambda o: o['seed'])), own=True)
+    rec = doctored(rec, lambda r: r.update(runs=sorted((o | dict(seed=s) for o,
+                                                        s in zip(r['runs'], official_seeds(
+                                                                config_id(Track(**r['track']), from_dict(
+                                                                        r['recipe']))))), key=lambda o: o['seed'])),
+                                                                        own=True)
     v = verdict(rec, rows)
     assert v.word=='invalid' and 'edition imagewoof2, not imagewoof2-320' in str(v), v
 
-@pytest.mark.parametrize('old,new', [('0.69', '0.79'), (',5,0.', ',3,0.'), ('128,320', '128,full'), ('0.69', '"0,69"'), (',3929,', ',500,')], ids=['mean','n','source','comma','k of 500'])
+@pytest.mark.parametrize('old,new',
+                         [('0.69', '0.79'), (',5,0.', ',3,0.'), ('128,320', '128,full'), ('0.69', '"0,69"'),
+                          (',3929,', ',500,')], ids=['mean','n','source','comma','k of 500'])
 def test_historical_faults_in_the_table(repo, row, old, new):
     table = repo.git('show', 'main:leaderboard.csv').decode()
     assert old in table
-    rejected(repo, repo.commit(put(row) | {'leaderboard.csv':table.replace(old, new, 1).encode()}, repo.base), 'not what the records give')
+    rejected(repo, repo.commit(put(row) | {'leaderboard.csv':table.replace(old, new, 1).encode()}, repo.base),
+             'not what the records give')
 
 
 # Two at once
@@ -696,8 +836,12 @@ def test_folders(repo, row, tmp_path):
         return out
     assert check_path(fresh('good')).ok
     mine = CELL+'/'+'0'*16+'.json'
-    cases = dict(link=lambda o: (o/mine).symlink_to('/dev/zero'), folder=lambda o: (o/'records'/'evil').symlink_to('/etc'), large=lambda o: (o/mine).write_bytes(b'1'*3_000_000), pipe=lambda o: os.mkfifo(o/mine),
-                 second=lambda o: shutil.copytree(o/'records', o/'copy') and shutil.move(o/'copy', o/'records'/'records'), other=lambda o: (o/'records'/'conftest.py').write_text('x'))
+    cases = dict(link=lambda o: (o/mine).symlink_to('/dev/zero'),
+                 folder=lambda o: (o/'records'/'evil').symlink_to('/etc'),
+                 large=lambda o: (o/mine).write_bytes(b'1'*3_000_000), pipe=lambda o: os.mkfifo(o/mine),
+                 second=lambda o: shutil.copytree(o/'records', o/'copy')
+                 and shutil.move(o/'copy', o/'records'/'records'),
+                 other=lambda o: (o/'records'/'conftest.py').write_text('x'))
     for name,f in cases.items():
         out = fresh(name)
         f(out)
@@ -707,12 +851,15 @@ def test_folders(repo, row, tmp_path):
 
 # Anything at all
 
-extreme = [None, True, False, 0, 1, -1, 2, 500, 3929, 2**31, 2**53, 10**16, -0., 0., .5, 1e-300, 1e308, float('inf'), float('nan'), '', 'x', '0', 'relu', '=1', '\ud800', 'a'*400, 'ä', [], [1], [[]], ['relu'], {}, {'a':1}, [None]*3]
+extreme = [None, True, False, 0, 1, -1, 2, 500, 3929, 2**31, 2**53, 10**16, -0., 0., .5, 1e-300, 1e308, float('inf'),
+           float('nan'), '', 'x', '0', 'relu', '=1', '\ud800', 'a'*400, 'ä', [], [1], [[]], ['relu'], {}, {'a':1},
+           [None]*3]
 
 def places(o, at=()):
     "All paths into a record, the deepest last"
     yield at
-    for k in (o if isinstance(o, dict) else range(min(len(o), 3)) if isinstance(o, list) else ()): yield from places(o[k], (*at, k))
+    for k in (o if isinstance(o, dict) else range(min(len(o), 3)) if isinstance(o, list) else ()):
+        yield from places(o[k], (*at, k))
 
 def mutate(rec, op, where, value, k):
     *up,last = where
@@ -723,10 +870,12 @@ def mutate(rec, op, where, value, k):
     elif op=='count' and type(old) in (int,float): rec[last] = old+(k%7-3)
     elif op=='scale' and type(old) in (int,float): rec[last] = old*(k%5)
     elif op=='splice' and isinstance(old, str): rec[last] = old[:k%(len(old)+1)] + str(value) + old[k%(len(old)+1):]
-    elif op=='flip' and isinstance(old, str) and old: rec[last] = old[:k%len(old)] + chr(33+(ord(old[k%len(old)])+k)%90) + old[k%len(old)+1:]
+    elif op=='flip' and isinstance(old, str) and old:
+        rec[last] = old[:k%len(old)] + chr(33+(ord(old[k%len(old)])+k)%90) + old[k%len(old)+1:]
     elif op=='repeat' and isinstance(old, list): rec[last] = old + old[:k%3+1]
     elif op=='swap' and isinstance(old, list): rec[last] = old[::-1]
-    elif op=='preds' and isinstance(rec, dict) and isinstance(rec.get('preds'), str): rec['preds'] = flipped(rec['preds'], k)
+    elif op=='preds' and isinstance(rec, dict) and isinstance(rec.get('preds'), str):
+        rec['preds'] = flipped(rec['preds'], k)
     else: rec[last] = value
 
 def flipped(text, k):
@@ -739,25 +888,31 @@ def flipped(text, k):
 def recount(rec):
     "Let the counts say what the predictions do, so that what comes after them is reached"
     try:
-        for r in rec['runs']: r['correct'] = r['curve'][-1]['correct'] = zlib.decompress(base64.b85decode(r['preds'])).count(0)
+        for r in rec['runs']:
+            r['correct'] = r['curve'][-1]['correct'] = zlib.decompress(base64.b85decode(r['preds'])).count(0)
     except (KeyError, IndexError, TypeError, ValueError, zlib.error): pass
 
 def honest(raw, place):
     "Counted and hashed again, by other code: does the file agree with itself?"
     rec = json.loads(raw)
-    text = json.dumps({k:v for k,v in rec.items() if k not in ('record_id','note','claim')}, sort_keys=True, separators=(',',':'))
+    text = json.dumps({k:v for k,v in rec.items() if k not in ('record_id','note','claim')}, sort_keys=True,
+                      separators=(',',':'))
     assert hashlib.sha256(b'woofbench/record/1|' + text.encode()).hexdigest()[:16]==rec['record_id']==Path(place).stem
-    assert Path(place)==record_path(rec) and rec['config_id']==config_id(Track(**rec['track']), from_dict(rec['recipe']))
+    assert Path(place)==record_path(rec) and rec['config_id']==config_id(Track(**rec['track']),
+            from_dict(rec['recipe']))
     for r in rec['runs']:
         v = zlib.decompress(base64.b85decode(r['preds']))
-        assert len(v)==rec['data']['n_val'] and v.count(0)==r['correct']==r['curve'][-1]['correct'] and max(v)<len(rec['data']['classes'])
+        assert len(v)==rec['data'][
+                'n_val'] and v.count(0)==r['correct']==r['curve'][-1]['correct'] and max(v)<len(rec['data']['classes'])
         assert len(r['curve'])==rec['track']['epochs'] or r['diverged']
         assert all(math.isfinite(o[k]) for o in r['curve'] for k in ('train_s','eval_s'))
     assert len({r['seed'] for r in rec['runs']})==len(rec['runs'])
 
 ops = st.sampled_from('drop rename count count scale scale splice flip repeat swap preds preds preds set set'.split())
-mutations = st.lists(st.tuples(ops, st.integers(0, 2**20), st.sampled_from(extreme), st.integers(0, 2**20)), min_size=1, max_size=3)
-scars = st.one_of(st.just([]), st.lists(st.tuples(st.sampled_from(('cut','bit','insert','join')), st.integers(0, 2**20), st.integers(0, 255)), max_size=1))
+mutations = st.lists(st.tuples(ops, st.integers(0, 2**20), st.sampled_from(extreme), st.integers(0, 2**20)), min_size=1,
+                     max_size=3)
+scars = st.one_of(st.just([]), st.lists(st.tuples(st.sampled_from(('cut','bit','insert','join')), st.integers(0, 2**20),
+                                                  st.integers(0, 255)), max_size=1))
 seen = {}
 
 def scar(raw, op, at, k):
@@ -775,17 +930,21 @@ def material(repo, rows):
     recs = [json.loads(to_bytes(o)) for o in recs]
     return [(o, sorted(filter(None, places(o)), key=str)) for o in recs]
 
-@settings(max_examples=2000, derandomize=True, database=None, deadline=timedelta(seconds=20), suppress_health_check=list(HealthCheck))
+@settings(max_examples=2000, derandomize=True, database=None, deadline=timedelta(seconds=20),
+          suppress_health_check=list(HealthCheck))
 @given(st.integers(0, 2), mutations, st.booleans(), scars)
 def test_fuzz(material, rows, which, muts, mend, wounds):
     rec,where = material[which]
     def f(r):
         for op,i,value,k in muts:
             try: mutate(r, op, where[i%len(where)], value, k)
-            except (KeyError, IndexError, TypeError, AttributeError, OverflowError): pass # an earlier one took the place away
+            # an earlier one took the place away
+            except (KeyError, IndexError, TypeError, AttributeError, OverflowError): pass
         if mend: recount(r)
     try: new = doctored(rec, f, own=mend)
-    except Exception: new = json.loads(json.dumps(rec)); f(new) # nothing that has an id
+    except Exception:
+        new = json.loads(json.dumps(rec))
+        f(new) # nothing that has an id
     try: place = record_path(new).as_posix()
     except Exception: place = record_path(rec).as_posix()
     raw = json.dumps(new, sort_keys=True, indent=1).encode()+b'\n'
@@ -797,13 +956,15 @@ def test_fuzz(material, rows, which, muts, mend, wounds):
 def test_fuzz_went_deep():
     "It was no fuzzing of the first line alone"
     print(seen)
-    assert sum(seen.values())>=2000 and seen['invalid']>500 and seen.get('valid', 0)+seen.get('needs audit', 0)>100, seen
+    assert sum(seen.values())>=2000 and seen['invalid']>500 and seen.get('valid', 0)+seen.get('needs audit',
+            0)>100, seen
 
 
 # Nothing at all
 
 def test_null_submissions(capsys):
-    "A thousand recipes that change nothing, each beside another one, and a board that grows: how many are called a record, how many odd?"
+    """A thousand recipes that change nothing, each beside another one, and a board that grows: how many are called a
+    record, how many odd?"""
     dogs = Dogs(1)
     recs = [dogs.entry(lr=(1000+i)*1e-5) for i in range(1000)]
     rows = [Row(o) for o in recs]
@@ -818,7 +979,8 @@ def test_null_submissions(capsys):
 # Large boards
 
 def work(monkeypatch, rows):
-    "How often rows are compared, and predictions decoded, while a board of `rows` is judged as it grows and its table is made"
+    """How often rows are compared, and predictions decoded, while a board of `rows` is judged as it grows and its
+    table is made"""
     from woofbench.board import audit_flags, replications, row, rules
     from woofbench.board.row import Board
     done = dict(between=0, copies=0, decode_bytes=0, replication=0)
@@ -829,7 +991,9 @@ def work(monkeypatch, rows):
             return f(*args, **kw)
         monkeypatch.setattr(module, name, counted)
     with monkeypatch.context() as monkeypatch:
-        for module,name in ((audit_flags,'between'), (audit_flags,'copies'), (rules,'copies'), (row,'decode_bytes'), (replications,'replication'), (audit_flags,'replication')): count(module, name)
+        for module,name in ((audit_flags,'between'), (audit_flags,'copies'), (rules,'copies'), (row,'decode_bytes'),
+                            (replications,'replication'), (audit_flags,'replication')):
+            count(module, name)
         grown = Board()
         for o in rows:
             judge(o.record, grown)
@@ -838,13 +1002,18 @@ def work(monkeypatch, rows):
     return done
 
 def test_work_grows_with_the_rows_and_not_with_their_square(monkeypatch):
-    "Twice as many rows, of which one in eight repeats another one and one in eight has its errors put right, are twice the work"
+    """Twice as many rows, of which one in eight repeats another one and one in eight has its errors put right, are
+    twice the work"""
     def board(n):
         dogs,recs = Dogs(3),[]
         for i in range(n):
             recs.append(dogs.entry(lr=(1000+i)*1e-5))
-            if i%8==1: recs.append(doctored(dogs.entry(lr=(1000+i)*1e-5, created='2026-11-26T00:00:00Z'), lambda r: r.update(based_on=recs[-1]['record_id'])))
-            if i%8==5: recs.append(with_preds(dogs.entry(lr=(5000+i)*1e-5), [[0 if j%20==0 else p for j,p in enumerate(o)] for o in preds_of(recs[-1])]))
+            if i%8==1:
+                recs.append(doctored(dogs.entry(lr=(1000+i)*1e-5, created='2026-11-26T00:00:00Z'),
+                                     lambda r: r.update(based_on=recs[-1]['record_id'])))
+            if i%8==5:
+                recs.append(with_preds(dogs.entry(lr=(5000+i)*1e-5),
+                                       [[0 if j%20==0 else p for j,p in enumerate(o)] for o in preds_of(recs[-1])]))
         return [Row(o) for o in recs]
     small,large = (work(monkeypatch, board(n)) for n in (40,80))
     assert all(small.values()) and all(large[k]<=2.2*small[k] for k in small), (small, large)
@@ -856,11 +1025,14 @@ def test_the_rows_to_compare_are_all_that_can_be_odd():
         b = between(v, w)
         return b['overlap']<LOT or b['own']<OWN or b['apart']<MENDED
     dogs = Dogs(11)
-    def touched(v, k): return np.stack([np.where(np.isin(np.arange(N), dogs.rng.permutation(np.flatnonzero(o))[:k]), 0, o) for o in v])
+    def touched(v, k):
+        return np.stack([np.where(np.isin(np.arange(N), dogs.rng.permutation(np.flatnonzero(o))[:k]), 0, o) for o in v])
     vs = [np.array([dogs.network(acc) for _ in range(5)], np.uint8) for acc in (.2,.4,.7,.9)*3]
-    vs += [vs[2].copy(), *(touched(vs[2], k) for k in (1,100,250,300,330,400)), np.stack([vs[2][dogs.rng.integers(0, 5, N), np.arange(N)] for _ in range(5)])]
+    vs += [vs[2].copy(), *(touched(vs[2], k) for k in (1,100,250,300,330,400)),
+           np.stack([vs[2][dogs.rng.integers(0, 5, N), np.arange(N)] for _ in range(5)])]
     vs += [np.array([Dogs(12).network(.7) for _ in range(5)], np.uint8)] # another world
     all_,rows = Patterns(),[SimpleNamespace(vectors=v, taken_out=False) for v in vs]
     for o in rows: all_.add(o)
     said = [(bool(odd(o.vectors, p.vectors)), any(p is q for q in all_.near(o.vectors))) for o in rows for p in rows]
-    assert said.count((True,False))==0 and said.count((True,True))>50 and said.count((False,False))>100, {o:said.count(o) for o in said}
+    assert said.count((True,False))==0 and said.count((True,True))>50 and said.count((False,
+            False))>100, {o:said.count(o) for o in said}

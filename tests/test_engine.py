@@ -8,6 +8,8 @@ from fastai.callback.core import Callback
 from fastai.data.core import DataLoaders
 from fastai.vision.core import TensorImage
 from fasttransform import Transform
+from woofbench.train.job import Job
+from woofbench.train.machine import Machine
 from woofbench.data.manifest import find, verify
 from fastai.callback.mixup import CutMix, MixUp
 from fastai.callback.schedule import ParamScheduler, SchedCos
@@ -20,7 +22,7 @@ from woofbench.train.callbacks import Ema
 from woofbench.train.recipe import engines, recipes
 from woofbench.train.kept import Kept
 from woofbench.commands.run import learner
-from woofbench.train.seeds_at_once import train_seeds
+from woofbench.train.multi_seed import train_seeds
 from woofbench.data.track import make_track
 from woofbench.train.learner import fit, make_learner
 
@@ -43,7 +45,7 @@ def batches(learn, train):
 
 def test_validation_images_are_the_references(digits):
     track,recipe,m = digits
-    fast,ref = (make_learner(track, recipe, m, workers=0, device='cpu', engine=o) for o in engines[::-1])
+    fast,ref = (make_learner(Job(track, recipe, m), machine=Machine(device='cpu', workers=0, engine=o)) for o in engines[::-1])
     for (a,y),(b,z) in zip(batches(fast, False), ref.dls.valid): assert torch.equal(a.as_subclass(torch.Tensor), b.as_subclass(torch.Tensor)) and y.tolist()==z.tolist()
 
 
@@ -60,7 +62,7 @@ def test_training_batches_are_what_the_loaders_own_transforms_make(digits, chang
     track,recipe,m = digits
     more = change=='more transforms'
     recipe = recipe if more else recipe.but(**change)
-    learn = make_learner(track, recipe, m, engine='fast', device='cpu')
+    learn = make_learner(Job(track, recipe, m), machine=fast_cpu)
     dl,data = learn.dls.train,data_of(learn)
     if more: dl.after_batch.add(Brighter())
     assert (plain(dl.after_batch) is None)==more
@@ -75,7 +77,7 @@ def test_training_batches_are_what_the_loaders_own_transforms_make(digits, chang
 
 def test_epochs_have_every_image_once_and_differ(digits):
     track,recipe,m = digits
-    learn = make_learner(track, recipe, m, engine='fast', device='cpu')
+    learn = make_learner(Job(track, recipe, m), machine=fast_cpu)
     first,second = (batches(learn, True) for _ in range(2))
     assert len(first)==len(m.train)//recipe.bs and all(len(x)==recipe.bs for x,_ in first)
     assert not torch.equal(first[0][0], second[0][0])
@@ -101,7 +103,7 @@ class Same:
 def test_same_weights_and_batches_give_the_same_losses(digits):
     "Twenty steps in double precision, where rounding has no time to grow; and at the end weights that have moved far, and alike"
     track,recipe,m = digits
-    made = {o: make_learner(track, recipe, m, seed=3, workers=0, device='cpu', engine=o) for o in engines}
+    made = {o: make_learner(Job(track, recipe, m), 3, Machine(device='cpu', workers=0, engine=o)) for o in engines}
     start = torch.nn.utils.parameters_to_vector(made['fast'].model.parameters()).detach().clone()
     assert torch.equal(start, torch.nn.utils.parameters_to_vector(made['fastai'].model.parameters()))
     twenty = [(x.double(), y) for x,y in batches(made['fast'], True)[:20]]
@@ -123,14 +125,14 @@ def test_a_seed_repeats(digits):
     go = partial(fit, track, recipe, m, device='cpu', engine='fast')
     a,b,c = go(seed=0),go(seed=0),go(seed=1)
     assert (a.preds,a.init_sha256)==(b.preds,b.init_sha256) and a.init_sha256!=c.init_sha256
-    assert a.init_sha256==fit(track, recipe, m, seed=0, workers=0, device='cpu').init_sha256
+    assert a.init_sha256==fit(Job(track, recipe, m), 0, Machine(device='cpu', workers=0)).init_sha256
 
 
 @pytest.mark.parametrize('change', [dict(mixup=.2), dict(cutmix=1.), dict(erase=.3), dict(ema=.9), dict(centralize=True), dict(gamma_l2=1e-4), dict(opt='sgd'), dict(beta=50.),
                                     dict(precision='bf16', channels_last=True), dict(sched='one_cycle'), dict(stem='whitening'), dict(sa='simple_sa', pool='max_blur', block='reduce_first')], ids=str)
 def test_every_option_works(digits, change):
     track,recipe,m = digits
-    run = fit(track, recipe.but(bs=128, **change), m, device='cpu', engine='fast')
+    run = fit(Job(track, recipe.but(bs=128, **change), m), machine=fast_cpu)
     assert not run.diverged and run.correct>40 or 'opt' in change
 
 
@@ -161,8 +163,15 @@ def test_runs_of_two_engines_are_two_rows(cli, refused, tmp_path):
 
 cpu = torch.device('cpu')
 def numbers(r): return r.correct, r.preds, r.init_sha256, [{k:v for k,v in o.items() if k[-2:]!='_s'} for o in r.curve]
-def rows(digits, recipe, seeds, device=cpu, **kw): return {r.seed:numbers(r) for r in train_seeds(*digits[:1], recipe, digits[2], seeds, device=device, engine='fast', **({'record':True} | kw))}
-def recorded(digits, recipe=None, **kw): return make_learner(digits[0], recipe or digits[1], digits[2], device='cpu', engine='fast', kept=Kept(record=True, keep=False), **kw)
+fast_cpu = Machine(device='cpu', engine='fast')
+
+def rows(digits, recipe, seeds, device=cpu, seeds_at_once=1, **kw):
+    job,machine = Job(digits[0], recipe, digits[2]),Machine(device=device, engine='fast', seeds_at_once=seeds_at_once)
+    return {r.seed:numbers(r) for r in train_seeds(job, seeds, machine, **{'record':True} | kw)}
+
+def recorded(digits, recipe=None):
+    job = Job(digits[0], recipe or digits[1], digits[2])
+    return make_learner(job, machine=fast_cpu, kept=Kept(record=True, keep=False))
 def fit_quietly(learn, epochs=1, cbs=()):
     with learn.no_bar(), learn.no_logging(): learn.fit_flat_cos(epochs, 2e-2, cbs=list(cbs))
     return learn
@@ -178,7 +187,7 @@ def test_a_seed_is_the_same_alone_and_after_others(digits, change):
     row = rows(digits, recipe, [3,4], say=said.append)
     assert said==['engine fast: recorded']
     assert row[4]==rows(digits, recipe, [4])[4] and row[3]!=row[4]
-    ordinary = numbers(fit(*digits[:1], recipe, digits[2], 4, device='cpu', engine='fast'))
+    ordinary = numbers(fit(Job(*digits[:1], recipe, digits[2]), 4, fast_cpu))
     assert ordinary[2]==row[4][2]
     assert ordinary[3][0]['train_loss']==pytest.approx(row[4][3][0]['train_loss'], abs=.03)
 
@@ -186,13 +195,13 @@ def test_a_seed_is_the_same_alone_and_after_others(digits, change):
 def test_growing_images_have_a_recording_for_each_size(digits):
     track,recipe,m = make_track('digits', size=64, epochs=2), digits[1].but(bs=128, progressive=.5), digits[2]
     with Kept(record=True) as kept:
-        a = fit(track, recipe, m, 1, device='cpu', engine='fast', kept=kept)
+        a = fit(Job(track, recipe, m), 1, fast_cpu, kept=kept)
         made = list(kept.graph.recordings.values())
         assert sorted(o.x.shape[-1] for o in made)==[32,64]
-        b = fit(track, recipe, m, 2, device='cpu', engine='fast', kept=kept)
+        b = fit(Job(track, recipe, m), 2, fast_cpu, kept=kept)
         assert list(kept.graph.recordings.values())==made
     assert kept.model is None and kept.graph is None
-    assert [numbers(o) for o in (a,b)]==[numbers(fit(track, recipe, m, o, device='cpu', engine='fast', kept=Kept(record=True))) for o in (1,2)]
+    assert [numbers(o) for o in (a,b)]==[numbers(fit(Job(track, recipe, m), o, fast_cpu, kept=Kept(record=True))) for o in (1,2)]
 
 
 def test_a_kept_network_serves_every_learner(digits):
@@ -200,7 +209,7 @@ def test_a_kept_network_serves_every_learner(digits):
     with Kept(record=True) as kept:
         learns = []
         for seed in (0,1):
-            learns.append(fit_quietly(make_learner(*digits, seed=seed, device='cpu', engine='fast', kept=kept)))
+            learns.append(fit_quietly(make_learner(Job(*digits), seed, fast_cpu, kept=kept)))
             assert kept.graph.path=='recorded' and learns[-1].opt.count==len(digits[2].train)//digits[1].bs
         a,b = learns
         assert a is not b and a.dls is not b.dls and a.model is b.model and a.opt is b.opt and data_of(a) is not data_of(b)
@@ -211,13 +220,13 @@ def test_nothing_is_left_of_a_seed_that_diverged(digits):
     "All memory that is kept is filled with NaN before the next seed"
     recipe = digits[1].but(bs=128, mixup=.4)
     with Kept(record=True) as kept:
-        fit(digits[0], recipe, digits[2], 1, device='cpu', engine='fast', kept=kept)
+        fit(Job(digits[0], recipe, digits[2]), 1, fast_cpu, kept=kept)
         r, = kept.graph.recordings.values()
         pieces = [o for f in kept.opt.flats.values() for o in (f.p, f.g, f.m, f.v, f.slow, f.rows)]
         for o in (*pieces, *kept.model.buffers(), *kept.mix[0].places.values(), r.x): o.fill_(float('nan')) if o.is_floating_point() else o.zero_()
-        row = numbers(fit(digits[0], recipe, digits[2], 2, device='cpu', engine='fast', kept=kept))
+        row = numbers(fit(Job(digits[0], recipe, digits[2]), 2, fast_cpu, kept=kept))
         assert list(kept.graph.recordings.values())==[r]
-    assert row==numbers(fit(digits[0], recipe, digits[2], 2, device='cpu', engine='fast', kept=Kept(record=True)))
+    assert row==numbers(fit(Job(digits[0], recipe, digits[2]), 2, fast_cpu, kept=Kept(record=True)))
 
 
 def test_seeds_at_once_end_as_they_would_have_ended(digits):
@@ -233,7 +242,7 @@ def test_seeds_at_once_stop_together(digits):
     def log(epoch, numbers, seed):
         seen.append((seed, epoch))
         if seed==1: raise ZeroDivisionError('on purpose')
-    with pytest.raises(ZeroDivisionError): list(train_seeds(make_track('digits', epochs=50), digits[1].but(bs=512), digits[2], [0,1,2], device='cpu', engine='fast', record=True, seeds_at_once=2, log=log))
+    with pytest.raises(ZeroDivisionError): list(train_seeds(Job(make_track('digits', epochs=50), digits[1].but(bs=512), digits[2]), [0,1,2], Machine(device='cpu', engine='fast', seeds_at_once=2), record=True, log=log))
     assert threading.active_count()==n and max(e for _,e in seen)<50
 
 
@@ -269,7 +278,7 @@ def test_other_optimisers_are_named(digits):
 
 def test_another_fit_of_the_same_learner(digits):
     "It goes on, with a recording of its own"
-    a,b = recorded(digits),make_learner(*digits, device='cpu', engine='fast')
+    a,b = recorded(digits),make_learner(Job(*digits), machine=fast_cpu)
     losses = []
     for learn in (a,b):
         seen = Losses()
@@ -304,20 +313,20 @@ def test_compiled(digits):
     "The same network: its first loss is the same, and it learns"
     seen = {}
     for o in (False, True):
-        learn,seen[o] = make_learner(*digits, device='cpu', engine='fast', kept=Kept(record=True, keep=False, compile=o)),Losses()
+        learn,seen[o] = make_learner(Job(*digits), machine=fast_cpu, kept=Kept(record=True, keep=False, compile=o)),Losses()
         fit_quietly(learn, 1, [seen[o]])
         assert learn.graph.path=='recorded'
     a,b = (torch.tensor(o.all) for o in seen.values())
     torch.testing.assert_close(a[:3], b[:3], rtol=1e-3, atol=1e-3)
     assert b[-5:].mean() < b[0]-.5
-    assert not (learn.model.state_dict().keys() ^ make_learner(*digits, device='cpu').model.state_dict().keys())
+    assert not (learn.model.state_dict().keys() ^ make_learner(Job(*digits), machine=Machine(device='cpu')).model.state_dict().keys())
 
 
 # Crops ahead of time
 
 def test_crops_ahead_are_the_crops(digits):
     track,recipe,m = digits
-    a,b = (data_of(make_learner(track, recipe, m, seed=5, device='cpu', engine='fast')) for _ in range(2))
+    a,b = (data_of(make_learner(Job(track, recipe, m), 5, fast_cpu)) for _ in range(2))
     for _ in range(2):
         crops,y = a.epoch()
         ahead = b._ahead()
@@ -337,7 +346,7 @@ def test_a_recorded_step_is_the_step(digits, change):
     track,recipe,m = digits
     losses = []
     for graph in (True, False):
-        learn = make_learner(track, recipe.but(**change), m, seed=1, device='cuda', engine='fast')
+        learn = make_learner(Job(track, recipe.but(**change), m), 1, Machine(device='cuda', engine='fast'))
         if not graph: learn.remove_cb(Graph)
         seen = Losses()
         fit_quietly(learn, 2, [seen])
@@ -360,9 +369,9 @@ def test_a_seed_is_the_same_alone_after_others_and_beside_them_on_a_gpu(digits, 
 def test_growing_images_on_a_gpu(digits):
     track,recipe,m = make_track('digits', size=64, epochs=2), digits[1].but(bs=128, progressive=.5, precision='bf16', channels_last=True), digits[2]
     with Kept() as kept:
-        a,b = (numbers(fit(track, recipe, m, o, device='cuda', engine='fast', kept=kept)) for o in (1,2))
+        a,b = (numbers(fit(Job(track, recipe, m), o, Machine(device='cuda', engine='fast'), kept=kept)) for o in (1,2))
         assert len(kept.graph.recordings)==2
-    with Kept() as kept: assert numbers(fit(track, recipe, m, 2, device='cuda', engine='fast', kept=kept))==b!=a
+    with Kept() as kept: assert numbers(fit(Job(track, recipe, m), 2, Machine(device='cuda', engine='fast'), kept=kept))==b!=a
 
 @gpu
 def test_memory_is_given_back(digits):
@@ -388,7 +397,7 @@ def test_no_waiting_within_an_epoch(digits):
         def before_batch(self):
             if self.iter==self.n_iter-2: torch.cuda.set_sync_debug_mode('default')
         def after_cancel_fit(self): torch.cuda.set_sync_debug_mode('default')
-    learn = make_learner(digits[0], digits[1].but(mixup=.4, precision='bf16', channels_last=True), digits[2], device='cuda', engine='fast')
+    learn = make_learner(Job(digits[0], digits[1].but(mixup=.4, precision='bf16', channels_last=True), digits[2]), machine=Machine(device='cuda', engine='fast'))
     try:
         with learn.removed_cbs([learn.recorder]): fit_quietly(learn, 1, [Strict()])
     finally: torch.cuda.set_sync_debug_mode('default')
@@ -396,10 +405,10 @@ def test_no_waiting_within_an_epoch(digits):
 @gpu
 def test_images_in_the_computers_memory_give_the_same_crops(digits, monkeypatch):
     track,recipe,m = digits
-    there = data_of(make_learner(track, recipe, m, seed=5, device='cuda', engine='fast'))
+    there = data_of(make_learner(Job(track, recipe, m), 5, Machine(device='cuda', engine='fast')))
     monkeypatch.setattr(fast_module, '_room', lambda store, device: 'cpu: for this test')
     fast_module._last.clear()
-    here = data_of(make_learner(track, recipe, m, seed=5, device='cuda', engine='fast'))
+    here = data_of(make_learner(Job(track, recipe, m), 5, Machine(device='cuda', engine='fast')))
     assert here.data.train.pixels.device.type=='cpu' and there.data.train.pixels.is_cuda
     for _ in range(2):
         (a,y),(b,z) = there.epoch(),here.epoch()
@@ -409,7 +418,7 @@ def test_images_in_the_computers_memory_give_the_same_crops(digits, monkeypatch)
 
 @gpu
 def test_validation_does_not_depend_on_its_batches(digits):
-    learn = fit_quietly(make_learner(*digits, device='cuda', engine='fast'))
+    learn = fit_quietly(make_learner(Job(*digits), machine=Machine(device='cuda', engine='fast')))
     size = valid_bs(360, digits[1].bs, 32, on)
     assert size==360
     large = learn.validate()

@@ -7,6 +7,8 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
+from woofbench.train.job import Job
+from woofbench.train.machine import Machine
 from woofbench.fast import fused
 from woofbench.models.costs import saved_bytes
 from woofbench.fast.fused import FusedLayers, FusedMaxBlur, FusedReduceFirstBlock, FusedResBlock, QuickMish, fuse_layers, fusion, norm_act, unfuse
@@ -208,7 +210,7 @@ def curve(fuse, steps=20, device='cpu'):
             self.all.append(self.loss.item())
             if len(self.all)==steps: raise CancelFitException()
     track = make_track('digits', epochs=1)
-    learn = make_learner(track, recipes('digits')().but(channels_last=True), verify(find(track), 'digits'), 0, workers=0, device=device)
+    learn = make_learner(Job(track, recipes('digits')().but(channels_last=True), verify(find(track), 'digits')), 0, Machine(device=device, workers=0))
     if fuse: fuse_layers(learn.model)
     course = Course()
     with learn.no_bar(), learn.no_logging(), learn.added_cbs([course]): learn.fit(1, 8e-3)

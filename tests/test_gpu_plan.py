@@ -10,7 +10,10 @@ from benchmarks import equivalence, gpu, gpu_plan as plan, search  # noqa: E402
 from woofbench.train.recipe import of_model, own, recipes  # noqa: E402
 from woofbench.models.xresnet import build  # noqa: E402
 
-texts = {f'row {k}':v[3] for k,v in plan.ROWS.items()} | {f'candidate {k}':f'{v} {plan.FAST}' for k,v in plan.CANDIDATES.items()} | {f'20: {k}':f'{plan.BEST_2020} {v} {plan.FAST}' for k,v in plan.CHANGES_20.items()}
+texts = {f'row {k}':v[3] for k,v in plan.ROWS.items()} | {f'candidate {k}':f'{v} {plan.FAST}' for k,
+                                                          v in plan.CANDIDATES.items(
+                                                                  )} | {f'20: {k}':f'{plan.BEST_2020} {v} {plan.FAST}'
+                                                                          for k,v in plan.CHANGES_20.items()}
 
 
 @pytest.mark.parametrize('name', texts)
@@ -33,11 +36,14 @@ def test_order_and_what_waits(tmp_path):
     got = dict(gpu.pieces(a))
     names = list(got)
     assert names[:6]==['tests','equivalence','profile','row','mish-fast','mish-fastai'] and names[-1]=='winner-80'
-    assert names.index('depthwise-x6')<names.index('search-5')<names.index('winner-5')<names.index('search-20')<names.index('winner-20')
+    assert names.index('depthwise-x6')<names.index(
+            'search-5')<names.index('winner-5')<names.index('search-20')<names.index('winner-20')
     assert {k for k,v in got.items() if v is None}=={'winner-5','search-20','winner-20','winner-192','winner-80'}
-    for search_ in ('search-5','search-20'): (tmp_path/f'{search_}.json').write_text(json.dumps(dict(winner=dict(fields='act=mish lr=4e-3'), ranking=[])))
+    for search_ in ('search-5','search-20'):
+        (tmp_path/f'{search_}.json').write_text(json.dumps(dict(winner=dict(fields='act=mish lr=4e-3'), ranking=[])))
     got = dict(gpu.pieces(a))
-    assert not [k for k,v in got.items() if v is None] and 'lr=4e-3' in got['winner-80'] and '--official' in got['winner-80']
+    assert not [k for k,v in got.items()
+                if v is None] and 'lr=4e-3' in got['winner-80'] and '--official' in got['winner-80']
 
 @pytest.mark.parametrize('toy', [False, True])
 def test_commands_are_understood(tmp_path, toy):
@@ -69,7 +75,8 @@ def test_budget_ends_a_piece_and_what_it_started(tmp_path, monkeypatch):
     assert gpu.go(args(tmp_path, minutes=6/60), said.append)==4 and time.time()-t<30
     assert 'cut off' in said[0] and all('next time' in o for o in said[1:]) and not (tmp_path/'log').exists()
     time.sleep(.5)
-    state = subprocess.run(['ps', '-o', 'stat=', '-p', (tmp_path/'pid').read_text()], capture_output=True, text=True).stdout.strip()
+    state = subprocess.run(['ps', '-o', 'stat=', '-p', (tmp_path/'pid').read_text()], capture_output=True,
+                           text=True).stdout.strip()
     assert state=='' or state.startswith('Z')
 
 def test_going_on_after_a_kill(tmp_path):
@@ -90,8 +97,10 @@ print(gpu.go(Namespace(data=None, out=out, minutes=1, only=None, toy=True)), flu
     p.send_signal(signal.SIGKILL)
     p.wait()
     assert not list(tmp_path.glob('*.txt'))
-    done = subprocess.run([sys.executable, '-c', code, str(tmp_path)], cwd=root, capture_output=True, text=True, timeout=120)
-    assert done.stdout.strip().endswith('0') and sorted(o.name for o in tmp_path.glob('*.txt'))==['one.txt','two.txt'], done.stderr
+    done = subprocess.run([sys.executable, '-c', code, str(tmp_path)], cwd=root, capture_output=True, text=True,
+                          timeout=120)
+    assert done.stdout.strip().endswith('0') and sorted(o.name for o in tmp_path.glob('*.txt'))==['one.txt',
+            'two.txt'], done.stderr
 
 def test_halving_finds_the_best_in_time():
     "Forty candidates whose accuracies are known; the best of all is too slow, and luck in one seed does not win"

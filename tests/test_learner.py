@@ -10,6 +10,7 @@ from fastai.learner import Learner, load_learner
 from torch import nn
 from torch.nn import functional as F
 from conftest import tiny_dataset
+from woofbench.train.machine import Machine
 from woofbench import BadInput, learner
 from woofbench.fast.fused import MishFunction, QuickMish, fuse_layers
 
@@ -284,7 +285,7 @@ def test_weights_frozen_between_fits(folder):
     p = plan('imagenette', data=folder, size=32, arch='xresnet10_tiny', act='mish', bs=8)
     def trained(record):
         kept = Kept(record, keep=False)
-        l,paths = make_learner(p.track, p.recipe, p.manifest, 0, 0, 'cpu', 'fast', kept),[]
+        l,paths = make_learner(p, 0, Machine(device='cpu', workers=0, engine='fast'), kept=kept),[]
         for frozen in (False, True, False):
             some = list(l.model.parameters())[:6]
             for o in some: o.requires_grad_(not frozen)

@@ -7,6 +7,7 @@ from conftest import root
 
 sys.path.insert(0, str(root))
 from benchmarks import faults  # noqa: E402
+from woofbench.train.machine import Machine
 from woofbench import files
 from woofbench.commands import run as runner  # noqa: E402
 from woofbench.files import claim, locked, probe, replacing, sweep, unfinished, write_atomic  # noqa: E402
@@ -32,8 +33,8 @@ def stopped(bench, out, monkeypatch, n=1):
         for s in seeds[:n]: yield replace(bench.runs[s%2], seed=s)
         raise Stop
     with monkeypatch.context() as m:
-        m.setattr('woofbench.train.seeds_at_once.train_seeds', some)
-        with pytest.raises(Stop): runner.train_row(bench.plan, list(range(5)), out, say=None, device='cpu', workers=0)
+        m.setattr('woofbench.train.multi_seed.train_seeds', some)
+        with pytest.raises(Stop): runner.train_row(bench.plan, list(range(5)), out, Machine(device='cpu', workers=0), say=None)
     return next(out.rglob('seed-0.json')).parent
 
 
@@ -41,16 +42,16 @@ def stopped(bench, out, monkeypatch, n=1):
 
 def test_a_shorter_run_takes_nothing_from_a_stopped_one(bench, tmp_path, monkeypatch):
     folder = stopped(bench, tmp_path, monkeypatch, 2)
-    monkeypatch.setattr('woofbench.train.seeds_at_once.train_seeds', lambda *args, **kw: iter(()))
-    row = runner.train_row(bench.plan, [0], tmp_path, say=None, device='cpu', workers=0)
+    monkeypatch.setattr('woofbench.train.multi_seed.train_seeds', lambda *args, **kw: iter(()))
+    row = runner.train_row(bench.plan, [0], tmp_path, Machine(device='cpu', workers=0), say=None)
     assert [r['seed'] for r in row.runs]==[0] and not (folder/'seed-0.json').exists()
     assert (folder/'seed-1.json').is_file(), 'it went into no record'
     trained = []
     def train(track, recipe, m, seeds, *args, **kw):
         trained.extend(seeds)
         yield from (replace(bench.runs[s%2], seed=s, init_sha256=f'{s:016}') for s in seeds)
-    monkeypatch.setattr('woofbench.train.seeds_at_once.train_seeds', train)
-    five = runner.train_row(bench.plan, list(range(5)), tmp_path, say=None, device='cpu', workers=0)
+    monkeypatch.setattr('woofbench.train.multi_seed.train_seeds', train)
+    five = runner.train_row(bench.plan, list(range(5)), tmp_path, Machine(device='cpu', workers=0), say=None)
     assert trained==[0,2,3,4] and five.n==5, 'the evidence of seed 0 is in a record, and belongs in no second one'
     assert not list(tmp_path.rglob('seed-*'))
 
@@ -86,21 +87,21 @@ def test_damaged_seed_is_trained_again(what, bench, want, tmp_path, monkeypatch)
     def train(track, recipe, m, seeds, *args, **kw):
         trained.extend(seeds)
         yield from (bench.runs[s] for s in seeds)
-    monkeypatch.setattr('woofbench.train.seeds_at_once.train_seeds', train)
-    runner.train_row(bench.plan, [0,1], tmp_path, say=said.append, device='cpu', workers=0)
+    monkeypatch.setattr('woofbench.train.multi_seed.train_seeds', train)
+    runner.train_row(bench.plan, [0,1], tmp_path, Machine(device='cpu', workers=0), say=said.append)
     assert trained==[0,1] and any('seed-0.json cannot be used' in o and 'trained again' in o for o in said)
     assert not faults.wrong(tmp_path, want[0])
 
 def test_two_commands_share_the_seeds_of_a_row(bench, want, tmp_path):
     "The second waits for what the first trains, and nothing is trained twice"
     trained,said,rows,go = [],[],[],threading.Event()
-    from woofbench.train import seeds_at_once as several
+    from woofbench.train import multi_seed as several
     def train(track, recipe, m, seeds, *args, **kw):
         for s in seeds:
             assert go.wait(60)
             trained.append(s)
             yield bench.runs[s]
-    def one(): rows.append(runner.train_row(bench.plan, [0,1], tmp_path, say=said.append, device='cpu', workers=0))
+    def one(): rows.append(runner.train_row(bench.plan, [0,1], tmp_path, Machine(device='cpu', workers=0), say=said.append))
     true,several.train_seeds = several.train_seeds,train
     try:
         threads = [threading.Thread(target=one) for _ in range(2)]
@@ -129,7 +130,7 @@ def test_the_line_comes_with_the_same_command(bench, want, tmp_path):
     bench.train(tmp_path)
     (tmp_path/'leaderboard.csv').unlink()
     said = []
-    runner.train_row(bench.plan, [0,1], tmp_path, say=said.append, device='cpu', workers=0)
+    runner.train_row(bench.plan, [0,1], tmp_path, Machine(device='cpu', workers=0), say=said.append)
     assert any('there already' in o for o in said) and not faults.wrong(tmp_path, want[0])
 
 def test_a_record_that_cannot_be_read_back_keeps_the_seeds(bench, tmp_path, monkeypatch):
@@ -247,7 +248,7 @@ def test_probes_do_not_race(tmp_path):
 @pytest.fixture
 def untrained(monkeypatch):
     def f(*args, **kw): raise AssertionError('training began')
-    monkeypatch.setattr('woofbench.train.seeds_at_once.train_seeds', f)
+    monkeypatch.setattr('woofbench.train.multi_seed.train_seeds', f)
     monkeypatch.setattr('woofbench.train.learner.fit', f)
 
 @pytest.mark.parametrize('text', (b'dataset,acc,who\ndigits,0.9,me\n', b'\xff\xfe', b'mine\n'))
@@ -284,7 +285,7 @@ def test_quiet_and_here(bench, tmp_path, monkeypatch, capsys):
     bench.train(None)
     assert check_csv(tmp_path) and capsys.readouterr().out==''
     with pytest.raises(BadInput, match='out must be a folder'): bench.train(5)
-    monkeypatch.setattr('woofbench.train.seeds_at_once.train_seeds', lambda *args, **kw: iter([replace(bench.runs[0], peak_mem_mb=1)])) # no evidence goes into two rows
+    monkeypatch.setattr('woofbench.train.multi_seed.train_seeds', lambda *args, **kw: iter([replace(bench.runs[0], peak_mem_mb=1)])) # no evidence goes into two rows
     row = runner.run('digits', size=16, epochs=1, arch='xresnet10_tiny', seeds=1, say=None, out=None, device='cpu')
     assert row.path.is_file() and capsys.readouterr().out==''
 
@@ -338,8 +339,9 @@ import os, pathlib, sys, torch, fastai.vision.all, filelock
 sys.modules['fcntl'] = None
 del os.sysconf
 from woofbench import files
-from woofbench.commands import run as runner
-assert files.fcntl is None and runner._memory(torch.device('cpu'))==float('inf')
+from woofbench.commands import run
+from woofbench.train.machine import memory
+assert files.fcntl is None and memory(torch.device('cpu'))==float('inf')
 p = pathlib.Path({str(tmp_path)!r})
 files.write_atomic(p/'a', b'x')
 (p/'.b.12.tmp').write_bytes(b'x')

@@ -5,6 +5,8 @@ import pytest, torch
 from fastai.callback.core import Callback
 from torch import nn
 from conftest import root
+from woofbench.train.job import Job
+from woofbench.train.machine import Machine
 from woofbench.board.record.provenance import outside
 from woofbench.commands.run import plan, run
 from woofbench.data.augment import Place, augs
@@ -118,7 +120,7 @@ class See(Callback):
 def test_augmentations_change_training_and_not_validation(parts, engine):
     def seen(**kw):
         p,got = digits(**kw),See()
-        learn = make_learner(p.track, p.recipe, p.manifest, 0, 0, 'cpu', engine)
+        learn = make_learner(p, 0, Machine(device='cpu', workers=0, engine=engine))
         with learn.no_bar(), learn.no_logging(): learn.fit(1, 0., cbs=got)
         return torch.cat(got.valid), learn.recorder.losses
     (a,la),(b,lb) = seen(),seen(aug='dim', aug_by=.01)
@@ -131,7 +133,7 @@ def test_an_augmentation_gives_the_same_on_both_engines(aug):
     places = {}
     for engine in ('fastai','fast'):
         p,at = digits(aug=aug, flip=0.),[]
-        learn = make_learner(p.track, p.recipe, p.manifest, 7, 0, 'cpu', engine)
+        learn = make_learner(p, 7, Machine(device='cpu', workers=0, engine=engine))
         augment = next(o.augment for o in learn.cbs if hasattr(o, 'augment'))
         was = augment.place
         augment.place = lambda n, was=was, at=at: at.append(was(n)) or at[-1]
@@ -149,7 +151,7 @@ def test_an_augmentation_gives_the_same_on_both_engines(aug):
 def test_the_place_names_the_very_images(engine):
     "The numbers of a batch are those of its images in the training set"
     p,labels = digits(aug='mix', flip=0.),[]
-    learn = make_learner(p.track, p.recipe, p.manifest, 0, 0, 'cpu', engine)
+    learn = make_learner(p, 0, Machine(device='cpu', workers=0, engine=engine))
     augment,was = next((o.augment, o.augment.g) for o in learn.cbs if hasattr(o, 'augment'))
     def g(x, y, at):
         labels.append((y.tolist(), [p.manifest.classes.index(p.manifest.label(p.manifest.train[i])) for i in at.index]))
@@ -167,14 +169,14 @@ def test_draws_are_uniform_and_independent():
 def test_seeds_repeat_with_an_augmentation():
     p = digits(aug='trivial')
     one = replace(p.track, epochs=1)
-    a,b = (fit(one, p.recipe, p.manifest, 3, workers=0, device='cpu', engine='fast').preds for _ in range(2))
+    a,b = (fit(Job(one, p.recipe, p.manifest), 3, Machine(device='cpu', workers=0, engine='fast')).preds for _ in range(2))
     assert a==b
 
 def test_an_exported_learner_predicts_without_its_augmentation(parts, tmp_path):
     from fastai.learner import load_learner
     for aug in ('dim','mix'):
         p = digits(aug=aug)
-        learn = make_learner(p.track, p.recipe, p.manifest, 0, 0, 'cpu', 'fast')
+        learn = make_learner(p, 0, Machine(device='cpu', workers=0, engine='fast'))
         learn.path = tmp_path
         learn.export()
         other = load_learner(tmp_path/'export.pkl')
@@ -196,7 +198,7 @@ def test_choices_change_the_training_and_stay_in_the_record(kw):
     p = digits(**kw)
     assert from_dict(json.loads(json.dumps(to_dict(p.recipe))))==p.recipe
     one = replace(p.track, epochs=1)
-    runs = [fit(one, r, p.manifest, 0, workers=0, device='cpu', engine='fast')
+    runs = [fit(Job(one, r, p.manifest), 0, Machine(device='cpu', workers=0, engine='fast'))
             for r in (recipes('digits')(), p.recipe, p.recipe)]
     assert runs[0].preds!=runs[1].preds and runs[1].preds==runs[2].preds and not runs[1].diverged
 
@@ -208,7 +210,7 @@ def test_fields_without_use_are_refused():
 def test_norms_and_biases_have_no_decay_with_a_library():
     "fastai's rule holds for every optimiser"
     p = digits(opt='torch:SGD')
-    learn = make_learner(p.track, p.recipe, p.manifest, 0, 0, 'cpu', 'fastai')
+    learn = make_learner(p, 0, Machine(device='cpu', workers=0, engine='fastai'))
     learn.create_opt()
     learn.fit(1, 0.)
     decayed = {id(q) for g,h in zip(learn.opt.param_lists, learn.opt.hypers) if h['wd'] for q in g}

@@ -1,4 +1,5 @@
-"Whose code a row was made with: names that cannot be replaced, sources that are seen when they change, records that stay readable"
+"""Whose code a row was made with: names that cannot be replaced, sources that are seen when they change, records
+that stay readable"""
 import importlib.util, json, shutil, sys
 
 from functools import partial, wraps
@@ -59,15 +60,21 @@ def test_a_name_of_the_package_cannot_be_replaced(reg):
     def merge():
         nonlocal reg
         reg |= {name:part}
-    ways = [items, merge, lambda: reg.register(name)(part), lambda: reg.update({name:part}), lambda: reg.setdefault(name, part), lambda: reg.alias(name, other), lambda: reg.register('mine', name)(part),
+    ways = [items, merge, lambda: reg.register(name)(part), lambda: reg.update({name:part}),
+            lambda: reg.setdefault(name, part), lambda: reg.alias(name, other),
+            lambda: reg.register('mine', name)(part),
             lambda: reg.pop(name), lambda: reg.__delitem__(name), reg.popitem, reg.clear]
     for a in list(reg.aliases)[:1]:
         new = next(o for o in reg if o!=reg.aliases[a])
-        ways += [lambda a=a: reg.register(a)(part), lambda a=a: reg.register('mine', a)(part), lambda a=a, new=new: reg.alias(a, new), lambda a=a, new=new: reg.aliases.__setitem__(a, new), lambda a=a: reg.__setitem__(a, part)]
-    ways += [lambda p=p: reg.provide(p, lambda name: part, list) for p in reg.providers] + [lambda p=p: reg.register(f'{p}:x')(part) for p in reg.providers]
+        ways += [lambda a=a: reg.register(a)(part), lambda a=a: reg.register('mine', a)(part), lambda a=a,
+                 new=new: reg.alias(a, new), lambda a=a, new=new: reg.aliases.__setitem__(a, new),
+                 lambda a=a: reg.__setitem__(a, part)]
+    ways += [lambda p=p: reg.provide(p, lambda name: part, list)
+             for p in reg.providers] + [lambda p=p: reg.register(f'{p}:x')(part) for p in reg.providers]
     for i,f in enumerate(ways):
         with pytest.raises(BadInput) as e: f()
-        assert len(str(e.value).splitlines())==1 and any(o in str(e.value) for o in ('another name', 'use ')), (i, str(e.value))
+        assert len(str(e.value).splitlines())==1 and any(o in str(e.value) for o in ('another name', 'use ')), (i,
+                str(e.value))
     assert dict(reg)==before and dict(reg.aliases)==aliases
 
 def test_a_function_of_the_same_name_is_another_part():
@@ -79,7 +86,8 @@ def test_the_cell_of_your_own_part_may_run_again():
     def cell(k):
         @opts.register('mine', 'My')
         def mine(r): return k
-    cell(1); cell(2)
+    cell(1)
+    cell(2)
     assert opts('My')(None)==2
     with pytest.raises(BadInput, match='choose another name'): opts.register('mine')(lambda r: 3)
     with pytest.raises(BadInput, match='choose another name'): opts.register('other', 'My')(lambda r: 3)
@@ -91,11 +99,13 @@ def test_the_cell_of_your_own_part_may_run_again():
 def test_a_copy_of_a_lesson_leaves_the_package_s_part_in_place(tmp_path):
     from woofbench.tricks import simple_sa
     was = slots['attn']['simple_sa']
-    module(tmp_path, 'a_lesson', (root/'woofbench/tricks/simple_sa.py').read_text().replace('from ..', 'from woofbench.'))
+    module(tmp_path, 'a_lesson', (root/'woofbench/tricks/simple_sa.py').read_text().replace('from ..',
+            'from woofbench.'))
     assert slots['attn']['simple_sa'] is was and ours(slots['attn'], 'simple_sa') and simple_sa
 
 def test_what_is_no_arch_is_refused_where_it_is_registered():
-    for part,why in (('xresnet', 'is str'), (nn.Linear, 'is type'), (dict(depth=3), 'did you mean depths'), (dict(depths=(1,)), 'does not say widths')):
+    for part,why in (('xresnet', 'is str'), (nn.Linear, 'is type'), (dict(depth=3), 'did you mean depths'),
+                     (dict(depths=(1,)), 'does not say widths')):
         with pytest.raises(BadInput, match=why): archs.register('x')(part)
     for name in ('none', 'a b', 'a:b', '', 3):
         with pytest.raises(BadInput, match='is not a name'): acts.register(name)(nn.ReLU)
@@ -135,7 +145,9 @@ class Named(nn.ReLU): __module__ = 'woofbench.tricks.mish'
 class Called:
     def __call__(self): return nn.ReLU()
 
-@pytest.mark.parametrize('part', (nn.SiLU, Own, Named, Called(), partial(acts['mish']), _decorated(acts['relu']), acts['relu'], partial(nn.LeakyReLU, .2), lambda: nn.ReLU()))
+@pytest.mark.parametrize('part',
+                         (nn.SiLU, Own, Named, Called(), partial(acts['mish']), _decorated(acts['relu']), acts['relu'],
+                          partial(nn.LeakyReLU, .2), lambda: nn.ReLU()))
 @pytest.mark.parametrize('how', ('item', 'register', 'behind the back'))
 def test_the_code_counts_and_not_its_name(part, how):
     if how=='item': acts['mine'] = part
@@ -196,25 +208,32 @@ def late(r):
 def kept(r): return helper(r)
 parts = dict(part=Part, made=Part(), closed=closed(1), partial=partial(helper, 3), far=far, late=late, kept=kept, bound=Part().twice, named=lambda r: Part)
 """
-seen = dict(part=('x**POWER', 'x**3'), made=('POWER = 2', 'POWER = 3'), closed=('closed(1)', 'closed(2)'), partial=('partial(helper, 3)', 'partial(helper, 4)'), far=('+ 1', '+ 2'), late=('+ 1', '+ 2'), kept=('x**POWER', 'x**3'),
+seen = dict(part=('x**POWER', 'x**3'), made=('POWER = 2', 'POWER = 3'), closed=('closed(1)', 'closed(2)'),
+            partial=('partial(helper, 3)', 'partial(helper, 4)'), far=('+ 1', '+ 2'), late=('+ 1', '+ 2'),
+            kept=('x**POWER', 'x**3'),
             bound=('2*x', '3*x'), named=('slope = .1', 'slope = .2'))
-more = (('part', '2*x', '3*x'), ('part', 'slope = .1', 'slope = .2'), ('closed', 'k2=3', 'k2=5'), ('closed', 'k3=4', 'k3=5'), ('made', 'return deeper(x)', 'return -deeper(x)'))
+more = (('part', '2*x', '3*x'), ('part', 'slope = .1', 'slope = .2'), ('closed', 'k2=3', 'k2=5'),
+        ('closed', 'k3=4', 'k3=5'), ('made', 'return deeper(x)', 'return -deeper(x)'))
 
 def _source(tmp_path, k, old='', new=''):
     "Of part `k` of the file, with `old` changed to `new`"
-    for name,text in (('woof_file_helpers', 'def far(x): return near(x)\ndef near(x): return x + 1\n'), ('woof_file', FILE.format(name='woof_file'))):
+    for name,text in (('woof_file_helpers', 'def far(x): return near(x)\ndef near(x): return x + 1\n'),
+                      ('woof_file', FILE.format(name='woof_file'))):
         m = module(tmp_path, name, text.replace(old, new) if old else text)
     return source_of(m.parts[k])
 
 @pytest.mark.parametrize('k,old,new', [(k, *v) for k,v in seen.items()] + list(more))
 def test_a_changed_source_is_another_source(tmp_path, k, old, new):
     base = _source(tmp_path, k)
-    assert base==_source(tmp_path, k)==_source(tmp_path, k, 'POWER = 2', '# a comment\nPOWER = 2'), 'the same code has one hash'
+    assert base==_source(tmp_path, k)==_source(tmp_path, k, 'POWER = 2',
+                                               '# a comment\nPOWER = 2'), 'the same code has one hash'
     assert _source(tmp_path, k, old, new)!=base
 
 def test_any_part_of_a_library_has_one_source():
-    for o in (nn.SiLU, torch.relu, torch.nn.functional.relu, len, nn.Linear(2, 2), torch.optim.AdamW): assert source_of(o)==source_of(o), o
-    with open(__file__) as f: assert source_of(lambda: f)!=source_of(lambda: f), 'what cannot be written down is never the same twice'
+    for o in (nn.SiLU, torch.relu, torch.nn.functional.relu, len, nn.Linear(2, 2), torch.optim.AdamW):
+        assert source_of(o)==source_of(o), o
+    with open(__file__) as f:
+        assert source_of(lambda: f)!=source_of(lambda: f), 'what cannot be written down is never the same twice'
 
 
 def test_a_changed_optimiser_or_schedule_is_trained_again(tmp_path):
@@ -236,7 +255,9 @@ def my_flat(learn, epochs, r): learn.fit(epochs, r.lr)
     def there(): return any('there already' in o for o in said)
     exec(text, space)
     first = row()
-    assert first.record['code']['dirty'] is True and first.status.startswith('unranked: ') and any('opt my_adam, sched my_flat' in o for o in said)
+    assert first.record['code'][
+            'dirty'] is True and first.status.startswith('unranked: ') and any('opt my_adam, sched my_flat' in o
+                    for o in said)
     assert row().id==first.id and there()
     exec(text, space)
     assert row().id==first.id and there(), 'the same cell once more'
@@ -262,8 +283,10 @@ def doctored(rec, own=None, model=None, cost=None, dirty=False):
     new['config_id'] = config_id(Track(**new['track']), from_dict(new['recipe']))
     return new | dict(record_id=record_id(new))
 
-unknown = dict(opt=dict(own=dict(opt='lion')), sched=dict(own=dict(sched='wave')), act=dict(model=dict(act='swish9')), provided=dict(model=dict(act='their:silu')), dashed=dict(model=dict(pool='my-pool')),
-               timm=dict(model=dict(kind='timm', name='net_of_tomorrow')), both=dict(own=dict(opt='lion', sched='wave')))
+unknown = dict(opt=dict(own=dict(opt='lion')), sched=dict(own=dict(sched='wave')), act=dict(model=dict(act='swish9')),
+               provided=dict(model=dict(act='their:silu')), dashed=dict(model=dict(pool='my-pool')),
+               timm=dict(model=dict(kind='timm', name='net_of_tomorrow')),
+               both=dict(own=dict(opt='lion', sched='wave')))
 
 @pytest.mark.parametrize('k', unknown)
 @pytest.mark.parametrize('dirty', (True, False))
@@ -277,7 +300,8 @@ def test_a_record_with_unknown_names_is_read_and_has_no_rank(rec, tmp_path, cli,
     (row,bad),name = load_rows(tmp_path),next(iter(strangers(new['recipe'])))
     row = next(o for o in row if o.id==new['record_id'])
     assert not bad and name in missing(new['recipe']) and name.split()[1] in row.recipe
-    assert row.status==('unranked: changed code' if dirty else f'unranked: {", ".join(strangers(new["recipe"]))} not in this package')
+    assert row.status==('unranked: changed code' if dirty
+                        else f'unranked: {", ".join(strangers(new["recipe"]))} not in this package')
     assert judge(new, [row]).word in ('valid', 'needs audit')
     for line in ('board', 'check', f'compare {row.id[:8]} {rec["record_id"][:8]}'):
         rc,out,err = cli(f'{line} {tmp_path}' if line=='check' else f'{line} --out {tmp_path}')
@@ -289,7 +313,8 @@ def test_a_rank_needs_parts_of_this_package(rec):
     base = Row(doctored(rec))
     assert base.status=='practice' and strangers(base.record['recipe'])==[]
     opts['lion'] = lambda r: None
-    assert Row(doctored(rec, own=dict(opt='lion'))).status=='unranked: opt lion not in this package', 'whatever is registered here'
+    assert Row(doctored(rec, own=dict(
+            opt='lion'))).status=='unranked: opt lion not in this package', 'whatever is registered here'
     assert from_dict(to_dict(digits))==digits
 
 def test_a_part_that_cannot_be_counted_trains_and_its_macs_are_unknown(rec, tmp_path, cli):
@@ -309,20 +334,34 @@ def test_a_part_that_cannot_be_counted_trains_and_its_macs_are_unknown(rec, tmp_
     said = doctored(row.record, cost=dict(params=310370), model=dict(act='mish'))
     assert 'macs is None, and counted here 1481984' in str(judge(said, [])) # a number that is there to be had
     for cost_ in (dict(params=None), dict(macs='1')):
-        with pytest.raises(BadInput, match='record.cost.(params|macs): Expected int'): check_record(doctored(row.record, cost=cost_))
-    with pytest.raises(BadInput, match='macs'): check_record(doctored(rec, cost=dict(macs=None))) # the first schema has a number
+        with pytest.raises(BadInput, match='record.cost.(params|macs): Expected int'):
+            check_record(doctored(row.record, cost=cost_))
+    # the first schema has a number
+    with pytest.raises(BadInput, match='macs'): check_record(doctored(rec, cost=dict(macs=None)))
 
 
 # Names that are nearly right
 
-@pytest.mark.parametrize('line,hint', (('runn', 'did you mean run?'), ('bord', 'did you mean board?'), ('leaderboard', 'did you mean board?'), ('run --act gelu', 'timm:gelu'), ('run --act GELU', 'timm:gelu'),
-    ('run --device gpu', 'did you mean cuda?'), ('run --device GPU', 'did you mean cuda?'), ('run --device cud', 'did you mean cuda'), ('cost --device gpu', 'did you mean cuda?'), ('run --engine fats', 'did you mean fast'),
-    ('run --precision bf-16', 'did you mean bf16'), ('run --precision FP16', 'fp16'), ('cost --precision half', 'there is bf16, fp16, fp32'), ('run --recipe offical', 'did you mean official'), ('run --arch resnet18', 'timm:resnet18'),
-    ('run --dataset imagewof', 'did you mean imagewoof'), ('run --opt Rangr', 'did you mean ranger?'), ('run --sched flatcos', 'did you mean flat_cos'), ('run --akt mish', 'did you mean --act'),
-    ('run --arch timm:resnet18.a1_in1k', 'leave the tag out: timm:resnet18'), ('run --attn eca', 'timm:eca'), ('parts gelu', 'timm:gelu'), ('parts mihs', 'did you mean mish'), ('parts blok', 'block'), ('run --arch xresnet81', 'did you mean xresnet18')))
+@pytest.mark.parametrize('line,hint',
+                         (('runn', 'did you mean run?'), ('bord', 'did you mean board?'),
+                          ('leaderboard', 'did you mean board?'), ('run --act gelu', 'timm:gelu'),
+                          ('run --act GELU', 'timm:gelu'),
+    ('run --device gpu', 'did you mean cuda?'), ('run --device GPU', 'did you mean cuda?'),
+    ('run --device cud', 'did you mean cuda'), ('cost --device gpu', 'did you mean cuda?'),
+    ('run --engine fats', 'did you mean fast'),
+    ('run --precision bf-16', 'did you mean bf16'), ('run --precision FP16', 'fp16'),
+    ('cost --precision half', 'there is bf16, fp16, fp32'), ('run --recipe offical', 'did you mean official'),
+    ('run --arch resnet18', 'timm:resnet18'),
+    ('run --dataset imagewof', 'did you mean imagewoof'), ('run --opt Rangr', 'did you mean ranger?'),
+    ('run --sched flatcos', 'did you mean flat_cos'), ('run --akt mish', 'did you mean --act'),
+    ('run --arch timm:resnet18.a1_in1k', 'leave the tag out: timm:resnet18'), ('run --attn eca', 'timm:eca'),
+    ('parts gelu', 'timm:gelu'), ('parts mihs', 'did you mean mish'), ('parts blok', 'block'),
+    ('run --arch xresnet81', 'did you mean xresnet18')))
 def test_a_near_name_is_suggested(refused, line, hint): assert hint in refused(line)
 
-@pytest.mark.parametrize('name', ('acts', 'act', 'Acts', 'activations', 'activation', 'sa', 'stem_act', 'archs', 'optimizers', 'schedules', 'presets', 'attentions', 'datasets'))
+@pytest.mark.parametrize('name',
+                         ('acts', 'act', 'Acts', 'activations', 'activation', 'sa', 'stem_act', 'archs', 'optimizers',
+                          'schedules', 'presets', 'attentions', 'datasets'))
 def test_parts_takes_the_words_people_have_for_a_kind(cli, name):
     rc,out,_ = cli(f'parts {name}')
     assert rc==0 and 'of a part' not in out and out
@@ -330,11 +369,18 @@ def test_parts_takes_the_words_people_have_for_a_kind(cli, name):
 
 # Sizes and widths
 
-@pytest.mark.parametrize('line,hint', (('cost --arch timm:halonet26t --size 128', 'cannot take 128 px images; 256 px would suit it'), ('cost --arch timm:bat_resnext26ts --size 128', '256 px would suit it'),
-    ('cost --arch xresnet10_tiny --widths 8,16,32,64 --attn se', '16 channels or more'), ('cost --arch xresnet18 --pool max_blur --size 65', '64 or '), ('run --arch xresnet10_tiny --widths 8,16,32,64 --attn se', '16 channels or more')))
+@pytest.mark.parametrize('line,hint',
+                         (('cost --arch timm:halonet26t --size 128', 'cannot take 128 px images; 256 px would suit it'),
+                          ('cost --arch timm:bat_resnext26ts --size 128', '256 px would suit it'),
+    ('cost --arch xresnet10_tiny --widths 8,16,32,64 --attn se', '16 channels or more'),
+    ('cost --arch xresnet18 --pool max_blur --size 65', '64 or '),
+    ('run --arch xresnet10_tiny --widths 8,16,32,64 --attn se', '16 channels or more')))
 def test_what_does_not_fit_says_what_does(refused, line, hint): assert hint in refused(line)
 
-@pytest.mark.parametrize('fault', (AssertionError(), AssertionError('one\ntwo'), RuntimeError(''), KeyError('k'), NotImplementedError(), ZeroDivisionError('by zero'), AttributeError('x'), IndexError()), ids=lambda o: type(o).__name__)
+@pytest.mark.parametrize('fault',
+                         (AssertionError(), AssertionError('one\ntwo'), RuntimeError(''), KeyError('k'),
+                          NotImplementedError(), ZeroDivisionError('by zero'), AttributeError('x'), IndexError()),
+                          ids=lambda o: type(o).__name__)
 @pytest.mark.parametrize('where', ('build', 'forward'))
 def test_any_fault_of_a_part_is_one_line(fault, where):
     class Faulty(nn.Module):
@@ -343,5 +389,6 @@ def test_any_fault_of_a_part_is_one_line(fault, where):
             if where=='build': raise fault
         def forward(self, x): raise fault
     acts['faulty'] = Faulty
-    with pytest.raises(BadInput, match='cannot take 32 px') as e: cost(change(XResNetSpec(), 'xresnet10_tiny', act='faulty'), 32)
+    with pytest.raises(BadInput, match='cannot take 32 px') as e:
+        cost(change(XResNetSpec(), 'xresnet10_tiny', act='faulty'), 32)
     assert len(str(e.value).splitlines())==1 and type(fault).__name__ in str(e.value)

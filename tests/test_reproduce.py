@@ -51,8 +51,8 @@ def board(done, tmp_path): return shutil.copytree(done[0], tmp_path/'board')
 def replay(done, monkeypatch):
     "The five seeds that were trained once, in place of training them again"
     calls = []
-    def f(p, seeds, out, **kw):
-        calls.append((seeds, kw))
+    def f(job, seeds, out, machine, purpose, again, say):
+        calls.append((seeds, purpose))
         return done[2].row
     monkeypatch.setattr('woofbench.commands.reproduce.train_row', f)
     return calls

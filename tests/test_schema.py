@@ -18,10 +18,14 @@ real = [json.loads(o.read_bytes()) for o in sorted((root/'records').rglob('*/*.j
 @pytest.fixture(scope='module')
 def row(): return json.loads(to_bytes(Dogs().entry()))
 
-KNOWN = set('$schema title description discriminator $defs $ref anyOf type enum minimum maximum exclusiveMaximum pattern minLength maxLength'.split()) | set(
-    'properties required additionalProperties propertyNames minProperties maxProperties items minItems maxItems'.split())
-TYPES = dict(null=lambda o: o is None, boolean=lambda o: isinstance(o, bool), integer=lambda o: _number(o) and o==int(o), number=lambda o: _number(o),
-             string=lambda o: isinstance(o, str), array=lambda o: isinstance(o, list), object=lambda o: isinstance(o, dict))
+KNOWN = set('$schema title description discriminator $defs $ref anyOf type enum minimum maximum exclusiveMaximum '
+            'pattern minLength maxLength'.split()) | set(
+    'properties required additionalProperties propertyNames minProperties maxProperties items minItems maxItems'.split(
+            ))
+TYPES = dict(null=lambda o: o is None, boolean=lambda o: isinstance(o, bool),
+             integer=lambda o: _number(o) and o==int(o), number=lambda o: _number(o),
+             string=lambda o: isinstance(o, str), array=lambda o: isinstance(o, list),
+             object=lambda o: isinstance(o, dict))
 
 def _number(o): return isinstance(o, (int,float)) and not isinstance(o, bool)
 
@@ -30,17 +34,24 @@ def valid(o, s=schema):
     assert set(s)<=KNOWN, set(s)-KNOWN
     if '$ref' in s: return valid(o, schema['$defs'][s['$ref'].removeprefix('#/$defs/')])
     if 'anyOf' in s and not any(valid(o, k) for k in s['anyOf']): return False
-    if 'type' in s and not TYPES[s['type']](o) or 'enum' in s and (isinstance(o, bool) or o not in s['enum']): return False
-    if _number(o): return s.get('minimum', o)<=o<=s.get('maximum', o) and o<s.get('exclusiveMaximum', o+1 if abs(o)<1e15 else float('inf'))
-    if isinstance(o, str): return s.get('minLength', 0)<=len(o)<=s.get('maxLength', len(o)) and bool(re.search(s.get('pattern', ''), o))
-    if isinstance(o, list): return s.get('minItems', 0)<=len(o)<=s.get('maxItems', len(o)) and all(valid(k, s.get('items', {})) for k in o)
+    if 'type' in s and not TYPES[s['type']](o) or 'enum' in s and (isinstance(o, bool) or o not in s['enum']):
+        return False
+    if _number(o):
+        return s.get('minimum', o)<=o<=s.get('maximum', o) and o<s.get('exclusiveMaximum',
+                o+1 if abs(o)<1e15 else float('inf'))
+    if isinstance(o, str):
+        return s.get('minLength', 0)<=len(o)<=s.get('maxLength', len(o)) and bool(re.search(s.get('pattern', ''), o))
+    if isinstance(o, list):
+        return s.get('minItems', 0)<=len(o)<=s.get('maxItems', len(o)) and all(valid(k, s.get('items', {})) for k in o)
     return not isinstance(o, dict) or valid_object(o, s)
 
 def valid_object(o, s):
     props,more = s.get('properties', {}),s.get('additionalProperties', {})
-    if not s.get('minProperties', 0)<=len(o)<=s.get('maxProperties', len(o)) or set(s.get('required', ()))-set(o): return False
+    if not s.get('minProperties', 0)<=len(o)<=s.get('maxProperties', len(o)) or set(s.get('required', ()))-set(o):
+        return False
     if not all(valid(k, s.get('propertyNames', {})) for k in o): return False
-    return all(valid(v, props[k] if k in props else more) if k in props or isinstance(more, dict) else more for k,v in o.items())
+    return all(valid(v, props[k] if k in props else more) if k in props or isinstance(more, dict) else more for k,
+               v in o.items())
 
 def taken(rec):
     try: as_record(rec)
@@ -64,9 +75,11 @@ def test_records_come_back_as_they_are_written():
 def places(o, at=()):
     "Every place in a record"
     yield at
-    for k,v in o.items() if isinstance(o, dict) else enumerate(o[:2]) if isinstance(o, list) else (): yield from places(v, (*at, k))
+    for k,v in o.items() if isinstance(o, dict) else enumerate(o[:2]) if isinstance(o, list) else ():
+        yield from places(v, (*at, k))
 
-odd = [None, True, 7, -1, 2.5, -2.5, 2**53, 2**60, 1e300, 'x', 'a b', '', 'see www.example.org', 'a'*301, 'é', [], ['x'], [[1]], {}, {'x':1}, {'x':{'y':1}}]
+odd = [None, True, 7, -1, 2.5, -2.5, 2**53, 2**60, 1e300, 'x', 'a b', '', 'see www.example.org', 'a'*301, 'é', [],
+       ['x'], [[1]], {}, {'x':1}, {'x':{'y':1}}]
 
 def put(rec, at, value):
     "The record with another value at a place"
@@ -107,8 +120,10 @@ def test_text_that_may_not_be_shown_is_refused_by_the_types_alone(row):
         assert valid(new) and not taken(new), text
 
 def test_a_fault_names_the_field(row):
-    for at,value,said in ((('runs',1,'curve',0,'train_s'), 'x', 'record.runs[1].curve[0].train_s: Expected '), (('env','device'), '<b>', 'record.env: device is not plain text'),
-                          (('claim','more'), 1, 'record.claim: Object contains unknown field more'), (('seeds',), None, 'record.seeds: Expected object, got null')):
+    for at,value,said in ((('runs',1,'curve',0,'train_s'), 'x', 'record.runs[1].curve[0].train_s: Expected '),
+                          (('env','device'), '<b>', 'record.env: device is not plain text'),
+                          (('claim','more'), 1, 'record.claim: Object contains unknown field more'),
+                          (('seeds',), None, 'record.seeds: Expected object, got null')):
         with pytest.raises(BadInput) as e: as_record(put(row, at, value))
         assert said in str(e.value) and len(str(e.value).splitlines())==1
 

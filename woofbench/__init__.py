@@ -1,4 +1,4 @@
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _lazy = {name:module for module,names in {
     'commands.run': 'run learner plan',
@@ -11,6 +11,7 @@ _lazy = {name:module for module,names in {
     'commands.reproduce': 'reproduce challenge',
     'commands.submit': 'submit',
     'board.table': 'load_rows find_row',
+    'board.leaderboard': 'leaderboard',
     'train.optim': 'opts scheds',
     'models.xresnet': 'build',
     'models.parts': 'acts norms convs pools attns stems blocks',

@@ -19,7 +19,7 @@ from ..board.stats.tests import dunnett, pooled_std, smallest_effect
 from ..board.row import Row
 from ..board.table import find_rows
 from ..text import md_table, percent
-from .run import check_board, check_plan, learner, out_folder, plan, quiet, run
+from .run import check_board, check_job, learner, out_folder, plan, quiet, run
 from .run import takes_fields, which_seeds
 
 # %% ../../nbs/commands/02_ablate.ipynb #alike-def
@@ -217,12 +217,14 @@ def _some_seeds(seeds):
 # %% ../../nbs/commands/02_ablate.ipynb #rows-def
 def _try_all(todo, seeds, out, say, what, how):
     "Raise `BadInput` where one of the recipes cannot be trained here; `what` and `how` are arguments of `run`"
+    from woofbench.train.machine import machine
     check_board(out_folder(out), say)
     images = {k:v for k,v in what.items() if k!='epochs'}
-    machine = {k:how[k] for k in ('workers','device','engine')}
+    here = {k:how[k] for k in ('workers','device','engine')}
     for r in todo.values():
-        check_plan(plan(recipe=r, **what), seeds, **how)
-        learner(recipe=r, **images, **machine)
+        job = plan(recipe=r, **what)
+        check_job(job, seeds, machine(job.track, **how))
+        learner(recipe=r, **images, **here)
     gc.collect() # models that were made to see that they can be
 
 def _train_all(todo, say, **kw):

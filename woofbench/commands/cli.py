@@ -14,9 +14,15 @@ from . import verbs as _  # noqa: F401  registers the verbs
 from .flags import Parser, add_flags, call, verbs
 
 # %% ../../nbs/commands/09_cli.ipynb #parser-def
+def _version():
+    from woofbench import __version__
+    return f'woofbench {__version__} (Python {sys.version.split()[0]})'
+
 def make_parser() -> Parser:
     "The parser of all verbs"
     p = Parser('woofbench', description='Imagenette and Imagewoof experiments: five seeds, one row, with its evidence.')
+    p.add_argument('--version', action='version', version=_version(),
+                   help='Show the version and the Python that runs it')
     subs = p.add_subparsers(dest='command', required=True, parser_class=Parser)
     for name,v in verbs.items():
         subs.add_parser(name, help=v.do.__doc__, description=v.do.__doc__, fill=partial(add_flags, v=v))

@@ -13,6 +13,7 @@ from ..hashes import digest
 from ..data.own_images import own_images
 from ..data.track import datasets
 from ..train.recipe import from_dict
+from ..train.job import Job
 from ..board.record.seeds import challenge_seeds, official_seeds
 from ..board.record.schema import SEEDS
 from ..board.record.provenance import code_facts, context_id, env_facts, missing, outside
@@ -23,7 +24,9 @@ from ..board.standing import good, incumbent, standing
 from ..board.row import Row, differences
 from ..board.table import find_row, load_rows
 from ..board.rules import RULES
-from .run import Plan, plan, quiet, train_row
+from .run import plan, quiet, train_row
+from ..train.machine import Machine, machine
+from ..board.record.record import Purpose
 
 # %% ../../nbs/commands/04_reproduce.ipynb #original-def
 def original(
@@ -54,7 +57,7 @@ def prepare(
     row:Row,
     data:str|Path|None=None, # Folder of the dataset; `$WOOFBENCH_DATA` if None, else a download
     trust_code:bool=False, # Go on where the record was made with code that may not be the code here?
-) -> Plan:
+) -> Job:
     "The exact configuration of a row, and its images; raises `BadInput` where they are not to be had"
     recipe = from_dict(row.record['recipe'])
     if gone := missing(row.record['recipe']): raise BadInput(f'{row.id} needs {", ".join(gone)}, which nobody registered here; import the module that does')
@@ -70,24 +73,25 @@ def prepare(
 # %% ../../nbs/commands/04_reproduce.ipynb #settings-def
 def settings(
     row:Row,
-    p:Plan,
+    p:Job,
     device=None, # Torch device; fastai's default if None
     workers:int|None=None, # Loader processes; the record's if None
     engine:str|None=None, # fastai or fast; the record's if None
     say=print, # Called with lines of text
-) -> dict: # device, workers, engine and compile, for `train_row`
+) -> Machine:
     "How a row is run again here, after saying what is different"
-    from woofbench.train.machine import machine
     env = row.record['env']
     compile = env.get('compile', False)
-    device,workers,engine = machine(p.track, device, env['workers'] if workers is None else workers, engine or row.record['engine'], compile=compile)
-    diff = differences(row.record, row.record | dict(env=env_facts(device, workers, compile), code=code_facts(), engine=engine))
+    workers = env['workers'] if workers is None else workers
+    here = machine(p.track, device, workers, engine or row.record['engine'], compile=compile)
+    now = dict(env=env_facts(here.device, here.workers, compile), code=code_facts(), engine=here.engine)
+    diff = differences(row.record, row.record | now)
     say(f'{row.id}: {row.recipe}' + ('' if diff else '; the environment is that of the record'))
     if diff:
         table = [('', 'record', 'here'), *((k, str(a), str(b)) for k,a,b in diff)]
         wide = [max(len(o[i]) for o in table) for i in range(2)]
         say('\n'.join(f'  {k:{wide[0]}}  {a:{wide[1]}}  {b}' for k,a,b in table))
-    return dict(device=device, workers=workers, engine=engine, compile=compile)
+    return here
 
 # %% ../../nbs/commands/04_reproduce.ipynb #seeds-def
 def _seeds_for(row, k):
@@ -95,7 +99,7 @@ def _seeds_for(row, k):
     return official_seeds(row.record['config_id'], min(k, row.n)) if row.kind=='official' else [r['seed'] for r in row.runs][:k]
 
 # %% ../../nbs/commands/04_reproduce.ipynb #reproduce-def
-def _quick(row, p, device, workers, engine, compile, say):
+def _quick(row, p, here, say):
     "The first epoch of the first seed"
     from fastai.callback.core import CancelFitException
     from woofbench.train.kept import Kept
@@ -104,7 +108,7 @@ def _quick(row, p, device, workers, engine, compile, say):
     def stop(epoch, o):
         say(f'seed {seed}  epoch {epoch}/{p.track.epochs}  accuracy {100*o["correct"]/n_val:.2f} %  {o["train_s"]+o["eval_s"]:.1f} s')
         raise CancelFitException()
-    with Kept(compile=compile) as kept: run = fit(p.track, p.recipe, p.manifest, seed, workers, device, stop, engine, kept)
+    with Kept(compile=here.compile) as kept: run = fit(p, seed, here, stop, kept)
     return first_epoch(row, seed, run.curve[0])
 
 def reproduce(
@@ -123,9 +127,10 @@ def reproduce(
     row = original(name, out)
     todo,say = _seeds_for(row, whole('k', k, 1, SEEDS)),say or quiet
     p = prepare(row, data, trust_code)
-    how = settings(row, p, device, workers, engine, say)
-    if quick: return _quick(row, p, say=say, **how)
-    return replication(row, train_row(p, todo, out, **how, again=True, say=say, based_on=row.id))
+    here = settings(row, p, device, workers, engine, say)
+    if quick: return _quick(row, p, here, say)
+    purpose = Purpose(rules=RULES, based_on=row.id)
+    return replication(row, train_row(p, todo, out, here, purpose, True, say))
 
 # %% ../../nbs/commands/04_reproduce.ipynb #challenge-def
 @dataclass(frozen=True)
@@ -183,6 +188,7 @@ def challenge(
     nonce = nonce or _landed(row, out)
     todo = challenge_seeds(row.id, nonce, whole('k', k, 1, SEEDS))
     p = prepare(row, data, trust_code)
-    how = settings(row, p, device, workers, engine, say)
-    new = train_row(p, todo, out, **how, again=True, say=say, based_on=row.id, nonce=nonce)
+    here = settings(row, p, device, workers, engine, say)
+    purpose = Purpose(rules=RULES, based_on=row.id, nonce=nonce)
+    new = train_row(p, todo, out, here, purpose, True, say)
     return judge_challenge(row, new, load_rows(out)[0])

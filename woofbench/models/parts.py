@@ -4,17 +4,18 @@
 
 # %% auto #0
 __all__ = ['acts', 'norms', 'convs', 'pools', 'attns', 'stems', 'blocks', 'inits', 'slots', 'relu', 'batch', 'plain', 'avg',
-           'max_pool', 'max2', 'conv_layer']
+           'max_pool', 'max2', 'Tail', 'conv_layer']
 
 # %% ../../nbs/models/01_parts.ipynb #imports
+from dataclasses import dataclass
 from functools import partial
 from torch import nn
 from ..registry import Registry
 
 # %% ../../nbs/models/01_parts.ipynb #registries
 acts   = Registry('act',   'f() -> Module')
-norms  = Registry('norm',  'f(nf) -> Module with `weight` and `bias`; it may have `activated(act)`, itself and the '
-                           'activation in one')
+norms  = Registry('norm',  'f(nf) -> Module with `weight` and `bias`; '
+                           'it may have `activated(act)`, itself and the activation in one')
 convs  = Registry('conv',  'f(ni, nf, ks, stride, padding, groups) -> Module without bias')
 pools  = Registry('pool',  'f(nf) -> Module that halves height and width')
 attns  = Registry('attn',  'f(nf, act) -> Module that keeps the shape; `act()` makes the activation of the network')
@@ -74,6 +75,29 @@ acts.provide('timm', _timm_act, _timm_acts)
 attns.provide('timm', _timm_attn, lambda: _timm_attns)
 
 # %% ../../nbs/models/01_parts.ipynb #conv-layer-def
+@dataclass(frozen=True)
+class Tail:
+    "What follows a convolution: a norm, then an activation and a pool if you want them"
+    act:bool=True        # End with the activation?
+    zero:bool=False      # Start the norm's scale at 0?
+    down:str|None=None   # A pool after the activation, in place of the stride
+
+    def modules(self, spec, nf:int, stride:int) -> list:
+        "Norm[, activation][, pool], by the names in `spec`"
+        norm = norms(spec.norm)(nf)
+        if self.zero: nn.init.zeros_(norm.weight)
+        return [*self._activated(norm, spec), *([pools(self.down)(nf)] if self.pooled(stride) else [])]
+
+    def pooled(self, stride:int) -> bool:
+        "Does a pool take the place of `stride`?"
+        return bool(self.down) and stride!=1
+
+    def _activated(self, norm, spec):
+        if not self.act: return [norm]
+        act = acts(spec.act)()
+        return [norm.activated(act)] if hasattr(norm, 'activated') else [norm, act]
+
+# %% ../../nbs/models/01_parts.ipynb #conv-layer-fn
 def conv_layer(
     spec, # Names the `conv`, `norm` and `act`
     ni:int, # Input channels
@@ -81,15 +105,9 @@ def conv_layer(
     ks:int=3, # Kernel size; padded so that stride 1 keeps the size
     stride:int=1,
     groups:int=1,
-    act:bool=True, # End with the activation?
-    zero:bool=False, # Start the norm's scale at 0?
-    down:str|None=None, # A pool that follows the activation, in place of the stride
+    tail:Tail=Tail(), # What follows the convolution
 ) -> nn.Sequential: # conv, norm[, act][, pool]
     "Convolution, norm and (optionally) activation, by the names in `spec`"
-    norm = norms(spec.norm)(nf)
-    if zero: nn.init.zeros_(norm.weight)
-    pool = [pools(down)(nf)] if down and stride!=1 else []
-    conv = convs(spec.conv)(ni, nf, ks, stride=1 if pool else stride, padding=(ks-1)//2, groups=groups)
-    tail = [norm] if not act else [norm.activated(acts(spec.act)())] if hasattr(norm, 'activated') else [norm,
-            acts(spec.act)()]
-    return nn.Sequential(conv, *tail, *pool)
+    after = tail.modules(spec, nf, stride)
+    if tail.pooled(stride): stride = 1
+    return nn.Sequential(convs(spec.conv)(ni, nf, ks, stride=stride, padding=(ks-1)//2, groups=groups), *after)

@@ -23,12 +23,10 @@ import fastai.learner
 
 # %% ../../nbs/train/08_learner.ipynb #imports-part2
 from fastai.metrics import accuracy, top_k_accuracy
-from fastai.torch_core import set_seed, default_device
+from fastai.torch_core import set_seed
 from fastcore.basics import noop
 from ..registry import BadInput, using
 from ..files import write_atomic
-from ..data.track import Track
-from ..data.manifest import Manifest
 from ..data.loaders import make_loaders
 from .augmented import augmentation
 from .averages import averages
@@ -38,11 +36,12 @@ from .losses import losses
 from .optim import opts, scheds
 
 # %% ../../nbs/train/08_learner.ipynb #imports-part3
+from contextlib import ExitStack
 from .callbacks import options, autocast_on, precision_cbs, same_autocast
-from .recipe import Recipe
 from ..models.xresnet import build
 from ..data.batches import FastData, load_images
-from .machine import check_engine, n_workers, _peak_mb, device_name
+from .job import Job
+from .machine import Machine, _peak_mb, device_name
 from .kept import Kept
 
 # %% ../../nbs/train/08_learner.ipynb #init-def
@@ -135,42 +134,42 @@ def _extended(parts, recipe, augmented):
            *more.pop('cbs', ())]
     return parts | more | dict(cbs=cbs)
 
+def _plain_parts(recipe, model, device):
+    "The reference engine's parts of a learner"
+    cbs = precision_cbs(recipe, device) + options(recipe)
+    return dict(model=model, loss_func=losses(recipe.loss)(recipe), opt_func=opts(recipe.opt)(recipe), cbs=cbs)
+
+# %% ../../nbs/train/08_learner.ipynb #learner-make-learner
+def _loaders(job, machine, augment):
+    "fastai loaders; the fast engine erases by a callback, and decodes in threads"
+    r = job.recipe
+    return make_loaders(job.manifest, job.track, r.bs, r.min_scale, r.flip, r.normalize, 0. if machine.fast else r.erase,
+                        machine.workers, machine.device, augment, r.val_resize)
+
+def _make_learner(job, seed, machine, kept):
+    r,device = job.recipe,machine.device
+    images = load_images(job.manifest, job.track, device, val_resize=r.val_resize) if machine.fast else None
+    set_seed(seed, reproducible=True)
+    torch.backends.cudnn.benchmark = bool(kept and kept.compile)
+    augment,augmented = augmentation(r, seed)
+    dls = _loaders(job, machine, augment)
+    model = build(r.model, job.n_classes, job.track.size)
+    init_from_data(model.to(device), dls, [job.manifest.root/o for o in job.manifest.train])
+    if machine.fast: parts = (kept or Kept(keep=False)).parts(model, r, job.track, images, seed, device)
+    else: parts = _plain_parts(r, model, device)
+    metrics = [accuracy, partial(top_k_accuracy, k=min(5, job.n_classes))]
+    learn = Learner(dls, **_extended(parts, r, augmented), lr=r.lr, wd=r.wd, metrics=metrics)
+    if machine.fast: learn.fast_data.images_of(dls)
+    return learn
+
 def make_learner(
-    track:Track,
-    recipe:Recipe,
-    m:Manifest, # Of the track's dataset
+    job:Job,
     seed:int=0, # Everything random follows from it
-    workers:int|None=None, # Loader processes; up to 8 if None
-    device=None, # Torch device; fastai's default if None
-    engine:str|None=None, # fastai (the reference) or fast; the device's default if None
+    machine:Machine|None=None, # The usual one if None
     kept:Kept|None=None, # What the fast engine keeps from seed to seed
 ) -> Learner:
     "A fastai `Learner` for one seed: fresh loaders and a fresh model, in that order"
-    with using(dict(recipe.params)):
-        return _make_learner(track, recipe, m, seed, workers, torch.device(device or default_device()), engine, kept)
-
-# %% ../../nbs/train/08_learner.ipynb #learner-make-learner
-def _make_learner(track, recipe, m, seed, workers, device, engine, kept):
-    fast = check_engine(engine, device)=='fast'
-    images = load_images(m, track, device, val_resize=recipe.val_resize) if fast else None
-    set_seed(seed, reproducible=True)
-    torch.backends.cudnn.benchmark = bool(kept and kept.compile)
-    workers = 0 if fast else n_workers() if workers is None else workers
-    augment,augmented = augmentation(recipe, seed)
-    dls = make_loaders(m, track, recipe.bs, recipe.min_scale, recipe.flip, recipe.normalize,
-                       0. if fast else recipe.erase, workers, device,
-                       augment, recipe.val_resize)
-    model = build(recipe.model, len(m.classes), track.size)
-    init_from_data(model.to(device), dls, [m.root/o for o in m.train])
-    if fast: parts = (kept or Kept(keep=False)).parts(model, recipe, track, images, seed, device)
-    else:
-        parts = dict(model=model, loss_func=losses(recipe.loss)(recipe), opt_func=opts(recipe.opt)(recipe),
-                     cbs=precision_cbs(recipe, device) + options(recipe))
-    parts = _extended(parts, recipe, augmented)
-    learn = Learner(dls, **parts, lr=recipe.lr, wd=recipe.wd,
-                    metrics=[accuracy, partial(top_k_accuracy, k=min(5, len(m.classes)))])
-    if fast: learn.fast_data.images_of(dls)
-    return learn
+    with using(dict(job.recipe.params)): return _make_learner(job, seed, machine or Machine(), kept)
 
 # %% ../../nbs/train/08_learner.ipynb #evidence-def
 @dataclass(frozen=True)
@@ -241,32 +240,33 @@ def _lack(e):
 _no_memory = (*_no_shared, 'out of memory', 'allocate memory', 'alloc_cpu', 'dataloader worker')
 
 # %% ../../nbs/train/08_learner.ipynb #fit-fit
+def _too_little(e, job):
+    "The line for an error `e`, if it is for want of memory"
+    if not isinstance(e, MemoryError) and not any(o in str(e).lower() for o in _no_memory): return None
+    lower = f'lower bs (now {job.recipe.bs}), size (now {job.track.size}) or workers'
+    return _lack(e) or f'out of memory; {lower}, or take a smaller arch'
+
 def fit(
-    track:Track,
-    recipe:Recipe,
-    m:Manifest,
+    job:Job,
     seed:int=0, # Everything random follows from it
-    workers:int|None=None, # Loader processes; up to 8 if None
-    device=None, # Torch device; fastai's default if None
+    machine:Machine|None=None, # The usual one if None
     log=None, # Called as log(epoch, numbers) after every epoch
-    engine:str|None=None, # fastai (the reference) or fast; the device's default if None
     kept:Kept|None=None, # What the fast engine keeps from seed to seed
 ) -> SeedRun:
     "Train one seed and return its evidence; raises `BadInput` where memory does not suffice"
-    kept = kept or Kept(keep=False)
+    kept,ev = kept or Kept(keep=False),Evidence(log)
     try:
         with kept.lock:
-            learn = make_learner(track, recipe, m, seed, workers, device, engine, kept)
-            init,ev = weights_sha(learn.model),Evidence(log)
+            learn = make_learner(job, seed, machine, kept)
+            init = weights_sha(learn.model)
         if learn.dls.device.type=='cuda': torch.cuda.reset_peak_memory_stats()
-        with learn.no_bar(), learn.no_logging(
-                ), learn.removed_cbs([learn.recorder]), learn.added_cbs([ev]), using(dict(recipe.params)):
-            scheds(recipe.sched)(learn, track.epochs, recipe)
+        quiet = learn.no_bar(),learn.no_logging(),learn.removed_cbs([learn.recorder]),learn.added_cbs([ev])
+        with ExitStack() as stack:
+            for o in (*quiet, using(dict(job.recipe.params))): stack.enter_context(o)
+            scheds(job.recipe.sched)(learn, job.track.epochs, job.recipe)
     except (RuntimeError, MemoryError) as e:
-        if not isinstance(e, MemoryError) and not any(o in str(e).lower() for o in _no_memory): raise
-        raise BadInput(_lack(
-                e) or f'out of memory; lower bs (now {recipe.bs}), size (now {track.size}) or workers, or take a '
-                      'smaller arch') from e
+        if line := _too_little(e, job): raise BadInput(line) from e
+        raise
     finally:
         with kept.lock: gc.collect() # learners of earlier seeds: they and their callbacks refer to each other
     return SeedRun(seed, ev.curve[-1]['correct'], ev.diverged, tuple(ev.curve), tuple(ev.preds), init,

@@ -8,7 +8,7 @@ __all__ = ['depthwise', 'DepthwiseBlock', 'depthwise_stem']
 # %% ../../nbs/tricks/depthwise.ipynb #imports
 from functools import partial
 from torch import nn
-from ..models.parts import acts, blocks, conv_layer, pools, stems
+from ..models.parts import acts, blocks, conv_layer, pools, stems, Tail
 from ..models.spec import arch
 from ..models.xresnet import attentions, id_path
 
@@ -35,7 +35,7 @@ class DepthwiseBlock(nn.Module):
         nh = nf//spec.expansion
         self.reduce = pools(spec.pool)(ni) if stride!=1 else nn.Identity()
         self.convpath = nn.Sequential(conv_layer(spec, ni, nh, 1), depthwise(nh, mult),
-                                      conv_layer(spec, nh*mult, nf, 1, act=False, zero=True),
+                                      conv_layer(spec, nh*mult, nf, 1, tail=Tail(act=False, zero=True)),
                                       *attentions(spec, nf))
         self.idpath,self.act = id_path(spec, ni, nf, 1),acts(spec.act)()
     def forward(self, x):

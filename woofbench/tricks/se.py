@@ -8,7 +8,7 @@ __all__ = ['se', 'se_r4', 'se_r2', 'SEBeforeNorm', 'SEBeforeNormHlb', 'WideBlock
 # %% ../../nbs/tricks/se.ipynb #imports
 from torch import nn
 from ..registry import BadInput
-from ..models.parts import acts, attns, blocks, conv_layer
+from ..models.parts import acts, attns, blocks, conv_layer, Tail
 from ..models.spec import arch
 from ..models.xresnet import attentions, conv_layers, id_path
 
@@ -72,11 +72,12 @@ class WideBlock(nn.Module):
     def __init__(self, spec, ni, nf, stride=1):
         super().__init__()
         w = nf//spec.expansion
-        layers = conv_layers(spec, ni, nf, stride) if spec.expansion==1 else [conv_layer(spec, ni, 2*w, 1),
-            conv_layer(spec, 2*w, 4*w, 3, stride, groups=spec.groups, down=spec.down),
-            conv_layer(spec, 4*w, nf, 1, act=False, zero=True)]
-        self.convpath,self.idpath,self.act = nn.Sequential(*layers, *attentions(spec, nf)),id_path(spec, ni, nf,
-                stride),acts(spec.act)()
+        if spec.expansion==1: layers = conv_layers(spec, ni, nf, stride)
+        else: layers = [conv_layer(spec, ni, 2*w, 1),
+                        conv_layer(spec, 2*w, 4*w, 3, stride, spec.groups, Tail(down=spec.down)),
+                        conv_layer(spec, 4*w, nf, 1, tail=Tail(act=False, zero=True))]
+        self.convpath,self.idpath = nn.Sequential(*layers, *attentions(spec, nf)),id_path(spec, ni, nf, stride)
+        self.act = acts(spec.act)()
     def forward(self, x): return self.act(self.convpath(x) + self.idpath(x))
 
 for n,d in ((50,(3,4,6,3)), (101,(3,4,23,3)), (152,(3,8,36,3))):

@@ -9,7 +9,7 @@ __all__ = ['WeightedSumConv2d', 'weighted_sum', 'weighted_sum_all', 'weighted_su
 # %% ../../nbs/tricks/weighted_sum.ipynb #imports
 from torch import nn
 from ..registry import BadInput
-from ..models.parts import acts, blocks, conv_layer, convs, inits, stems
+from ..models.parts import acts, blocks, conv_layer, convs, inits, stems, Tail
 from ..models.spec import arch
 from ..models.xresnet import attentions, conv_layers
 
@@ -76,7 +76,8 @@ class StridedBlock(nn.Module):
         layers = conv_layers(spec, ni, nf, stride)
         nn.init.ones_(layers[-1][1].weight)
         self.convpath = nn.Sequential(*layers, *attentions(spec, nf))
-        self.idpath = conv_layer(spec, ni, nf, 1, stride, act=False) if stride!=1 or ni!=nf else nn.Identity()
+        same = stride==1 and ni==nf
+        self.idpath = nn.Identity() if same else conv_layer(spec, ni, nf, 1, stride, tail=Tail(act=False))
         self.act = acts(spec.act)()
     def forward(self, x): return self.act(self.convpath(x) + self.idpath(x))
 
