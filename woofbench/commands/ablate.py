@@ -223,7 +223,7 @@ def _try_all(todo, seeds, out, say, what, how):
     here = {k:how[k] for k in ('workers','device','engine')}
     for r in todo.values():
         job = plan(recipe=r, **what)
-        check_job(job, seeds, machine(job.track, **how))
+        check_job(job, seeds, machine(job.track, **{k:v for k,v in how.items() if k!='note'}), how['note'])
         learner(recipe=r, **images, **here)
     gc.collect() # models that were made to see that they can be
 

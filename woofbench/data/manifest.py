@@ -30,12 +30,10 @@ def _holds(path, x):
         with Image.open(path) as im: return im.mode=='L' and im.size==x.size and im.tobytes()==x.tobytes()
     except (OSError, SyntaxError, ValueError): return False
 
-_digits = datasets['digits']
-
 def make_digits() -> Path:
     "The folder with scikit-learn's digits, made if it isn't there, or isn't whole"
     from sklearn.datasets import load_digits
-    root = cache_dir()/f'{_digits.name}-{_digits.source}'
+    root = cache_dir()/f'digits-{datasets["digits"].source}'
     try:
         if (root/'complete').exists() and (root/'complete').read_bytes()==_files_sha(root).encode(): return root
         d = load_digits()
@@ -234,6 +232,7 @@ def _classes(root, d, train, val):
         raise BadInput(f'{root} has one class, {classes[0]}, and a network learns to tell classes apart: add another')
     return classes
 
+# %% ../../nbs/data/04_manifest.ipynb #verify-verify
 def verify(
     root:str|Path, # Folder with `train` and `val`; of your own images, maybe without
     dataset:str, # Name of the dataset it should be

@@ -26,7 +26,7 @@ class Dataset:
     noise:tuple=(0,)        # Label noise levels that ship with it, %
     size:int=128            # Size if none is asked for, px
     recipe:str='official'   # Recipe if none is asked for
-    images:dict=field(default_factory=dict) # Source, then -nNOISE if any -> `Manifest.sha256` that a maintainer has seen
+    images:dict=field(default_factory=dict) # Source, -nNOISE behind it -> `Manifest.sha256` that a maintainer has seen
     edition:str=''          # What the name of its archive has behind the dataset's name
     former:dict=field(default_factory=dict) # Number of validation images -> what an earlier edition is called
     source:str='full'       # Image source where there is no download
@@ -139,6 +139,7 @@ def official_source(
     if not d.sources: return d.source
     return '320' if size<=224 else 'full'
 
+# %% ../../nbs/data/01_track.ipynb #source-names
 def check_name(
     name:str, # Of a dataset
 ) -> str:
@@ -153,6 +154,7 @@ def _named(name, noise):
     if packaged(name): return datasets[name]
     return replace(facts_of(check_name(name)), noise=(0, whole('noise', noise, 0, 99)))
 
+# %% ../../nbs/data/01_track.ipynb #source-make-track
 def make_track(
     dataset:str='digits', # Name of a dataset
     size:int|None=None, # px; the dataset's usual size if None
