@@ -49,12 +49,12 @@ def fastai_learner(p, seed, tuned, device):
     from fastai.metrics import accuracy, top_k_accuracy
     from fastai.optimizer import ranger
     from fastai.torch_core import set_seed
-    from woofbench.data.loaders import make_loaders
+    from woofbench.data.loaders import Batching, make_loaders
     from woofbench.train.machine import n_workers
     from woofbench.models.xresnet import build
     set_seed(seed, reproducible=True)
     r = p.recipe
-    dls = make_loaders(p.manifest, p.track, r.bs, r.min_scale, r.flip, r.normalize, r.erase, n_workers(), device)
+    dls = make_loaders(p.manifest, p.track, Batching.of(r), n_workers(), device)
     model = build(r.model, len(p.manifest.classes), p.track.size)
     amp = [MixedPrecision(amp_mode='bf16' if tuned else 'fp16')] if cuda(device) else []
     return Learner(dls, model, opt_func=partial(ranger, mom=r.mom, sqr_mom=r.sqr_mom, eps=r.eps),

@@ -10,7 +10,7 @@ from conftest import root, tiny_dataset
 from woofbench.train.job import Job
 from woofbench.train.machine import Machine
 from woofbench.data.augment import Augment, Place, augs
-from woofbench.data.loaders import make_loaders
+from woofbench.data.loaders import Batching, make_loaders
 from woofbench.data.manifest import verify
 from woofbench.data.batches import load_images
 from msgspec.structs import replace as changed
@@ -100,7 +100,7 @@ def test_both_engines_validate_on_the_same_images(oblong, how):
     from fastai.vision.core import PILImage
     from torchvision import transforms as t
     track,cpu = make_track('imagewoof', 32),torch.device('cpu')
-    dls = make_loaders(oblong, track, 8, normalize=False, device=cpu, val_resize=how)
+    dls = make_loaders(oblong, track, Batching(8, normalize=False, val_resize=how), device=cpu)
     fastai = (torch.cat([b[0] for b in dls.valid])*255).round().byte().permute(0,2,3,1)
     fast = load_images(oblong, track, cpu, cache=False, val_resize=how).valid
     def theirs(path):
@@ -114,7 +114,7 @@ def test_the_way_of_validation_changes_no_training_crop(oblong):
     from fastai.torch_core import set_seed
     def batches(how):
         set_seed(0, reproducible=True)
-        return [b[0] for b in make_loaders(oblong, make_track('imagewoof', 32), 8, device='cpu', val_resize=how).train]
+        return [b[0] for b in make_loaders(oblong, make_track('imagewoof', 32), Batching(8, val_resize=how), device='cpu').train]
     for a,b in zip(batches('squish'), batches('shorter32'), strict=True): assert torch.equal(a, b)
 
 def with_recipe(rec, **kw):
@@ -153,7 +153,7 @@ def test_training_repeats_with_dropout_and_augmentation(tmp_path):
 def test_only_training_images_are_augmented(oblong):
     track = make_track('imagewoof', 32)
     augment = Augment(augs('jitter_affine')(Recipe()))
-    plain,changed = (make_loaders(oblong, track, 8, device='cpu', augment=o) for o in (None, augment))
+    plain,changed = (make_loaders(oblong, track, Batching(8), device='cpu', augment=o) for o in (None, augment))
     for a,b in zip(plain.valid, changed.valid, strict=True): assert torch.equal(a[0], b[0])
     assert len(changed.after_batch.fs)==len(plain.after_batch.fs)+1
 

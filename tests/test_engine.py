@@ -324,14 +324,14 @@ def test_compiled(digits):
 
 # Crops ahead of time
 
-def test_crops_ahead_are_the_crops(digits):
+def test_prefetched_crops_are_the_crops(digits):
     track,recipe,m = digits
     a,b = (data_of(make_learner(Job(track, recipe, m), 5, fast_cpu)) for _ in range(2))
     for _ in range(2):
         crops,y = a.epoch()
-        ahead = b._ahead()
+        made = b._prefetch()
         n = len(y)
-        assert torch.equal(ahead[slice(0,n)], crops(slice(0,n))) and torch.equal(ahead.y, y)
+        assert torch.equal(made[slice(0,n)], crops(slice(0,n))) and torch.equal(made.y, y)
 
 
 # On a GPU

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 from woofbench.data import store as store_module
-from woofbench.data.crops import crop, crop_boxes, squish
+from woofbench.data.crops import Pieces, crop, crop_boxes, squish
 from woofbench.files import cache_dir
 from woofbench.data.manifest import verify
 from woofbench.registry import BadInput
@@ -257,7 +257,7 @@ def test_a_store_changed_in_use_ends_in_a_sentence(m, what):
     s,whole = load_store(m, 'train'),load_store(m, 'train', cache=False)
     path, = cache_dir().glob('store-*.rgb')
     args = torch.arange(len(s)),torch.tensor([[0,0,*o] for o in s.sizes.tolist()]),torch.zeros(len(s), dtype=torch.bool)
-    assert torch.equal(crop(s, *args, 32), crop(whole, *args, 32))
+    assert torch.equal(crop(s, Pieces(*args), 32), crop(whole, Pieces(*args), 32))
     start,n = store_module._start(len(s)),int(s.sizes[0].prod())*3
     raw = path.read_bytes()
     if what=='byte': changed(path, start+n+5)
@@ -265,7 +265,7 @@ def test_a_store_changed_in_use_ends_in_a_sentence(m, what):
     if what=='empty': os.truncate(path, 0)
     if what=='swapped': # two images of one size
         with open(path, 'r+b') as f: f.seek(start); f.write(raw[start+n:start+2*n] + raw[start:start+n])
-    for call in (lambda: crop(s, *args, 32), lambda: squish(s, 32), lambda: s.to('cpu').pixels, lambda: [s[i] for i in range(len(s))]):
+    for call in (lambda: crop(s, Pieces(*args), 32), lambda: squish(s, 32), lambda: s.to('cpu').pixels, lambda: [s[i] for i in range(len(s))]):
         with pytest.raises(BadInput, match='run the same command again'): call()
     assert not path.exists() and same(load_store(m, 'train'), whole)
 
@@ -362,7 +362,7 @@ def check(way, device='cpu', sizes=(8,33,64,128), step=1):
     for size in sizes:
         s,*args = cases(size)
         args = [o[::step] for o in args]
-        off = (crop(s.to(device), *args, size, way=way).cpu().int()-by_pillow(s, *args, size).int()).abs()
+        off = (crop(s.to(device), Pieces(*args), size, way=way).cpu().int()-by_pillow(s, *args, size).int()).abs()
         worst,equal,total = max(worst, int(off.max())),equal+int((off==0).sum()),total+off.numel()
     return worst, equal/total
 
@@ -382,7 +382,7 @@ def test_crops_on_a_gpu_are_pillows():
     assert check('kernel', 'cuda', (8,33,64,128,224))==check('gather', 'cuda')==(0, 1.)
     s,*args = cases()
     out = torch.empty(40, 32, 32, 3, dtype=torch.uint8, device='cuda')
-    assert crop(s.to('cuda'), *args, 32, out=out) is out and torch.equal(out.cpu(), by_pillow(s, *args, 32))
+    assert crop(s.to('cuda'), Pieces(*args), 32, out=out) is out and torch.equal(out.cpu(), by_pillow(s, *args, 32))
 
 @pytest.mark.parametrize('way', ['pillow','gather'])
 def test_large_images(way):
@@ -390,7 +390,7 @@ def test_large_images(way):
     x[:,::2] = 255 # sums near their largest value
     s = Store(x.flatten(), torch.tensor([0]), torch.tensor([[1500,2000]]))
     args = torch.tensor([0,0]), torch.tensor([[0,0,1500,2000], [0,700,1500,300]]), torch.tensor([True,False])
-    assert torch.equal(crop(s, *args, 24, way=way), by_pillow(s, *args, 24))
+    assert torch.equal(crop(s, Pieces(*args), 24, way=way), by_pillow(s, *args, 24))
 
 def test_order_of_passes_follows_pillows_version(monkeypatch):
     "Up to Pillow 12 the horizontal pass was always the first"
@@ -400,27 +400,27 @@ def test_order_of_passes_follows_pillows_version(monkeypatch):
     for i,(y,x,h,w),flip in zip(*(o.tolist() for o in args)):
         im = Image.fromarray(s[i].numpy()).crop((x,y,x+w,y+h)).resize((32,h), Image.BILINEAR).resize((32,32), Image.BILINEAR)
         ref.append(np.array(im)[:,::-1 if flip else 1])
-    assert torch.equal(crop(s, *args, 32, way='gather'), torch.from_numpy(np.stack(ref)))
+    assert torch.equal(crop(s, Pieces(*args), 32, way='gather'), torch.from_numpy(np.stack(ref)))
 
 def test_chunks_do_not_matter(monkeypatch):
     from woofbench.data import crops
     s,*args = cases()
-    ref,whole = crop(s, *args, 40, way='gather'),crops._chunks
+    ref,whole = crop(s, Pieces(*args), 40, way='gather'),crops._chunks
     for budget in (1, 40*40, 10**5):
         monkeypatch.setattr(crops, '_chunks', lambda plan, size, b=budget: whole(plan, size, b))
-        assert torch.equal(crop(s, *args, 40, way='gather'), ref)
+        assert torch.equal(crop(s, Pieces(*args), 40, way='gather'), ref)
 
 def test_threads_do_not_matter():
     s,*args = cases()
-    ref = crop(s, *args, 64, workers=1)
-    for workers in (2, 3, 100): assert torch.equal(crop(s, *args, 64, workers=workers), ref)
+    ref = crop(s, Pieces(*args), 64, workers=1)
+    for workers in (2, 3, 100): assert torch.equal(crop(s, Pieces(*args), 64, workers=workers), ref)
     assert torch.equal(squish(s, 32, workers=1), squish(s, 32, workers=3))
 
 def test_part_of_a_buffer():
     "The pixels may begin within a larger tensor, e.g. behind a header"
     s,*args = cases()
     part = Store(torch.cat([torch.zeros(5, dtype=torch.uint8), s.pixels])[5:], s.offsets, s.sizes)
-    for way in ('pillow','gather'): assert torch.equal(crop(part, *args, 32, way=way), crop(s, *args, 32, way=way))
+    for way in ('pillow','gather'): assert torch.equal(crop(part, Pieces(*args), 32, way=way), crop(s, Pieces(*args), 32, way=way))
 
 def test_floats_are_fastais_transforms_of_the_crops():
     "Conversion and normalisation of a batch and of single images, to the bit; and a way that makes none says so"
@@ -429,22 +429,22 @@ def test_floats_are_fastais_transforms_of_the_crops():
     from fasttransform import Pipeline
     from woofbench.data.crops import ToFloat
     s,*args = cases()
-    ref = crop(s, *args, 32)
+    ref = crop(s, Pieces(*args), 32)
     for stats in (imagenet_stats, None):
         f = ToFloat(255., *map(torch.tensor, stats or ()))
         fastais = Pipeline([IntToFloatTensor(), *([Normalize.from_stats(*stats, cuda=False)] if stats else [])])(TensorImage(ref.permute(0,3,1,2))).permute(0,2,3,1).as_subclass(torch.Tensor)
-        assert torch.equal(f(ref), fastais) and torch.equal(crop(s, *args, 32, to_float=f), fastais) and torch.equal(crop(s, *args, 32, to_float=f, workers=3), fastais)
-    with pytest.raises(ValueError, match='gather makes no floats'): crop(s, *args, 32, way='gather', to_float=f)
-    with pytest.raises(ValueError, match='out must be'): crop(s, *args, 32, to_float=f, out=torch.empty(40,32,32,3, dtype=torch.uint8))
+        assert torch.equal(f(ref), fastais) and torch.equal(crop(s, Pieces(*args), 32, to_float=f), fastais) and torch.equal(crop(s, Pieces(*args), 32, to_float=f, workers=3), fastais)
+    with pytest.raises(ValueError, match='gather makes no floats'): crop(s, Pieces(*args), 32, way='gather', to_float=f)
+    with pytest.raises(ValueError, match='out must be'): crop(s, Pieces(*args), 32, to_float=f, out=torch.empty(40,32,32,3, dtype=torch.uint8))
 
 def test_wrong_crops_are_refused():
     s,idx,boxes,flips = cases()
     for k,by in ((0,-1000), (1,-1000), (0,1000), (1,1000), (2,1000), (3,1000), (2,-1000), (3,-1000)):
         bad = boxes.clone(); bad[7,k] += by
-        with pytest.raises(ValueError, match='not within its image'): crop(s, idx, bad, flips, 32)
-    with pytest.raises(IndexError): crop(s, idx+1, boxes, flips, 32)
+        with pytest.raises(ValueError, match='not within its image'): crop(s, Pieces(idx, bad, flips), 32)
+    with pytest.raises(IndexError): crop(s, Pieces(idx+1, boxes, flips), 32)
     for out in (torch.empty(40,32,32,3), torch.empty(40,3,32,32, dtype=torch.uint8).permute(0,2,3,1), torch.empty(39,32,32,3, dtype=torch.uint8)):
-        with pytest.raises(ValueError, match='out must be'): crop(s, idx, boxes, flips, 32, out=out)
+        with pytest.raises(ValueError, match='out must be'): crop(s, Pieces(idx, boxes, flips), 32, out=out)
 
 @pytest.mark.parametrize('size', [8, 33, 64])
 def test_squish_is_fastais_validation(size):
@@ -461,7 +461,7 @@ def test_one_epoch_from_disk_is_fastais(m):
     s = load_store(m, 'train')
     g = torch.Generator().manual_seed(0)
     boxes,flips = crop_boxes(s.sizes, generator=g),torch.rand(len(s), generator=g)<.5
-    ours = [crop(s, torch.arange(len(s)), boxes, flips, 32, way=way) for way in ('pillow','gather')]
+    ours = [crop(s, Pieces(torch.arange(len(s)), boxes, flips), 32, way=way) for way in ('pillow','gather')]
     t = RandomResizedCrop(32)
     t.final_size = t.size
     for i,p in enumerate(m.train):

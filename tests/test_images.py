@@ -8,7 +8,7 @@ from conftest import picture, root
 from woofbench.data import manifest as data_module
 from woofbench.data.manifest import CheckedImage, find, make_digits, verify
 from woofbench.files import cache_dir
-from woofbench.data.loaders import make_loaders, noisy_labels
+from woofbench.data.loaders import Batching, make_loaders, noisy_labels
 from woofbench.data.images import list_images, to_rgb
 from woofbench.data.jpeg import jpeg_fault
 from woofbench.registry import BadInput
@@ -122,7 +122,7 @@ def test_a_file_of_the_same_size_and_date_is_read_again(tiny):
 @pytest.mark.parametrize('workers', [0, 1])
 def test_fastais_loaders_refuse_an_exchanged_image(tiny, workers):
     m = verify(tiny, 'imagewoof')
-    dls = make_loaders(m, Track('imagewoof', 32), bs=8, workers=workers, device='cpu')
+    dls = make_loaders(m, Track('imagewoof', 32), Batching(bs=8), workers=workers, device='cpu')
     assert sum(len(y) for _,y in dls.valid)==12
     (tiny/m.val[0]).write_bytes((tiny/m.val[1]).read_bytes())
     with pytest.raises(BadInput) as e: list(dls.valid)

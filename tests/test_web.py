@@ -18,6 +18,8 @@ from woofbench.board.replications import replication
 from woofbench.board.reviews import Review
 from woofbench.board.record.seeds import official_seeds
 from woofbench.data.track import make_track
+from woofbench.commands.cli import make_parser
+from woofbench.web.cells import more_command
 from woofbench.web.build import MARK, build, make_site, server, write
 from woofbench.web.facts import from_rows, read_board, read_names
 
@@ -129,6 +131,12 @@ def test_every_link_and_anchor_leads_somewhere(files, pages):
             if target.startswith('records/') and not records: continue # these rows are in no folder
             assert target in files, (name, to)
             assert not anchor or anchor in ids[target], (name, to)
+
+def test_the_command_for_more_seeds_exists(some):
+    "The page of a cell says how to separate two rows, in a command that the command line takes"
+    e = some.entries[0]
+    args = make_parser().parse_strict(more_command(e, 7).split()[1:])
+    assert (args.command, args.id, args.k)==('challenge', e.id, 7)
 
 def test_images_and_classes_need_their_list(pool, files, some):
     page = files[f'rows/{some.entries[0].id}.html'].decode()

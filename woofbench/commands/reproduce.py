@@ -36,7 +36,8 @@ def original(
     "The row that is to be repeated; raises `BadInput`"
     row = find_row(name, root)
     rules = row.record.get('rules', 1)
-    if not 1<=rules<=RULES: raise BadInput(f'{row.id} was made by version {rules} of the rules, and this program knows them up to {RULES}')
+    if not 1<=rules<=RULES:
+        raise BadInput(f'{row.id} was made by version {rules} of the rules, and this program knows them up to {RULES}')
     if row.based_on: raise BadInput(f'{row.id} is a {row.status}: repeat that one')
     return row
 
@@ -60,13 +61,15 @@ def prepare(
 ) -> Job:
     "The exact configuration of a row, and its images; raises `BadInput` where they are not to be had"
     recipe = from_dict(row.record['recipe'])
-    if gone := missing(row.record['recipe']): raise BadInput(f'{row.id} needs {", ".join(gone)}, which nobody registered here; import the module that does')
+    if gone := missing(row.record['recipe']):
+        raise BadInput(f'{row.id} needs {", ".join(gone)}, which nobody registered here; import the module that does')
     if not trust_code and (why := doubt(row.record)): raise BadInput(f'{row.id}: {why}; --trust-code goes on')
     t,d = row.track,row.data
     if data and not datasets.there(t.dataset): own_images(data, t.dataset)
     p = plan(t.dataset, t.size, t.epochs, t.source, t.noise, recipe, data)
     if p.manifest.sha256!=d['manifest_sha256']:
-        raise BadInput(f'{row.id} was made from other images: {d["edition"]} with manifest {d["manifest_sha256"][:16]}, and '
+        raise BadInput(f'{row.id} was made from other images: {d["edition"]} with manifest '
+                       f'{d["manifest_sha256"][:16]}, and '
                        f'{p.manifest.root} is {p.manifest.edition} with {p.manifest.sha256[:16]}')
     return p
 
@@ -96,7 +99,8 @@ def settings(
 # %% ../../nbs/commands/04_reproduce.ipynb #seeds-def
 def _seeds_for(row, k):
     "At most `k` seeds of a row; an official row has them in the order of its hash"
-    return official_seeds(row.record['config_id'], min(k, row.n)) if row.kind=='official' else [r['seed'] for r in row.runs][:k]
+    return official_seeds(row.record['config_id'],
+                          min(k, row.n)) if row.kind=='official' else [r['seed'] for r in row.runs][:k]
 
 # %% ../../nbs/commands/04_reproduce.ipynb #reproduce-def
 def _quick(row, p, here, say):
@@ -106,7 +110,8 @@ def _quick(row, p, here, say):
     from woofbench.train.learner import fit
     seed,n_val = row.runs[0]['seed'],len(p.manifest.val)
     def stop(epoch, o):
-        say(f'seed {seed}  epoch {epoch}/{p.track.epochs}  accuracy {100*o["correct"]/n_val:.2f} %  {o["train_s"]+o["eval_s"]:.1f} s')
+        say(f'seed {seed}  epoch {epoch}/{p.track.epochs}  accuracy {100*o["correct"]/n_val:.2f} %  '
+            f'{o["train_s"]+o["eval_s"]:.1f} s')
         raise CancelFitException()
     with Kept(compile=here.compile) as kept: run = fit(p, seed, here, stop, kept)
     return first_epoch(row, seed, run.curve[0])
@@ -140,13 +145,15 @@ class Challenge:
     why:str         # A sentence
     repeat:Replication   # What the runs say of the row's own number
 
-    def __str__(self): return f'the claim {self.word}: {self.why}\nthe row itself is {self.repeat}' if self.word!='cannot tell' else f'cannot tell: {self.why}\nthe row itself: {self.repeat}'
+    def __str__(self):
+        return f'the claim {self.word}: {self.why}\nthe row itself is {self.repeat}' if self.word!='cannot tell' else f'cannot tell: {self.why}\nthe row itself: {self.repeat}'
 
 def _to_beat(row, rows):
     "The best row of the cell and of the same rank without `row` and what repeats its configuration"
     rest = [o for o in rows if o.id!=row.id and o.record['config_id']!=row.record['config_id']]
     if row.track.official: return incumbent(row.track, rest)
-    return max((o for o in rest if o.track==row.track and standing(o, rows) in good), key=lambda o: o.mean, default=None)
+    return max((o for o in rest if o.track==row.track and standing(o, rows) in good), key=lambda o: o.mean,
+               default=None)
 
 def judge_challenge(
     row:Row, # Challenged
@@ -168,7 +175,9 @@ def _landed(row, out):
     "The commit from which the seeds of a challenge follow"
     try: res = landed(out, commit_of(out, 'HEAD'), row.id)
     except BadInput: res = None
-    if res is None: raise BadInput(f'{Path(out).absolute()} is no clone whose history has {row.id}: the commit that brought a row to the main branch gives the seeds of its challenge; --nonce gives another word')
+    if res is None:
+        raise BadInput(f'{Path(out).absolute()} is no clone whose history has {row.id}: the commit that brought a row '
+                       'to the main branch gives the seeds of its challenge; --nonce gives another word')
     return res
 
 def challenge(

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
+from fastcore.basics import patch
 from ..registry import BadInput, whole
 from ..data.track import Track, datasets, make_track, packaged
 from ..data.own_images import as_dataset
@@ -21,7 +22,10 @@ from ..files import claim, locked, probe, sweep, write_atomic, cache_dir
 from ..data.manifest import find, verify
 from ..data.loaders import noisy_labels
 from ..train.recipe import Recipe, own, of_model, recipes
+
+# %% ../../nbs/commands/01_run.ipynb #imports-part2
 from ..train.job import Job
+from ..train.machine import Machine, check_engine, lacks_bf16, machine as machine_for, memory
 from ..hashes import digest
 from ..models.costs import cost
 from ..models.effect import idle
@@ -30,8 +34,12 @@ from ..board.record.seeds import official_seeds
 from ..board.record.strict import typed
 from ..board.record.schema import SEEDS, Data
 from ..text import safe_text
-from ..board.record.record import EPOCHS, Made, Purpose, from_bytes, make_record, read_file, read_record, read_records, record_path, seed_bytes, seed_dict, seed_from, to_bytes, write_record
+from ..board.record.record import EPOCHS, Made, Purpose, from_bytes, make_record, to_bytes, write_record
+from ..board.record.record import read_file, read_record, read_records, record_path
+from ..board.record.record import seed_bytes, seed_dict, seed_from
 from ..board.record.provenance import code_facts, context_id, env_facts, outside
+
+# %% ../../nbs/commands/01_run.ipynb #imports-part3
 from ..board.table import LOCK, check_csv, update_csv
 from ..board.row import Row
 from ..board.reported.history import of_board
@@ -41,14 +49,18 @@ from ..board.rules import RULES, clock_fault
 def _check_sides(recipe, size):
     "Raise `BadInput` where the network cannot take images of the size, or of the one that training begins with"
     first = side_at(0, size, recipe.progressive)
-    if recipe.progressive<1 and first==size: raise BadInput(f'progressive={recipe.progressive} makes no image smaller: sides are multiples of 32, and this is {size} px')
-    if (start := start_of(size, recipe.progressive))!=recipe.progressive: raise BadInput(f'progressive={recipe.progressive} begins with {first} px: write progressive={start}')
+    if recipe.progressive<1 and first==size:
+        raise BadInput(f'progressive={recipe.progressive} makes no image smaller: sides are multiples of 32, and this '
+                       f'is {size} px')
+    if (start := start_of(size, recipe.progressive))!=recipe.progressive:
+        raise BadInput(f'progressive={recipe.progressive} begins with {first} px: write progressive={start}')
     for o in {size, first}: cost(recipe.model, o)
 
 def _check_effect(model):
     "Raise `BadInput` where a field does nothing: one network is to have one hash, and the seeds that follow from it"
     if odd := idle(model): raise BadInput(f'{", ".join(odd)} makes no difference to this network: leave it out')
 
+# %% ../../nbs/commands/01_run.ipynb #resolve-plan
 def plan(
     dataset:str='digits', # Name of a dataset, or a folder of your own images
     size:int|None=None, # Side of the images, px; the dataset's usual one if None
@@ -67,8 +79,10 @@ def plan(
     _check_effect(recipe.model)
     from tqdm.auto import tqdm
     m = verify(find(track, data), track.dataset, partial(tqdm, delay=2, leave=False))
-    if source is not None and m.source!=track.source: raise BadInput(f'the images in {m.root} have source {m.source}, not {track.source}')
-    if track.noise: m = replace(m, sha256=digest('noisy', [m.sha256, noisy_labels(m, track.dataset, track.noise)])) # other labels are other data
+    if source is not None and m.source!=track.source:
+        raise BadInput(f'the images in {m.root} have source {m.source}, not {track.source}')
+    # other labels are other data
+    if track.noise: m = replace(m, sha256=digest('noisy', [m.sha256, noisy_labels(m, track.dataset, track.noise)]))
     return Job(replace(track, source=m.source), recipe, m, cost(recipe.model, track.size, len(m.classes)))
 
 # %% ../../nbs/commands/01_run.ipynb #seeds-def
@@ -83,42 +97,54 @@ class _Folder:
         if not os.path.lexists(path): return None, ''
         try: return seed_from(read_file(path), self.key, seed, len(m.val), self.p.track.epochs, len(m.classes)), ''
         except FileNotFoundError: return None, '' # another command has just removed it
-        except (OSError, ValueError, LookupError, TypeError, ArithmeticError, RecursionError) as e: return None, str(e) or type(e).__name__
+        except (OSError, ValueError, LookupError, TypeError, ArithmeticError, RecursionError) as e:
+            return None, str(e) or type(e).__name__
 
     def save(self, seed, r, done):
         "Write a seed's evidence, and give it as it was read back"
         path = self.file(seed)
         try: write_atomic(path, seed_bytes(self.key, r))
-        except OSError as e: raise BadInput(f'cannot write {path}: {e.strerror or e}; {done} finished seeds are kept, mend it and run the same command again') from e
+        except OSError as e:
+            raise BadInput(f'cannot write {path}: {e.strerror or e}; {done} finished seeds are kept, mend it and run '
+                           'the same command again') from e
         r,why = self.load(seed)
-        if r is None: raise BadInput(f'{path} is not what was written: {why or "it is gone"}; {done} finished seeds are kept, run the same command again')
+        if r is None:
+            raise BadInput(f'{path} is not what was written: {why or "it is gone"}; {done} finished seeds are kept, '
+                           'run the same command again')
         return r
 
-    def take(self, seed, say):
-        "A finished seed; None after claiming it, or where another command has it"
-        r,_ = self.load(seed)
-        if r or not (lock := claim(self.path/f'seed-{seed}.lock')): return r
-        r,why = self.load(seed) # it may have come in between
-        if r: lock.release()
-        else: self.claims[seed] = lock
-        if why: say(f'{self.file(seed)} cannot be used: {why}; seed {seed} is trained again')
-        return r
+# %% ../../nbs/commands/01_run.ipynb #seeds-take
+@patch
+def take(self:_Folder, seed, say):
+    "A finished seed; None after claiming it, or where another command has it"
+    r,_ = self.load(seed)
+    if r or not (lock := claim(self.path/f'seed-{seed}.lock')): return r
+    r,why = self.load(seed) # it may have come in between
+    if r: lock.release()
+    else: self.claims[seed] = lock
+    if why: say(f'{self.file(seed)} cannot be used: {why}; seed {seed} is trained again')
+    return r
 
-    def free(self, *seeds):
-        "Give up claims; all of them if none is named"
-        for s in seeds or list(self.claims): self.claims.pop(s).release()
+@patch
+def free(self:_Folder, *seeds):
+    "Give up claims; all of them if none is named"
+    for s in seeds or list(self.claims): self.claims.pop(s).release()
 
-    def tidy(self, runs):
-        "Remove the seeds whose evidence is in `runs`, and folders that are empty"
-        for r in runs:
-            lock = self.path/f'seed-{r["seed"]}.lock'
-            with suppress(OSError): # it stays for the next time
-                if self.load(r['seed'])[0]==r: self.file(r['seed']).unlink()
-            if r['seed'] not in self.claims and lock.exists() and (left := claim(lock)): left.release() # of a killed process
-        for o in (self.path, *self.path.parents[:2]):
-            try: o.rmdir()
-            except OSError: return # something else waits here
+# %% ../../nbs/commands/01_run.ipynb #seeds-tidy
+@patch
+def tidy(self:_Folder, runs):
+    "Remove the seeds whose evidence is in `runs`, and folders that are empty"
+    for r in runs:
+        lock = self.path/f'seed-{r["seed"]}.lock'
+        with suppress(OSError): # it stays for the next time
+            if self.load(r['seed'])[0]==r: self.file(r['seed']).unlink()
+        # of a killed process
+        if r['seed'] not in self.claims and lock.exists() and (left := claim(lock)): left.release()
+    for o in (self.path, *self.path.parents[:2]):
+        try: o.rmdir()
+        except OSError: return # something else waits here
 
+# %% ../../nbs/commands/01_run.ipynb #seeds-train
 def _train(job, machine, runs, n, folder, say):
     "Train the claimed seeds of `n`, and put each into `runs` once it is on disk"
     from woofbench.data.batches import load_images
@@ -159,6 +185,7 @@ def check_board(
         sweep_board(out)
         check_csv(out, of_board(out))
 
+# %% ../../nbs/commands/01_run.ipynb #board-write
 def _write(rec, out):
     "Write a record and read it back; raises `BadInput` where that fails, and then no record is there"
     path = out/record_path(rec)
@@ -166,7 +193,9 @@ def _write(rec, out):
         from_bytes(to_bytes(rec), path)
         write_record(out, rec)
         if read_record(path)!=rec: raise BadInput(f'{path} is not what was written')
-    except OSError as e: raise BadInput(f'cannot write the record: {e.strerror or e}; all seeds are kept, mend it and run the same command again') from e
+    except OSError as e:
+        raise BadInput(f'cannot write the record: {e.strerror or e}; all seeds are kept, mend it and run the same '
+                       'command again') from e
     except BadInput as e:
         path.unlink(missing_ok=True)
         raise BadInput(f'the record does not hold: {e}; all seeds are kept') from e
@@ -191,7 +220,9 @@ def takes_fields(f):
     sig = inspect.signature(f)
     ps = [o for o in sig.parameters.values() if o.kind!=o.VAR_KEYWORD]
     more = {'arch':str} | {k:o.type for k,o in (own|of_model).items()}
-    f.__signature__ = sig.replace(parameters=ps + [inspect.Parameter(k, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=t) for k,t in more.items() if k not in sig.parameters])
+    f.__signature__ = sig.replace(parameters=ps
+                                  + [inspect.Parameter(k, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=t)
+                                     for k,t in more.items() if k not in sig.parameters])
     return f
 
 def which_seeds(
@@ -200,7 +231,8 @@ def which_seeds(
     "The seeds that are meant; raises `BadInput`"
     if not isinstance(seeds, (list,tuple,range)): return list(range(whole('seeds', seeds, 1, SEEDS)))
     for o in seeds: whole('each of seeds', o, 0, 2**31-1)
-    if not 1<=len(seeds)<=SEEDS or len(set(seeds))!=len(seeds): raise BadInput(f'seeds must be different, and at most {SEEDS}, not {seeds}')
+    if not 1<=len(seeds)<=SEEDS or len(set(seeds))!=len(seeds):
+        raise BadInput(f'seeds must be different, and at most {SEEDS}, not {seeds}')
     return list(seeds)
 
 def out_folder(
@@ -212,23 +244,37 @@ def out_folder(
 
 def quiet(line): "Takes a line of progress and says nothing"
 
+# %% ../../nbs/commands/01_run.ipynb #run-given
+def _given(changes): return {k:v for k,v in changes.items() if v is not None}
+
+def _wanted(seeds, official, engine):
+    "The seeds that are meant; raises `BadInput` for a wrong number of official ones, and for an unknown engine"
+    check_engine(engine)
+    if official and seeds!=5: raise BadInput('an official row has five seeds, no more and no fewer; leave seeds out')
+    return which_seeds(seeds)
+
+# %% ../../nbs/commands/01_run.ipynb #run-fits
 def _fits(cost, device):
     "Raise `BadInput` where weights, gradients and three optimiser states alone are more than the memory there is"
-    from woofbench.train.machine import memory
     have,need = memory(device),cost['params']*4*5
-    if need > have: raise BadInput(f'{cost["params"]/1e9:.1f} billion parameters need {need>>30} GiB to train, and there are {have>>30}; lower widths or depths')
+    if need > have:
+        raise BadInput(f'{cost["params"]/1e9:.1f} billion parameters need {need>>30} GiB to train, and there are '
+                       f'{have>>30}; lower widths or depths')
 
 def _gmacs(cost): return 'unknown' if cost['macs'] is None else f'{cost["macs"]/1e9:.3f}'
 
 def _check_words(m, note):
     "What goes into a record as text must be fit to be shown; better to know before training"
     typed(m.facts(), Data, 'data')
-    if not safe_text(note): raise BadInput('a note has at most 300 characters in one line, none of them < > | ` [ ] or a backslash, and does not begin with = + - or @')
+    if not safe_text(note):
+        raise BadInput('a note has at most 300 characters in one line, none of them < > | ` [ ] or a backslash, and '
+                       'does not begin with = + - or @')
 
+# %% ../../nbs/commands/01_run.ipynb #run-check-job
 def check_job(
     job:Job,
     seeds:list[int],
-    machine, # A `Machine`
+    machine:Machine,
     note:str='', # Free text for the record
 ) -> None:
     "Can these seeds be trained here, and their record be written? Raises `BadInput`"
@@ -240,14 +286,14 @@ def check_job(
 
 def _say_notes(job, foreign, device, say):
     "The job in a line, and what its reader should know before it is trained"
-    from woofbench.train.machine import lacks_bf16
     size = f'{job.cost["params"]/1e6:.2f} M parameters, {_gmacs(job.cost)} GMACs'
     say(f'{job.track}: {job.recipe}  ({size}, {job.manifest.edition})')
     if foreign: say(f'note: {", ".join(foreign)} is not in this package; the row will be unranked')
     if not packaged(job.track.dataset): say('note: images of your own; the row will be for practice')
     elif not job.manifest.known: say(f'note: {job.manifest.edition}; the row will be unranked')
     if job.recipe.precision=='bf16' and lacks_bf16(device):
-        say('note: this processor has no bf16 instructions: precision=fp32 takes a fraction of the time, and is another '
+        say('note: this processor has no bf16 instructions: precision=fp32 takes a fraction of the time, and is '
+            'another '
             'configuration')
 
 # %% ../../nbs/commands/01_run.ipynb #run-kind
@@ -275,8 +321,10 @@ class _Kind:
         job,now = self.job,datetime.now(timezone.utc).strftime('%Y-%m-%dT%H:%M:%SZ')
         tried = {job.config_id} | {o['config_id'] for o in recs if Track(**o['track'])==job.track}
         made = Made(self.code, self.env, job.cost, now, self.engine)
-        return make_record(job.track, job.recipe, job.manifest.facts(), runs, made, replace(self.purpose, attempts=len(tried)))
+        return make_record(job.track, job.recipe, job.manifest.facts(), runs, made,
+                           replace(self.purpose, attempts=len(tried)))
 
+# %% ../../nbs/commands/01_run.ipynb #run-kind-kind
 def _kind(job, machine, purpose):
     "(`_Kind` of a row by this code on this machine, its parts that are not this package's)"
     code,env = code_facts(),env_facts(machine.device, machine.workers, machine.compile, machine.seeds_at_once)
@@ -309,39 +357,40 @@ class _Row:
             rec = _write(self.kind.record([runs[s] for s in self.seeds], recs), self.out)
             return _publish(rec, self.out, self.folder, self.say), []
 
-    def collect(self, machine):
-        "Collect or train the seeds, and publish their row"
-        runs,waited = {},False
-        while True:
-            runs |= {s:r for s in self.seeds if s not in runs and (r := self.folder.take(s, self.say))}
-            missing = [s for s in self.seeds if s not in runs]
-            if waited and missing and not self.folder.claims:
-                time.sleep(.3)
-                continue
-            row,spent = self._published(runs)
-            if row: return row
-            for s in spent: self.say(f'the evidence of seed {s} is in another row; it is trained again')
-            self.folder.tidy([runs.pop(s) for s in spent])
-            if spent: continue
-            if self.folder.claims: _train(self.kind.job, machine, runs, len(self.seeds), self.folder, self.say)
-            missing = [s for s in self.seeds if s not in runs]
-            if missing and not waited:
-                self.say(f'another command trains seed {", ".join(map(str, missing))} of this row now; waiting for it')
-                waited = True
+# %% ../../nbs/commands/01_run.ipynb #run-row-collect
+@patch
+def collect(self:_Row, machine):
+    "Collect or train the seeds, and publish their row"
+    runs,waited = {},False
+    while True:
+        runs |= {s:r for s in self.seeds if s not in runs and (r := self.folder.take(s, self.say))}
+        missing = [s for s in self.seeds if s not in runs]
+        if waited and missing and not self.folder.claims:
+            time.sleep(.3)
+            continue
+        row,spent = self._published(runs)
+        if row: return row
+        for s in spent: self.say(f'the evidence of seed {s} is in another row; it is trained again')
+        self.folder.tidy([runs.pop(s) for s in spent])
+        if spent: continue
+        if self.folder.claims: _train(self.kind.job, machine, runs, len(self.seeds), self.folder, self.say)
+        missing = [s for s in self.seeds if s not in runs]
+        if missing and not waited:
+            self.say(f'another command trains seed {", ".join(map(str, missing))} of this row now; waiting for it')
+            waited = True
 
 # %% ../../nbs/commands/01_run.ipynb #run-train-row
 def train_row(
     job:Job,
     seeds:list[int],
     out:Path, # Folder of records/ and leaderboard.csv
-    machine=None, # A `Machine`; the usual one if None
+    machine:Machine|None=None, # The usual one if None
     purpose:Purpose|None=None, # Its note, and what it replicates or challenges
     again:bool=False, # Train even if this very row is there already?
     say=print, # Called with lines of progress; None: no lines
 ) -> Row:
     "Train the seeds of a job and publish the row: `run`, for a job that is there already; raises `BadInput`"
-    from woofbench.train.machine import machine as usual
-    say,out,machine = say or quiet,out_folder(out),machine or usual(job.track)
+    say,out,machine = say or quiet,out_folder(out),machine or machine_for(job.track)
     purpose = purpose or Purpose(rules=RULES)
     check_job(job, seeds, machine, purpose.note)
     check_board(out, say)
@@ -367,7 +416,7 @@ def run(
     out:str|Path='.', # Folder of records/ and leaderboard.csv
     workers:int|None=None, # Loader processes; up to 8 if None, none for digits
     device=None, # Torch device; fastai's default if None
-    engine:str|None=None, # fast, or fastai (the reference); if None, fast on a processor, where both are shown to be equal, else fastai
+    engine:str|None=None, # fast, or fastai (the reference); if None, fast on a processor, elsewhere fastai
     seeds_at_once:int=1, # Seeds trained at the same time, by the fast engine on a CUDA device; changes seconds only
     compile:bool=False, # Let PyTorch's compiler have the network? Fast engine only; pays for long rows
     cache:bool=True, # Keep the fast engine's decoded images on disk?
@@ -378,14 +427,10 @@ def run(
     **changes # Fields of the recipe or its model, and `arch`
 ) -> Row:
     "Train seeds, write the record and the line of leaderboard.csv, return the row; raises `BadInput`"
-    from woofbench.train.machine import check_engine, machine
-    changes = {k:v for k,v in changes.items() if v is not None}
-    if official and seeds!=5: raise BadInput('an official row has five seeds, no more and no fewer; leave seeds out')
-    seeds = which_seeds(seeds)
-    check_engine(engine)
-    job = plan(dataset, size, epochs, source, noise, recipe, data, **changes)
+    seeds = _wanted(seeds, official, engine)
+    job = plan(dataset, size, epochs, source, noise, recipe, data, **_given(changes))
     if official: seeds = official_seeds(job.config_id)
-    here = machine(job.track, device, workers, engine, seeds_at_once, compile, cache)
+    here = machine_for(job.track, device, workers, engine, seeds_at_once, compile, cache)
     return train_row(job, seeds, out, here, Purpose(note, RULES), again, say)
 
 # %% ../../nbs/commands/01_run.ipynb #learner-def
@@ -400,13 +445,11 @@ def learner(
     seed:int=0, # Everything random follows from it
     workers:int|None=None, # Loader processes; up to 8 if None, none for digits
     device=None, # Torch device; fastai's default if None
-    engine:str|None=None, # fast, or fastai (the reference); if None, fast on a processor, where both are shown to be equal, else fastai
+    engine:str|None=None, # fast, or fastai (the reference); if None, fast on a processor, elsewhere fastai
     **changes # Fields of the recipe or its model, and `arch`
 ): # fastai `Learner`
     "A fastai `Learner` as `run` would train it with this seed; raises `BadInput`"
-    from woofbench.train.machine import check_engine, machine
     from woofbench.train.learner import make_learner
-    changes = {k:v for k,v in changes.items() if v is not None}
     check_engine(engine)
-    job = plan(dataset, size, 5, source, noise, recipe, data, **changes)
-    return make_learner(job, whole('seed', seed, 0, 2**31-1), machine(job.track, device, workers, engine))
+    job = plan(dataset, size, 5, source, noise, recipe, data, **_given(changes))
+    return make_learner(job, whole('seed', seed, 0, 2**31-1), machine_for(job.track, device, workers, engine))

@@ -16,7 +16,7 @@ from fastai.data.core import Datasets, TfmdLists
 from fastai.data.load import DataLoader
 from fastai.data.transforms import IntToFloatTensor, Normalize, TensorCategory
 from fastai.vision.core import TensorImage
-from fastcore.basics import GetAttr
+from fastcore.basics import GetAttr, patch
 from fastcore.foundation import CollBase
 from fasttransform import Pipeline, Transform
 from pandas import DataFrame
@@ -25,8 +25,8 @@ from .manifest import Manifest
 from .loaders import noisy_labels
 from .track import Track
 from .store import Store, load_store
-from .ahead import Ahead, side_stream
-from .crops import ToFloat, crop, crop_boxes, val_squares
+from .prefetch import Prefetch, Source, side_stream
+from .crops import Pieces, ToFloat, crop, crop_boxes, val_squares
 from .val_resize import OFFICIAL
 
 # %% ../../nbs/data/12_batches.ipynb #images-class
@@ -40,12 +40,31 @@ class Images:
     where:str               # Where the training images are: cpu, cuda, or why they are not there
     side:object=None        # Stream on which crops are made ahead of time
 
-    def __deepcopy__(self, memo): return self # nobody changes them
+    @property
+    def source(self) -> Source:
+        "The training images, as `Prefetch` takes them"
+        return Source(self.train, self.train_y, self.side)
+
+    def __deepcopy__(self, memo): return self # they never change
     def __reduce__(self): return _no_images, () # a file, such as that of `Learner.export`, has no images
 
 def _no_images(): return None
 _last = OrderedDict()
 _bar = partial(tqdm, delay=2, leave=False)
+
+# %% ../../nbs/data/12_batches.ipynb #classes-def
+def _classes(m, labels, device):
+    "Labels as numbers"
+    code = {o:i for i,o in enumerate(m.classes)}
+    return torch.tensor([code[o] for o in labels], device=device)
+
+def _room(store, device):
+    "`device.type`, or why the store cannot be there"
+    if device.type!='cuda': return device.type
+    free = torch.cuda.mem_get_info(device)[0]
+    if store.nbytes < free/2: return 'cuda'
+    return (f'cpu: {store.nbytes>>20} MiB of images are more than half of the {free>>20} MiB '
+            'that are free on the device')
 
 # %% ../../nbs/data/12_batches.ipynb #images-load-images
 def load_images(
@@ -56,34 +75,28 @@ def load_images(
     progress=_bar, # Wraps loops over files
     val_resize:str=OFFICIAL, # How validation images become squares
 ) -> Images:
-    "The images of `track`, decoded; the ones used last are kept in memory"
+    "The images of `track`, decoded; those of the last call stay in memory"
     key = (m.sha256, track.size, track.noise, str(device), val_resize)
     if key not in _last:
         _last.clear()
         train,valid = (load_store(m, o, cache=cache, progress=progress) for o in ('train','val'))
-        code = {o:i for i,o in enumerate(m.classes)}
-        ys = [torch.tensor([code[o] for o in labels], device=device)
-              for labels in (noisy_labels(m, track.dataset, track.noise), map(m.label, m.val))]
+        y,valid_y = (_classes(m, o, device) for o in (noisy_labels(m, track.dataset, track.noise), map(m.label, m.val)))
         where = _room(train, device)
-        _last[key] = Images(train.to(device) if where==device.type else train, ys[0],
-                            val_squares(valid, track.size, val_resize).to(device), ys[1], where, side_stream(device))
+        if where==device.type: train = train.to(device)
+        squares = val_squares(valid, track.size, val_resize).to(device)
+        _last[key] = Images(train, y, squares, valid_y, where, side_stream(device))
     return _last[key]
-
-def _room(store, device):
-    "`device.type`, or why the store cannot be there"
-    if device.type!='cuda': return device.type
-    free = torch.cuda.mem_get_info(device)[0]
-    return 'cuda' if store.nbytes < free/2 else f'cpu: {store.nbytes>>20} MiB of images are more than half of the {free>>20} MiB that are free on the device'
 
 # %% ../../nbs/data/12_batches.ipynb #loader-class
 def plain(
     after_batch # Batch transforms of a fastai loader
 ) -> ToFloat|None:
-    "The same for plain tensors, if they are conversion to floats and normalisation and nothing else"
+    "The same for plain tensors; None if they do more than conversion to floats and normalisation"
     fs = list(after_batch.fs)
     if [type(o) for o in fs] not in ([IntToFloatTensor], [IntToFloatTensor, Normalize]): return None
     return ToFloat(fs[0].div, *(o.flatten().as_subclass(torch.Tensor) for f in fs[1:] for o in (f.mean, f.std)))
 
+# %% ../../nbs/data/12_batches.ipynb #batches-class-def
 class Batches(GetAttr):
     "The batches of the fastai loader `dl`, from decoded images"
     _default = 'dl'
@@ -93,7 +106,10 @@ class Batches(GetAttr):
         y:torch.Tensor, # Classes, int64 (n,)
         bs:int, # Batch size
         channels_last:bool=False, # Memory format of what is yielded
-    ): self.dl,self.images,self.y,self.size,self.fmt = dl,images,y,bs,torch.channels_last if channels_last else torch.contiguous_format
+    ):
+        self.dl,self.images,self.y,self.size = dl,images,y,bs
+        self.fmt = torch.channels_last if channels_last else torch.contiguous_format
+
     def __len__(self): return -(-len(self.y)//self.size)
     def __iter__(self):
         to_float = plain(self.dl.after_batch)
@@ -113,7 +129,7 @@ _moving = set('rng offs num_workers fake_l it _DataLoader__idxs _n_inp _types ti
 def facts(
     o, # A fastai loader, or a part of one
 ) -> object: # Nested tuples and dicts
-    "A copy of all that batches follow from"
+    "A copy of everything that decides the batches"
     if isinstance(o, (torch.Tensor, DataFrame)): return o.clone() if isinstance(o, torch.Tensor) else o.copy()
     if isinstance(o, Pipeline): return type(o), facts(list(o.fs))
     if isinstance(o, (Datasets, TfmdLists, Transform, DataLoader)):
@@ -123,7 +139,7 @@ def facts(
     return o
 
 def same(a, b) -> bool:
-    "Are two `facts` equal? Objects that are no plain values have to be the very same"
+    "Are two `facts` equal? Objects without a value to compare must be identical"
     if a is b: return True
     if type(a) is not type(b): return False
     if isinstance(a, torch.Tensor): return a.shape==b.shape and torch.equal(a.cpu(), b.cpu())
@@ -146,18 +162,18 @@ def valid_bs(
 
 # %% ../../nbs/data/12_batches.ipynb #data-fastdata
 class FastData(Callback):
-    """Train and validate on decoded images; the crops are those of `generator`. Loaders other than those of
-    `images_of` are left to fastai"""
-    order = -10 # before whatever looks at the loader
+    """Train and validate on decoded images; the crops are those of `generator`. fastai handles all loaders but those
+    of `images_of`"""
+    order = -10 # before all callbacks that read the loader
     def __init__(self,
         images:Images,
         recipe, # Its bs, min_scale, flip and channels_last count
         size:int, # Side of the images, px
         seed:int=0, # Of the draws
     ):
-        self.data,self.r,self.side,self.generator,self.next = images,recipe,size,torch.Generator(
-                ).manual_seed(seed),None
-        self.made_for,self.told = None,False
+        self.data,self.r,self.side = images,recipe,size
+        self.generator,self.next = torch.Generator().manual_seed(seed),None
+        self.made_for,self.noted = None,False
         self.drawn,self.order_now = deque(),None # orders of the images in coming epochs; that of this one
 
     def __getstate__(self):
@@ -168,57 +184,77 @@ class FastData(Callback):
         self.generator = torch.Generator()
         self.generator.set_state(state['generator'])
 
-    def images_of(self, dls):
-        "The decoded images are those of these loaders"
-        self.made_for = dls,[facts(o) for o in (dls.train, dls.valid)]
+# %% ../../nbs/data/12_batches.ipynb #fastdata-mine-def
+@patch
+def images_of(self:FastData, dls):
+    "The decoded images are those of these loaders"
+    self.made_for = dls,[facts(o) for o in (dls.train, dls.valid)]
 
-    def mine(self, i) -> bool:
-        "Is the loader, 0 for training or 1 for validation, the one that the images were decoded for, unchanged?"
-        if self.data is None: return False # read from a file
-        if self.made_for is None or same(self.made_for[1][i], facts(self.dls[i])): return True
-        if not self.told:
-            print('note: these loaders are not those that this learner was made with, so fastai reads their images '
-                  'itself')
-        self.told = True
-        return False
+@patch
+def mine(self:FastData, i) -> bool:
+    "Is loader `i` (0: training, 1: validation) still the one that the images were decoded for?"
+    if self.data is None: return False # read from a file
+    if self.made_for is None or same(self.made_for[1][i], facts(self.dls[i])): return True
+    if not self.noted:
+        print('note: these are not the loaders that this learner was made with, so fastai reads their '
+              'images itself')
+    self.noted = True
+    return False
 
-    def before_fit(self):
-        self.next = None
-        self.drawn.clear()
-    def before_train(self):
-        if self.dl is self.dls.train and self.mine(0):
-            self.learn.dl = self._batches(self.dl, *self.epoch(plain(self.dl.after_batch)))
-    def after_batch(self):
-        "After the first step, on a GPU, begin with the next epoch's crops, if there is to be one"
-        ours = self.training and isinstance(self.dl, Batches) and self.data.train_y.is_cuda
-        if ours and self.iter==0 and self.learn.epoch<self.n_epoch-1: self.next = self._ahead()
-    def before_validate(self):
-        if self.dl is not self.dls.valid or not self.mine(1): return
-        y = self.data.valid_y
-        self.learn.dl = self._batches(self.dl, self.data.valid.__getitem__, y,
-                                      valid_bs(len(y), self.r.bs, self.side, y.device))
+# %% ../../nbs/data/12_batches.ipynb #fastdata-draw-def
+@patch
+def draw(self:FastData):
+    "The crops of one training epoch; an incomplete last batch is dropped"
+    g = self.generator
+    order = torch.randperm(len(self.data.train_y), generator=g)[:self._used()]
+    self.drawn.append(order)
+    boxes = crop_boxes(self.data.train.sizes[order], self.r.min_scale, generator=g)
+    return Pieces(order, boxes, torch.rand(len(order), generator=g) < self.r.flip)
 
-    def _batches(self, dl, images, y, bs=None): return Batches(dl, images, y, bs or self.r.bs, self.r.channels_last)
+@patch
+def _used(self:FastData):
+    "Training images that fill whole batches"
+    return len(self.data.train_y)//self.r.bs*self.r.bs
 
-    def draw(self):
-        "(which images, boxes, flips) of one training epoch; an incomplete last batch is dropped"
-        store,g,n = self.data.train,self.generator,len(self.data.train_y)
-        order = torch.randperm(n, generator=g)[:n//self.r.bs*self.r.bs]
-        self.drawn.append(order)
-        boxes = crop_boxes(store.sizes[order], self.r.min_scale, generator=g)
-        return order, boxes, torch.rand(len(order), generator=g) < self.r.flip
+@patch
+def _prefetch(self:FastData): return Prefetch(self.data.source, self._used(), self.draw, self.side)
 
-    def _ahead(self):
-        return Ahead(self.data.train, len(self.data.train_y)//self.r.bs*self.r.bs, self.draw, self.data.train_y,
-                     self.side, self.data.side)
-
-    def epoch(self, to_float=None):
-        "(images, classes) of one training epoch; images as floats if asked for and on a processor"
-        if self.data.train_y.is_cuda:
-            ready,self.next = self.next or self._ahead(),None
-            self.order_now = self.drawn.popleft()
-            return ready.__getitem__, ready.y
-        order,boxes,flips = self.draw()
+@patch
+def epoch(self:FastData, to_float=None):
+    "(images, classes) of one training epoch; images as floats if asked for and on a processor"
+    if self.data.train_y.is_cuda:
+        ready,self.next = self.next or self._prefetch(),None
         self.order_now = self.drawn.popleft()
-        return lambda part: crop(self.data.train, order[part], boxes[part], flips[part], self.side,
-                                 to_float=to_float), self.data.train_y[order]
+        return ready.__getitem__, ready.y
+    pieces = self.draw()
+    self.order_now = self.drawn.popleft()
+    def images(part): return crop(self.data.train, pieces[part], self.side, to_float=to_float)
+    return images, self.data.train_y[pieces.idx]
+
+# %% ../../nbs/data/12_batches.ipynb #fastdata-events-def
+@patch
+def before_fit(self:FastData):
+    self.next = None
+    self.drawn.clear()
+
+@patch
+def before_train(self:FastData):
+    if self.dl is self.dls.train and self.mine(0):
+        self.learn.dl = self._batches(self.dl, *self.epoch(plain(self.dl.after_batch)))
+
+@patch
+def after_batch(self:FastData):
+    "After the first step, on a GPU, begin with the next epoch's crops, if there is to be one"
+    ours = self.training and isinstance(self.dl, Batches) and self.data.train_y.is_cuda
+    if ours and self.iter==0 and self.learn.epoch<self.n_epoch-1: self.next = self._prefetch()
+
+@patch
+def before_validate(self:FastData):
+    if self.dl is not self.dls.valid or not self.mine(1): return
+    y = self.data.valid_y
+    self.learn.dl = self._batches(self.dl, self.data.valid.__getitem__, y,
+                                  valid_bs(len(y), self.r.bs, self.side, y.device))
+
+@patch
+def _batches(self:FastData, dl, images, y, bs=None):
+    return Batches(dl, images, y, bs or self.r.bs, self.r.channels_last)

@@ -68,7 +68,7 @@ def _no_shape(part):
                                           'a block or a stem of your own is registered in `blocks` or `stems`')
     if odd := sorted(map(str, set(part)-names)): return f'has the unknown field {odd[0]!r}; {near(odd[0], names)}'
     if gone := [k for k in _shape if k not in part]:
-        return f'does not say {", ".join(gone)}: use `arch(name, doc, depths=...)` of woofbench.models.xresnet, which adds the defaults'
+        return f'does not say {", ".join(gone)}: use `arch(name, doc, depths=...)`, which adds the defaults'
     return ''
 
 archs = Registry('arch', 'dict of the fields of `XResNetSpec` that give a network its shape; or f(n_out, size) -> '
@@ -106,7 +106,8 @@ class ModelSpec:
 class TimmSpec(ModelSpec):
     "A whole timm model with random weights; its name is timm's, without weights tag"
 
-introductions = [] # of f(), each of which registers models with timm; called before timm is asked for one, since importing timm takes a second
+# Of f(), each of which registers models with timm; called before timm is asked for one: its import takes a second
+introductions = []
 
 def _timm_models():
     import timm
@@ -220,7 +221,7 @@ def _fielded(spec, known, kw):
 # %% ../../nbs/models/02_spec.ipynb #change-arch-of
 def arch_of(
     spec:XResNetSpec|ModelSpec,
-    own:bool=False, # Only names of this package? What is computed from a record must not depend on what else is registered
+    own:bool=False, # Only names of this package? Then what else is registered makes no difference
 ) -> str: # Name of the arch, `custom` if it has none
     "The name of the shape of `spec`"
     if isinstance(spec, ModelSpec): return f'timm:{spec.name}' if isinstance(spec, TimmSpec) else spec.name

@@ -12,6 +12,7 @@ from itertools import chain
 from threading import Lock
 import torch
 from torch import nn
+from fastcore.basics import patch
 from ..data.batches import FastData
 from ..fast.fused import fuse_layers, use_gemm
 from ..fast.graph import Graph
@@ -72,41 +73,47 @@ class Kept:
         "How steps are done, and why"
         return self.graph.path if self.graph else 'step by step: only CUDA records'
 
-    def parts(self,
-        model:nn.Module, # As the seed begins with it, on its device
-        recipe, # A `Recipe`
-        track, # A `Track`
-        images, # `Images`
-        seed:int,
-        device:torch.device
-    ) -> dict: # model, loss_func, opt_func and cbs for a `Learner`
-        "The fast engine's parts of a learner"
-        found = self.key==(recipe, track, device) and self.keep and self.graph and self.graph.path=='recorded'
-        if found: refill(self.model, model)
-        else: self._begin(model, recipe, device, seed)
-        self.key = recipe, track, device
-        for o in self.mix: o.reseed(seed)
-        cbs = [*precision_cbs(recipe, device), *options(recipe, self.mix), FastData(images, recipe, track.size, seed)]
-        cbs += [SeededErasing(recipe.erase, seed)]*bool(recipe.erase) + ([self.graph] if self.graph else [])
-        return dict(model=self.model, loss_func=self.loss_func,
-                    opt_func=self._opt_func((fast_opts.get(recipe.opt) or opts(recipe.opt))(recipe)), cbs=cbs)
+# %% ../../nbs/train/07_kept.ipynb #kept-parts
+@patch
+def parts(self:Kept,
+    model:nn.Module, # As the seed begins with it, on its device
+    recipe, # A `Recipe`
+    track, # A `Track`
+    images, # `Images`
+    seed:int,
+    device:torch.device
+) -> dict: # model, loss_func, opt_func and cbs for a `Learner`
+    "The fast engine's parts of a learner"
+    found = self.key==(recipe, track, device) and self.keep and self.graph and self.graph.path=='recorded'
+    if found: refill(self.model, model)
+    else: self._begin(model, recipe, device, seed)
+    self.key = recipe, track, device
+    for o in self.mix: o.reseed(seed)
+    cbs = [*precision_cbs(recipe, device), *options(recipe, self.mix), FastData(images, recipe, track.size, seed)]
+    cbs += [SeededErasing(recipe.erase, seed)]*bool(recipe.erase) + ([self.graph] if self.graph else [])
+    return dict(model=self.model, loss_func=self.loss_func,
+                opt_func=self._opt_func((fast_opts.get(recipe.opt) or opts(recipe.opt))(recipe)), cbs=cbs)
 
-    def _begin(self, model, recipe, device, seed):
-        if self.key: self.close()
-        self.model,self.loss_func = prepare(model, device, self.compile),losses(recipe.loss)(recipe)
-        self.mix = [f(v, seed) for v,f in ((recipe.mixup, SeededMixUp), (recipe.cutmix, SeededCutMix)) if v]
-        if (device.type=='cuda' if self.record is None else self.record): self.graph = Graph(self.keep, lock=self.lock)
+@patch
+def _begin(self:Kept, model, recipe, device, seed):
+    if self.key: self.close()
+    self.model,self.loss_func = prepare(model, device, self.compile),losses(recipe.loss)(recipe)
+    self.mix = [f(v, seed) for v,f in ((recipe.mixup, SeededMixUp), (recipe.cutmix, SeededCutMix)) if v]
+    if (device.type=='cuda' if self.record is None else self.record): self.graph = Graph(self.keep, lock=self.lock)
 
-    def _opt_func(self, make): return partial(self._opt, make) if self.keep and self.graph else make
+# %% ../../nbs/train/07_kept.ipynb #kept-opt-func
+@patch
+def _opt_func(self:Kept, make): return partial(self._opt, make) if self.keep and self.graph else make
 
-    def _opt(self, make, params, lr):
-        "The kept optimiser as if it were new"
-        if self.opt is None:
-            self.opt = make(params, lr=lr)
-            self.hypers = [dict(h) for h in self.opt.hypers]
-        self.opt.clear_state()
-        for now,first in zip(self.opt.hypers, self.hypers): now.update(first)
-        return self.opt
+@patch
+def _opt(self:Kept, make, params, lr):
+    "The kept optimiser as if it were new"
+    if self.opt is None:
+        self.opt = make(params, lr=lr)
+        self.hypers = [dict(h) for h in self.opt.hypers]
+    self.opt.clear_state()
+    for now,first in zip(self.opt.hypers, self.hypers): now.update(first)
+    return self.opt
 
 # %% ../../nbs/train/07_kept.ipynb #opt-def
 fast_opts = dict(ranger=flat_ranger)

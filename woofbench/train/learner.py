@@ -7,7 +7,7 @@ __all__ = ['init_from_data', 'Learner', 'make_learner', 'SeedRun', 'Evidence', '
 
 # %% ../../nbs/train/08_learner.ipynb #imports
 import gc, hashlib, math, random, shutil, time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from copy import deepcopy
 from functools import partial
 from pathlib import Path
@@ -20,6 +20,7 @@ from fastai.callback.core import Callback, CancelFitException
 from fastai.callback.progress import ProgressCallback
 import fastai.callback.schedule  # noqa: F401  gives learners fit_one_cycle, fit_flat_cos, lr_find
 import fastai.learner
+from fastcore.basics import patch
 
 # %% ../../nbs/train/08_learner.ipynb #imports-part2
 from fastai.metrics import accuracy, top_k_accuracy
@@ -27,7 +28,7 @@ from fastai.torch_core import set_seed
 from fastcore.basics import noop
 from ..registry import BadInput, using
 from ..files import write_atomic
-from ..data.loaders import make_loaders
+from ..data.loaders import Batching, make_loaders
 from .augmented import augmentation
 from .averages import averages
 from .gradients import grads
@@ -95,33 +96,38 @@ class Learner(fastai.learner.Learner):
 
     _left = () # where the last training epoch left the weights: (slow weight, copy of the weight)
 
-    @torch.no_grad()
-    def _follow(self):
-        "Lookahead's slow weights begin anew where weights were changed from outside since the last training epoch"
-        for (p,s),(was,left) in zip(_slow(self.opt), self._left):
-            if s is was and not torch.equal(p, left.to(p)): s.copy_(p)
-
     def __getstate__(self): return {k:v for k,v in super().__getstate__().items() if k!='_left'}
 
-    def export(self, fname='export.pkl', **kw):
-        "fastai's `export`; the learner is the same afterwards, and where it fails an earlier file is too"
-        dls,opt = self.dls,self.opt
-        with TemporaryDirectory() as tmp:
-            path = Path(tmp).resolve()/'export.pkl'
-            try: super().export(path, **kw)
-            finally: self.dls,self.opt = dls,opt
-            write_atomic(self.path/fname, path.read_bytes())
+# %% ../../nbs/train/08_learner.ipynb #learner-export
+@patch
+def export(self:Learner, fname='export.pkl', **kw):
+    "fastai's `export`; the learner is the same afterwards, and where it fails an earlier file is too"
+    dls,opt = self.dls,self.opt
+    with TemporaryDirectory() as tmp:
+        path = Path(tmp).resolve()/'export.pkl'
+        try: fastai.learner.Learner.export(self, path, **kw)
+        finally: self.dls,self.opt = dls,opt
+        write_atomic(self.path/fname, path.read_bytes())
 
-    def __deepcopy__(self, memo):
-        new = memo[id(self)] = object.__new__(type(self))
-        dls = memo[id(self.dls)] = _copy_of(self.dls)
-        memo.update({id(a):b for a,b in zip(self.dls.loaders, dls.loaders)})
-        new.__dict__.update({k:deepcopy(v, memo) for k,v in vars(self).items() if k not in ('dl','lock')})
-        new.lock = Lock()
-        fast = next((o for o in self.cbs if isinstance(o, FastData)), None)
-        if fast and fast.data and fast.mine(0) and fast.mine(1): new.fast_data.images_of(dls)
-        elif fast: new.fast_data.made_for = self.dls,[None,None] # not the loaders that the images were decoded for
-        return new
+# %% ../../nbs/train/08_learner.ipynb #restoring-learner-follow
+@patch
+@torch.no_grad()
+def _follow(self:Learner):
+    "Lookahead's slow weights begin anew where weights were changed from outside since the last training epoch"
+    for (p,s),(was,left) in zip(_slow(self.opt), self._left):
+        if s is was and not torch.equal(p, left.to(p)): s.copy_(p)
+
+@patch
+def __deepcopy__(self:Learner, memo):
+    new = memo[id(self)] = object.__new__(type(self))
+    dls = memo[id(self.dls)] = _copy_of(self.dls)
+    memo.update({id(a):b for a,b in zip(self.dls.loaders, dls.loaders)})
+    new.__dict__.update({k:deepcopy(v, memo) for k,v in vars(self).items() if k not in ('dl','lock')})
+    new.lock = Lock()
+    fast = next((o for o in self.cbs if isinstance(o, FastData)), None)
+    if fast and fast.data and fast.mine(0) and fast.mine(1): new.fast_data.images_of(dls)
+    elif fast: new.fast_data.made_for = self.dls,[None,None] # not the loaders that the images were decoded for
+    return new
 
 # %% ../../nbs/train/08_learner.ipynb #learner-def
 def _extended(parts, recipe, augmented):
@@ -142,9 +148,9 @@ def _plain_parts(recipe, model, device):
 # %% ../../nbs/train/08_learner.ipynb #learner-make-learner
 def _loaders(job, machine, augment):
     "fastai loaders; the fast engine erases by a callback, and decodes in threads"
-    r = job.recipe
-    return make_loaders(job.manifest, job.track, r.bs, r.min_scale, r.flip, r.normalize, 0. if machine.fast else r.erase,
-                        machine.workers, machine.device, augment, r.val_resize)
+    batching = Batching.of(job.recipe)
+    if machine.fast: batching = replace(batching, erase=0.)
+    return make_loaders(job.manifest, job.track, batching, machine.workers, machine.device, augment)
 
 def _make_learner(job, seed, machine, kept):
     r,device = job.recipe,machine.device
@@ -162,6 +168,7 @@ def _make_learner(job, seed, machine, kept):
     if machine.fast: learn.fast_data.images_of(dls)
     return learn
 
+# %% ../../nbs/train/08_learner.ipynb #learner-make-learner-make-learner
 def make_learner(
     job:Job,
     seed:int=0, # Everything random follows from it
@@ -210,14 +217,16 @@ class Evidence(Callback):
         self.out.append(self.pred.argmax(-1))
         self.correct = self.correct + (self.out[-1]==y).sum()
 
-    def after_validate(self):
-        (train_loss,train_s),(valid_loss,eval_s) = self.trained,self._stop()
-        self.preds = torch.cat(self.out).tolist()
-        self.curve.append(dict(train_loss=train_loss, valid_loss=valid_loss, correct=int(self.correct), train_s=train_s,
-                               eval_s=eval_s))
-        if self.log: self.log(len(self.curve), self.curve[-1])
-        self.diverged = train_loss is None or valid_loss is None
-        if self.diverged: raise CancelFitException()
+# %% ../../nbs/train/08_learner.ipynb #evidence-evidence-after-validate
+@patch
+def after_validate(self:Evidence):
+    (train_loss,train_s),(valid_loss,eval_s) = self.trained,self._stop()
+    self.preds = torch.cat(self.out).tolist()
+    self.curve.append(dict(train_loss=train_loss, valid_loss=valid_loss, correct=int(self.correct), train_s=train_s,
+                           eval_s=eval_s))
+    if self.log: self.log(len(self.curve), self.curve[-1])
+    self.diverged = train_loss is None or valid_loss is None
+    if self.diverged: raise CancelFitException()
 
 # %% ../../nbs/train/08_learner.ipynb #fit-def
 def weights_sha(model) -> str:
@@ -235,7 +244,8 @@ def _lack(e):
     if not any(o in str(e).lower() for o in _no_shared): return None
     try: room = f' (/dev/shm has {shutil.disk_usage("/dev/shm").total>>20} MiB)'
     except OSError: room = ''
-    return f'the loader processes ran out of shared memory{room}: use --workers 0, or make it larger (docker run --shm-size=2g)'
+    larger = 'make it larger (docker run --shm-size=2g)'
+    return f'the loader processes ran out of shared memory{room}: use --workers 0, or {larger}'
 
 _no_memory = (*_no_shared, 'out of memory', 'allocate memory', 'alloc_cpu', 'dataloader worker')
 
@@ -246,6 +256,7 @@ def _too_little(e, job):
     lower = f'lower bs (now {job.recipe.bs}), size (now {job.track.size}) or workers'
     return _lack(e) or f'out of memory; {lower}, or take a smaller arch'
 
+# %% ../../nbs/train/08_learner.ipynb #fit-fit-fit
 def fit(
     job:Job,
     seed:int=0, # Everything random follows from it

@@ -41,7 +41,8 @@ def train_seeds(
     def one(seed, kept):
         def after_epoch(epoch, numbers):
             if stop.is_set(): raise Stopped("stopped")
-            if say and not told: told.append(say(f'engine {m.engine}: {kept.path if m.fast else "step by step, the reference"}'))
+            if say and not told:
+                told.append(say(f'engine {m.engine}: {kept.path if m.fast else "step by step, the reference"}'))
             if log: log(epoch, numbers, seed)
         return fit(job, seed, m, after_epoch, kept)
     with ExitStack() as stack:

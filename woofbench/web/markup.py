@@ -13,7 +13,7 @@ from ..registry import BadInput
 # %% ../../nbs/web/01_markup.ipynb #place
 HERE = files('woofbench.web') # style sheet, script and lists of names lie beside the modules
 
-# %% ../../nbs/web/01_markup.ipynb #h-def
+# %% ../../nbs/web/01_markup.ipynb #escape-def
 class Markup(str):
     "Text that `h` has made: it is not escaped again"
     def __add__(self, o): return Markup(str(self)+escape(o))
@@ -24,7 +24,7 @@ _special = re.compile('[&<>"\''+_control.pattern[1:])
 def escape(
     o # Text, `Markup`, a number, None, or a list of these
 ) -> str: # Ready to stand between two tags
-    "Text as HTML and XML show it; control characters and overrides of the direction of writing become a question mark"
+    "Text as HTML and XML show it; control characters and marks that turn the direction of writing are replaced"
     if isinstance(o, Markup): return o
     if o is None or o is False: return ''
     if isinstance(o, (list,tuple)): return ''.join(map(escape, o))
@@ -34,13 +34,14 @@ def escape(
     s = s.replace('&', '&amp;').replace('<', '&lt;').replace('>', '&gt;')
     return s.replace('"', '&quot;').replace("'", '&#39;')
 
+# %% ../../nbs/web/01_markup.ipynb #h-def
 _void = frozenset('br hr img input link meta'.split())
 _names = {}
+_safe = re.compile(r'https://|#|(?![a-z]+:|//|\\)', re.I)
 
-# %% ../../nbs/web/01_markup.ipynb #h-name
 def _name(k):
     "An attribute's name, or an error for one that the policy of the pages would refuse"
-    k,name = k,k.rstrip('_').replace('_', '-')
+    name = k.rstrip('_').replace('_', '-')
     if name.startswith('on') or name in ('style','srcdoc'): raise BadInput(f'a page has no attribute {name}')
     _names[k] = name
     return name
@@ -49,10 +50,10 @@ def _attr(k, v):
     if v is None or v is False: return ''
     name = _names.get(k) or _name(k)
     if v is True: return f' {name}=""'
-    if name in ('href','src') and not re.match(r'https://|#|(?![a-z]+:|//|\\)', str(v),
-                                               re.I): raise BadInput(f'a page has no link to {v}')
+    if name in ('href','src') and not _safe.match(str(v)): raise BadInput(f'a page has no link to {v}')
     return f' {name}="{escape(v)}"'
 
+# %% ../../nbs/web/01_markup.ipynb #element-def
 def h(
     tag:str, # Name of the element
     *kids, # What is in it, as `escape` takes it
@@ -64,7 +65,6 @@ def h(
     text = ''.join([o if type(o) is Markup else escape(o) for o in kids])
     return Markup(f'<{tag}{inner}>{text}</{tag}>')
 
-# %% ../../nbs/web/01_markup.ipynb #h-join
 def join(*kids) -> Markup:
     "Elements and text one after the other, without one around them"
     return Markup(''.join([escape(o) for o in kids]))
@@ -72,12 +72,11 @@ def join(*kids) -> Markup:
 # %% ../../nbs/web/01_markup.ipynb #shell-def
 POLICY = ("default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
           "connect-src 'self'; base-uri 'none'; form-action 'none'")
-
 MENU = (('index.html','Board'), ('cells/index.html','Cells'), ('tricks/index.html','Tricks'),
         ('reported.html','Reported'),
         ('legend.html','How to read it'), ('addresses.html','Data'))
 
-def _head(title, about, root, scripts):
+def _head(title, about, root):
     return h('head', h('meta', charset='utf-8'), h('meta', http_equiv='Content-Security-Policy', content=POLICY),
         h('meta', name='viewport', content='width=device-width, initial-scale=1'),
         h('meta', name='color-scheme', content='light dark'),
@@ -85,7 +84,12 @@ def _head(title, about, root, scripts):
         h('link', rel='stylesheet', href=f'{root}static/style.css'),
         h('link', rel='icon', href=f'{root}static/icon.svg', type='image/svg+xml'),
         h('link', rel='alternate', type='application/atom+xml', title='New rows', href=f'{root}feed.xml'),
-        [h('script', src=root+o, defer=True) for o in ('static/board.js', *scripts)])
+        h('script', src=f'{root}static/board.js', defer=True))
+
+# %% ../../nbs/web/01_markup.ipynb #top-def
+_paw = ((4.6, 11.2, 2.3), (9, 6, 2.6), (15, 6, 2.6), (19.4, 11.2, 2.3))
+_pad = ('M12 11.4c3.3 0 6.4 3.6 6.4 6.7 0 2.2-1.7 3.1-3.4 3.1-1.200 0-2-.5-3-.5s-1.800.5-3 .5'
+        'c-1.700 0-3.400-.9-3.400-3.100 0-3.100 3.100-6.700 6.400-6.700z')
 
 def _top(root, here):
     links = [h('li', h('a', text, href=root+to, aria_current='page' if to==here else None)) for to,text in MENU]
@@ -96,19 +100,14 @@ def _top(root, here):
     return join(h('a', 'Skip to the content', href='#main', class_='skip'), mark,
                 h('header', h('div', brand, h('nav', h('ul', links), aria_label='Main'), class_='bar'), class_='top'))
 
-_paw = ((4.6, 11.2, 2.3), (9, 6, 2.6), (15, 6, 2.6), (19.4, 11.2, 2.3))
-
-# %% ../../nbs/web/01_markup.ipynb #shell-page
-_pad = 'M12 11.4c3.3 0 6.4 3.6 6.4 6.7 0 2.2-1.7 3.1-3.4 3.1-1.200 0-2-.5-3-.5s-1.800.5-3 .5c-1.700 0-3.400-.9-3.400-3.100 0-3.100 3.100-6.700 6.400-6.700z'
-
+# %% ../../nbs/web/01_markup.ipynb #page-def
 def page(
     title:str, # Of the page
     *body, # What is in it
     about:str='', # A sentence for search engines and previews
-    root:str='', # Way to the site's folder: '' or '../'
+    root:str='', # Path to the site's folder: '' or '../'
     here:str='', # Its address, where it is in the menu
-    scripts:tuple=(), # More scripts, from the site's folder
-    foot:str='', # What the footer says of the board
+    foot:str='', # What the footer says about the board
     bare:bool=False, # Without menu and footer, for a frame on another page
 ) -> bytes:
     "A whole page"
@@ -117,7 +116,7 @@ def page(
                          h('a', 'All addresses and downloads', href=f'{root}addresses.html'), '.'))
     if bare: body = h('body', h('main', *body), class_='bare')
     else: body = h('body', _top(root, here), h('main', *body, id='main', tabindex='-1'), line)
-    return f'<!doctype html>\n{h("html", _head(name, about, root, scripts), body, lang="en")}\n'.encode()
+    return f'<!doctype html>\n{h("html", _head(name, about, root), body, lang="en")}\n'.encode()
 
 # %% ../../nbs/web/01_markup.ipynb #table-def
 def table(
@@ -125,7 +124,7 @@ def table(
     head:list, # Text of each column's header, or a dict of `text` and attributes
     rows, # Of cells: text, or `Markup` of a whole cell
     class_:str='', # Of the table
-    hide:bool=False, # Is the caption for screen readers alone?
+    hide:bool=False, # Show the caption to screen readers alone
     **attrs # Of the table
 ) -> Markup:
     "A table in a box that scrolls sideways where the screen is narrow"
@@ -133,14 +132,15 @@ def table(
         kw = dict(o) if isinstance(o, dict) else dict(text=o)
         return h('th', kw.pop('text'), scope='col', **kw)
     def td(i, o):
-        return o if isinstance(o, Markup) and o.startswith(('<td','<th')) else h('td', o) if i else h('th', o,
-                scope='row')
+        if isinstance(o, Markup) and o.startswith(('<td','<th')): return o
+        return h('td', o) if i else h('th', o, scope='row')
     body = rows if isinstance(rows, Markup) else [h('tr', [td(i, o) for i,o in enumerate(r)]) for r in rows]
     t = h('table', h('caption', caption, class_='sr' if hide else None), h('thead', h('tr', [th(o) for o in head])),
           h('tbody', body), class_=class_ or None, **attrs)
     return h('div', t, class_='scroll', tabindex='0', role='region',
              aria_label=re.sub('<[^>]+>', '', str(caption)) if caption else None)
 
+# %% ../../nbs/web/01_markup.ipynb #cell-def
 def cell(
     o, # What it shows
     v=None, # What it is sorted by

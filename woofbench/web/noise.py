@@ -13,7 +13,7 @@ import numpy as np
 def split_noise(
     X, # Is it right? Booleans, (seeds, images), at least two seeds
 ) -> dict: # total, image and network: standard deviations as shares of 1
-    "The spread between seeds, and the part of it that the finite set of images makes"
+    "The spread between seeds, and the part of it that comes from the finite set of images"
     X = np.asarray(X, dtype=np.uint8)
     n,N = X.shape
     if n<2: return dict(total=None, image=None, network=None)
