@@ -1,7 +1,7 @@
 """Whose code a row was made with: names that cannot be replaced, sources that are seen when they change, records
 that stay readable"""
 import importlib.util, json, shutil, sys
-from dataclasses import replace
+
 from functools import partial, wraps
 import pytest
 import torch
@@ -164,7 +164,7 @@ def test_a_part_put_in_place_of_ours_by_force_is_seen():
     finally: dict.__setitem__(opts, 'adam', was)
     assert outside(digits.but(opt='adam'))=={}
 
-def test_providers_models_of_timm_shapes_and_datasets(tmp_path):
+def test_providers_models_of_timm_and_shapes(tmp_path):
     acts.provide('mine', lambda name: nn.SiLU if name=='silu' else None, lambda: ['silu'])
     assert list(outside(digits.but(act='mine:silu')))==['act mine:silu']
     module(tmp_path, 'my_models', """
@@ -180,8 +180,6 @@ def woof_test_net(pretrained=False, **kw):
     arch('narrow', 'a shape of mine', depths=(1,1,1,1), widths=(16,16,16,16))
     assert list(outside(Recipe().but(arch='narrow')))==['arch narrow']
     assert str(Recipe().but(arch='narrow')).startswith('custom'), 'the text of a record depends on this package alone'
-    datasets.register('pets')(replace(datasets['digits'], name='pets'))
-    assert list(outside(digits, 'pets'))==['dataset pets'] and outside(digits, 'digits')=={}
 
 
 # When it has changed

@@ -9,7 +9,7 @@ __all__ = ['ODD', 'ceiling', 'counted', 'audit_flags']
 from functools import lru_cache
 from scipy import stats as scistats
 from ..registry import BadInput
-from ..data.track import Track, datasets
+from ..data.track import Track, facts_of
 from ..models.costs import cost
 from ..models.spec import ModelSpec
 from .record.provenance import missing
@@ -41,7 +41,7 @@ def _accuracy_flags(row, board):
 # %% ../../nbs/board/07_audit_flags.ipynb #spread-def
 ODD = .002 # of honest rows
 
-def _easy(row): return not row.data['known'] or row.track.dataset=='digits' # too few errors to say anything
+def _easy(row): return not row.data['known'] or facts_of(row.track.dataset).easy # too few errors to say anything
 
 def _spread_flags(row):
     if not _easy(row) and row.n>1 and not row.std: yield 'all seeds have the same count'
@@ -93,7 +93,7 @@ def _count_flags(row):
 def _image_flags(row, board):
     if not row.data['known']: return
     t,sha = row.track,row.data['manifest_sha256']
-    own = datasets[t.dataset].images.get(t.source + (f'-n{t.noise}' if t.noise else ''))
+    own = facts_of(t.dataset).images.get(t.source + (f'-n{t.noise}' if t.noise else ''))
     ranked = (o for o in board.where('images', row.origin) if o.data['known'] and o.status in good)
     seen = {o.data['manifest_sha256'] for o in ranked} | ({own} if own else set())
     if seen and sha not in seen: yield f'its images have another hash than {row.data["edition"]} here'

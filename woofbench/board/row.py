@@ -15,7 +15,7 @@ from statistics import median
 import numpy as np
 from fastcore.basics import patch
 from ..text import md_table, percent
-from ..data.track import Track
+from ..data.track import Track, packaged
 from ..data.val_resize import OFFICIAL
 from ..train.recipe import describe, from_dict
 from .stats.claims import P_BEAT, band, claim
@@ -47,7 +47,7 @@ def rates(
 def _no_rank(row):
     "Why a row has no rank, one reason after the other"
     rec = row.record
-    if not row.data['known']: yield row.data['edition']
+    if not row.data['known'] and packaged(row.track.dataset): yield row.data['edition']
     if rec['code']['dirty']: yield 'changed code'
     elif odd := strangers(rec['recipe']): yield f'{", ".join(odd)} not in this package'
     if row.kind=='chosen': yield 'chosen seeds'

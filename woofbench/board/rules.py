@@ -13,7 +13,7 @@ from dataclasses import dataclass, fields
 from datetime import date, datetime, timedelta, timezone
 from itertools import chain, islice
 from ..registry import BadInput
-from ..data.track import datasets
+from ..data.track import datasets, packaged
 from ..data.manifest import edition_name
 from ..models.effect import idle
 from ..train.callbacks import start_of
@@ -44,6 +44,9 @@ def _hex(s, n): return re.fullmatch(f'[0-9a-f]{{{n}}}', s) is not None
 def _data_faults(t, o):
     if not _hex(o['manifest_sha256'], 64): yield 'the hash of its images is not a sha256'
     if not o['known']: return
+    if not packaged(t.dataset):
+        yield f'it says that the images of {t.dataset} are known, and {t.dataset} is not a dataset of this package'
+        return
     d,edition = datasets[t.dataset],edition_name(datasets[t.dataset], t.source)
     own,said = (d.n_train,d.n_val,d.n_classes),(o['n_train'],o['n_val'],len(o['classes']))
     if own!=said:

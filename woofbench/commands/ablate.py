@@ -12,6 +12,7 @@ from pathlib import Path
 from fastcore.basics import patch
 from ..registry import BadInput
 from ..data.track import datasets
+from ..data.own_images import as_dataset
 from ..train.recipe import Recipe, from_dict
 from ..train.changes import base_of, label_of, neighbours
 from ..board.stats.tests import dunnett, pooled_std, smallest_effect
@@ -230,9 +231,9 @@ def _train_all(todo, say, **kw):
 @takes_fields
 def ablate(
     changes:list|str, # A text per neighbour, such as `act=mish` or `act=mish+sa=simple_sa`
-    dataset:str='digits', # imagewoof, imagenette, imagewang or digits
+    dataset:str='digits', # Name of a dataset, or a folder of your own images
     size:int|None=None, # Side of the images, px; the dataset's usual one if None
-    epochs:int=5, # The last one counts
+    epochs:int|None=None, # The last one counts; the dataset's usual number if None
     source:str|None=None, # Shorter side of the files, px, or full; the official one for the size if None
     noise:int=0, # Training labels changed, %
     recipe:str|Recipe|None=None, # The base: a preset, a text for `base_of`, or a recipe; the dataset's own if None
@@ -250,6 +251,7 @@ def ablate(
     **changes_of_base # Fields of the base's recipe or its model, and `arch`
 ) -> Ablation:
     "Train the base and every neighbour, a row each, and compare; raises `BadInput` before the first seed"
+    dataset = as_dataset(dataset)
     base = _base(recipe, dataset, changes_of_base)
     todo = {'base':base} | neighbours(base, changes)
     what = dict(dataset=dataset, size=size, epochs=epochs, source=source, noise=noise, data=data)

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from ..registry import BadInput, whole
 from ..hashes import digest
+from ..data.own_images import own_images
+from ..data.track import datasets
 from ..train.recipe import from_dict
 from ..train.machine import Machine, machine
 from ..train.job import Job
@@ -42,7 +44,7 @@ def original(
 # %% ../../nbs/commands/04_reproduce.ipynb #code-def
 def other_code(rec:dict) -> str: # Empty if there is no reason
     "Why the code here may not be the code that made a record, beyond being another version of this package"
-    here,code,foreign = code_facts(),rec['code'],outside(from_dict(rec['recipe']), rec['track']['dataset'])
+    here,code,foreign = code_facts(),rec['code'],outside(from_dict(rec['recipe']))
     env = {k:v for k,v in rec['env'].items() if k!='context'}
     made = context_id(code, env, rec['data']['manifest_sha256'], foreign, rec['engine'], rec['imports'])
     same = made==rec['env']['context']
@@ -68,6 +70,7 @@ def plan_of(
     if not trust_code and (why := other_code(row.record)):
         raise BadInput(f'{row.id}: {why}; --trust-code goes on')
     t,d = row.track,row.data
+    if data and not datasets.there(t.dataset): own_images(data, t.dataset)
     p = plan(t.dataset, t.size, t.epochs, t.source, t.noise, recipe, data)
     if p.manifest.sha256!=d['manifest_sha256']:
         raise BadInput(f'{row.id} was made from other images: {d["edition"]} with manifest {d["manifest_sha256"][:16]}'

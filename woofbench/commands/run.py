@@ -16,7 +16,8 @@ from functools import partial
 from pathlib import Path
 from fastcore.basics import patch
 from ..registry import BadInput, whole
-from ..data.track import Track, datasets, make_track
+from ..data.track import Track, datasets, make_track, packaged
+from ..data.own_images import as_dataset
 from ..files import claim, locked, probe, sweep, write_atomic, cache_dir
 from ..data.manifest import find, verify
 from ..data.loaders import noisy_labels
@@ -62,9 +63,9 @@ def _check_effect(model):
 
 # %% ../../nbs/commands/01_run.ipynb #resolve-plan
 def plan(
-    dataset:str='digits', # imagewoof, imagenette, imagewang or digits
+    dataset:str='digits', # Name of a dataset, or a folder of your own images
     size:int|None=None, # Side of the images, px; the dataset's usual one if None
-    epochs:int=5, # The last one counts
+    epochs:int|None=None, # The last one counts; the dataset's usual number if None
     source:str|None=None, # Shorter side of the files, px, or full; the official one for the size if None
     noise:int=0, # Training labels changed, %
     recipe:str|Recipe|None=None, # A preset or a recipe; the dataset's usual preset if None
@@ -72,7 +73,7 @@ def plan(
     **changes # Fields of the recipe or its model, and `arch`
 ) -> Job:
     "Check everything that a run needs before it starts; raises `BadInput`"
-    track = make_track(dataset, size, epochs, source, noise)
+    track = make_track(as_dataset(dataset), size, epochs, source, noise)
     if not isinstance(recipe, Recipe): recipe = recipes(recipe or datasets[track.dataset].recipe)()
     recipe = recipe.but(**changes)
     _check_sides(recipe, track.size)
@@ -289,7 +290,8 @@ def _say_notes(job, foreign, device, say):
     size = f'{job.cost["params"]/1e6:.2f} M parameters, {_gmacs(job.cost)} GMACs'
     say(f'{job.track}: {job.recipe}  ({size}, {job.manifest.edition})')
     if foreign: say(f'note: {", ".join(foreign)} is not in this package; the row will be unranked')
-    if not job.manifest.known: say(f'note: {job.manifest.edition}; the row will be unranked')
+    if not packaged(job.track.dataset): say('note: images of your own; the row will be for practice')
+    elif not job.manifest.known: say(f'note: {job.manifest.edition}; the row will be unranked')
     if job.recipe.precision=='bf16' and lacks_bf16(device):
         say('note: this processor has no bf16 instructions: precision=fp32 takes a fraction of the time, and is '
             'another '
@@ -329,7 +331,7 @@ class _Kind:
 def _kind(job, machine, purpose):
     "(`_Kind` of a row by this code on this machine, what of it is not this package's)"
     code,env = code_facts(),env_facts(machine.device, machine.workers, machine.compile, machine.seeds_at_once)
-    foreign,files = outside(job.recipe, job.track.dataset),tuple(imported())
+    foreign,files = outside(job.recipe),tuple(imported())
     if foreign or files: code['dirty'] = True # no commit has them
     same = context_id(code, env, job.manifest.sha256, foreign, machine.engine, files)
     kind = _Kind(job, purpose, code, env | dict(context=same), machine.engine, files, foreign)
@@ -407,9 +409,9 @@ def train_row(
 # %% ../../nbs/commands/01_run.ipynb #run-run
 @takes_fields
 def run(
-    dataset:str='digits', # imagewoof, imagenette, imagewang or digits
+    dataset:str='digits', # Name of a dataset, or a folder of your own images
     size:int|None=None, # Side of the images, px; the dataset's usual one if None
-    epochs:int=5, # The last one counts
+    epochs:int|None=None, # The last one counts; the dataset's usual number if None
     source:str|None=None, # Shorter side of the files, px, or full; the official one for the size if None
     noise:int=0, # Training labels changed, %
     recipe:str|Recipe|None=None, # A preset or a recipe; the dataset's usual preset if None
@@ -438,7 +440,7 @@ def run(
 # %% ../../nbs/commands/01_run.ipynb #learner-def
 @takes_fields
 def learner(
-    dataset:str='digits', # imagewoof, imagenette, imagewang or digits
+    dataset:str='digits', # Name of a dataset, or a folder of your own images
     size:int|None=None, # Side of the images, px; the dataset's usual one if None
     source:str|None=None, # Shorter side of the files, px, or full; the official one for the size if None
     noise:int=0, # Training labels changed, %

@@ -35,10 +35,11 @@ def _utf8(name):
 # %% ../../nbs/data/03_images.ipynb #list-list-images
 def list_images(
     root:Path, # Folder with `train` and `val`
-    split:str, # One of the two
+    split:str, # One of the two; empty: class folders right below `root`
 ) -> list[str]: # Paths below `root`, sorted
     "The files that fastai takes for images; raises `BadInput` for lost images, and for a class without images"
     from fastai.data.transforms import image_extensions
+    depth = 1 if split else 0 # which part of a path is the class
     known = {o.lower() for o in image_extensions}
     files = list(_below(root/split))
     if odd := next((o for o in files if _suffix(o) not in known and _is_picture(o)), None):
@@ -46,11 +47,11 @@ def list_images(
     res = [os.path.relpath(o, root).replace(os.sep, '/') for o in files if _suffix(o) in known]
     if odd := next((o for o in res if not _utf8(o)), None):
         raise BadInput(f'not a UTF-8 file name: {ascii(odd)} in {root}')
-    if odd := next((o for o in res if o.count('/')<2), None):
+    if odd := next((o for o in res if o.count('/')<depth+1), None):
         raise BadInput(f'{root/odd} is in no class: move it into a folder of its class')
     folders = sorted(o.name for o in (root/split).iterdir() if o.is_dir() and not o.name.startswith('.'))
     if not folders: raise BadInput(f'no class folders in {root/split}')
-    if lack := set(folders)-{o.split('/')[1] for o in res}: raise BadInput(f'no images in {root/split/min(lack)}')
+    if lack := set(folders)-{o.split('/')[depth] for o in res}: raise BadInput(f'no images in {root/split/min(lack)}')
     return sorted(res)
 
 def _is_picture(path):

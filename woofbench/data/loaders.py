@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 from ..registry import BadInput
 from .images import read_file
 from .manifest import Manifest, CheckedImage
-from .track import Track
+from .track import Track, datasets
 from .val_resize import OFFICIAL, val_transform
 
 # %% ../../nbs/data/07_loaders.ipynb #labels-def
@@ -38,12 +38,12 @@ def _far_off(changed, n, noise):
 # %% ../../nbs/data/07_loaders.ipynb #labels-noisy-labels
 def noisy_labels(
     m:Manifest,
-    dataset:str, # Name of the dataset, as in the name of its CSV file
+    dataset:str, # Name of the dataset
     noise:int # %
 ) -> list[str]: # Labels of `m.train`
-    "Training labels with `noise` % changed, from `noisy_DATASET.csv` in the dataset's folder; raises `BadInput`"
+    "Training labels with `noise` % changed, from the dataset's `noise_file` in its folder; raises `BadInput`"
     if not noise: return [m.label(o) for o in m.train]
-    path = m.root/f'noisy_{dataset}.csv'
+    path = m.root/datasets(dataset).noise_file
     if not path.exists(): raise BadInput(f'label noise needs {path}, which cannot be read (No such file or directory)')
     rows = _noisy_rows(path, f'noisy_labels_{noise}')
     if lack := next((o for o in m.train if o not in rows), None):

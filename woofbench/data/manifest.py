@@ -11,11 +11,13 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from pkgutil import resolve_name
 from PIL import Image
 from ..registry import BadInput
 from ..files import write_atomic, cache_dir
 from .images import check_image, check_jpeg, file_digest, list_images, read_file, to_rgb
-from .track import Track, datasets
+from .own_images import both_splits
+from .track import Track, datasets, packaged
 
 # %% ../../nbs/data/04_manifest.ipynb #digits-def
 def _sha(lines): return hashlib.sha256('\n'.join(lines).encode()).hexdigest()
@@ -34,7 +36,7 @@ def _holds(path, x):
 def make_digits() -> Path:
     "The folder with scikit-learn's digits, made if it isn't there, or isn't whole"
     from sklearn.datasets import load_digits
-    root = cache_dir()/'digits-32'
+    root = cache_dir()/f'digits-{datasets["digits"].source}'
     try:
         if (root/'complete').exists() and (root/'complete').read_bytes()==_files_sha(root).encode(): return root
         d = load_digits()
@@ -59,6 +61,7 @@ def _is_root(p): return (p/'train').is_dir() and (p/'val').is_dir()
 def _download(track):
     from fastai.data.external import untar_data, URLs
     urls = datasets[track.dataset].sources
+    if not urls: raise BadInput(f'{track.dataset} has no download: say where its images are with --data PATH')
     if track.source not in urls:
         raise BadInput(f'{track.dataset} has no download with source {track.source}; there is {", ".join(urls)}, or '
                        'use --data PATH')
@@ -72,15 +75,17 @@ def _download(track):
 def find(
     track:Track,
     data:str|Path|None=None, # A dataset's folder or one that holds it; `$WOOFBENCH_DATA` if None, else a download
-) -> Path: # A folder with `train` and `val`
+) -> Path: # A folder with `train` and `val`; of your own images, maybe without
     "The folder of the dataset; raises `BadInput`"
-    if track.dataset=='digits' and not data: return make_digits()
-    if data is None: data = os.environ.get('WOOFBENCH_DATA')
+    d = datasets[track.dataset]
+    if d.make and not data: return resolve_name(d.make)()
+    if data is None: data = d.root or os.environ.get('WOOFBENCH_DATA')
     if not data: return _download(track)
     root = Path(os.path.expanduser(data))
     if not root.is_dir():
         raise BadInput(f'{root} is not a folder, but a file' if root.exists() else f'no such folder: {root}')
     if _is_root(root): return root
+    if not packaged(track.dataset): return root/d.name if _is_root(root/d.name) else root
     hits = [root/o for o in _editions(track.dataset, track.source) if _is_root(root/o)]
     hits = hits or sorted(o for o in root.glob(f'{track.dataset}*') if _is_root(o))
     if len(hits)==1: return hits[0]
@@ -93,7 +98,7 @@ def find(
 @dataclass(frozen=True)
 class Manifest:
     "The images of a dataset's folder, and which edition they are"
-    root:Path           # Folder with `train` and `val`
+    root:Path           # Folder of the images
     train:tuple         # Relative paths, sorted
     val:tuple           # Relative paths, sorted: the order of stored predictions
     classes:tuple       # Folder names under `train`, sorted
@@ -104,10 +109,11 @@ class Manifest:
     twins:int=0         # Validation images with the same content as a training image
     # Of the contents of every file, training and validation, in their order; empty: nothing is compared
     digests:tuple=field(default=(), repr=False)
+    depth:int=1         # Which part of a path is the class: 1 below `train` and `val`, 0 without them
 
     def label(self, path:str) -> str:
         "The class of a relative path: the name of its folder"
-        return path.split('/')[1]
+        return path.split('/')[self.depth]
 
     def facts(self) -> dict:
         "What goes into a record"
@@ -188,16 +194,16 @@ def edition_name(
     source:str, # Image source
 ) -> str: # E.g. `imagewoof2-320`
     "What the complete dataset is called, as in the name of its archive"
-    edition = '' if d.name in ('digits','imagewang') else 2
-    return f'{d.name}{edition}' if source in ('full','32') else f'{d.name}{edition}-{source}'
+    return f'{d.name}{d.edition}' + ('' if source in ('full',d.source) else f'-{source}')
 
 def _edition(d, train, val, source):
     "(edition, known) of the dataset `d`, by names and counts"
+    n = f'{len(train)} training and {len(val)} validation images'
+    if not packaged(d.name): return f'{d.name} ({n})', False
     full = edition_name(d, source)
     names_ok = _sha([*train, *val])==d.names if d.names else len(train)==d.n_train
     if names_ok and _sha(val)==d.val_names: return full, True
-    n = f'{len(train)} training and {len(val)} validation images'
-    if len(val)==500: return f'{d.name} from before December 2019 ({n})', False
+    if len(val) in d.former: return f'{d.name} {d.former[len(val)]} ({n})', False
     if len(train)<=d.n_train and len(val)<=d.n_val and len(train)+len(val)<d.n_train+d.n_val:
         return f'partial copy of {full} ({n}, {d.n_train} and {d.n_val} expected)', False
     return f'unknown edition of {d.name} ({n})', False
@@ -213,43 +219,51 @@ def _twins(train, val, digests):
     return [(seen[h], o) for h,o in zip(digests[len(train):], val) if h in seen]
 
 # %% ../../nbs/data/04_manifest.ipynb #verify-def
-def _split(root, d):
-    "(training images, validation images, classes); raises `BadInput` for a folder that cannot be trained on"
-    if not _is_root(root): raise BadInput(f'{root} has no train and val folders')
-    train,val = list_images(root, 'train'),list_images(root, 'val')
-    classes = sorted({o.split('/')[1] for o in train})
-    validated = {o.split('/')[1] for o in val}
-    extra,gone = sorted(validated-set(classes)),sorted(set(classes)-validated)
-    if extra: raise BadInput(f'{root/"val"} has classes that train has not: {", ".join(extra[:3])}')
-    if gone and d.name!='imagewang': raise BadInput(f'{root/"val"} has no images of {", ".join(gone[:3])}')
-    return train, val, classes
+def _splits(root, d):
+    "(training images, validation images, which part of their paths is the class)"
+    if _is_root(root): return list_images(root, 'train'), list_images(root, 'val'), 1
+    if packaged(d.name): raise BadInput(f'{root} has no train and val folders')
+    return *both_splits(root), 0
+
+def _classes(root, d, train, val):
+    "The classes, sorted, given those of every image of the two splits; raises `BadInput` where they don't match"
+    classes,seen = sorted(set(train)),set(val)
+    if extra := seen-set(classes):
+        raise BadInput(f'{root/"val"} has classes that train has not: {", ".join(sorted(extra)[:3])}')
+    if (gone := set(classes)-seen) and not d.partial_val:
+        raise BadInput(f'{root/"val"} has no images of {", ".join(sorted(gone)[:3])}')
+    if len(classes)>256:
+        raise BadInput(f'{root} has {len(classes)} classes, and a record holds predictions of at most 256: '
+                       'take some out')
+    if len(classes)<2 and not packaged(d.name):
+        raise BadInput(f'{root} has one class, {classes[0]}, and a network learns to tell classes apart: add another')
+    return classes
 
 # %% ../../nbs/data/04_manifest.ipynb #verify-all-def
 def verify(
-    root:str|Path, # Folder with `train` and `val`
+    root:str|Path, # Folder with `train` and `val`; of your own images, maybe without
     dataset:str, # Name of the dataset it should be
     progress=_quiet, # Wraps the loop over files, as `tqdm` does
 ) -> Manifest:
     "Read every image, recognise the edition; raises `BadInput` for what cannot be trained on"
     root,d = Path(root),datasets(dataset)
-    train,val,classes = _split(root, d)
+    train,val,depth = _splits(root, d)
+    classes = _classes(root, d, *([o.split('/')[depth] for o in split] for split in (train, val)))
     facts = _scan(root, [*train, *val], progress)
     digests,sizes = [o[0] for o in facts],[o[1:] for o in facts]
-    if len(classes)>256:
-        raise BadInput(f'{root/"train"} has {len(classes)} classes, and a record holds predictions of at most 256: '
-                       'take some out')
     source = _source(sizes)
     edition,known = _edition(d, train, val, source)
     twins = _twins(train, val, digests)
     if len(twins) > .01*len(val):
         raise BadInput(f'{len(twins)} of {len(val)} validation images are in the training set too, e.g. {twins[0][1]} '
                        f'is {twins[0][0]}')
-    sha = _sha([f'{p} {h}' for p,h in zip([*train, *val], digests)])
+    names = [*train, *val] if depth else [*(f'train/{o}' for o in train), *(f'val/{o}' for o in val)]
+    sha = _sha([f'{p} {h}' for p,h in zip(names, digests)])
     seen = d.images.get(source)
     if sha!=seen: _check_whole(root, [*train, *val], digests, sha, progress)
     if known and seen and sha!=seen: edition,known = f'{edition} with other images than a maintainer has seen', False
     return Manifest(root, tuple(train), tuple(val), tuple(classes), sha, edition, known, source, len(twins),
-                    tuple(digests))
+                    tuple(digests), depth)
 
 # %% ../../nbs/data/04_manifest.ipynb #checked-def
 class CheckedImage:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from fastai.torch_core import default_device
 from ..registry import BadInput, near, whole
-from ..data.track import Track
+from ..data.track import Track, datasets
 from .recipe import engines
 
 # %% ../../nbs/train/06_machine.ipynb #device-name-def
@@ -129,7 +129,7 @@ def machine(
     cache:bool=True, # Keep the fast engine's decoded images on disk?
 ) -> Machine:
     "A `Machine` that works for `track`; raises `BadInput` for what cannot be done here"
-    if workers is None and track.dataset=='digits': workers = 0
+    if workers is None: workers = datasets(track.dataset).workers
     if workers is not None: whole('workers', workers, 0, 64)
     device = working(device)
     m = Machine(device, workers, engine, whole('seeds_at_once', seeds_at_once, 1, 16), compile, cache)

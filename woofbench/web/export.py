@@ -11,7 +11,7 @@ import csv, io, json, re, shlex
 from functools import lru_cache
 from ..train.changes import label_of
 from ..train.recipe import recipes
-from ..data.track import datasets, official_source
+from ..data.track import facts_of, official_source, packaged
 from .facts import Board, Cell, Entry, cell_title
 from .markup import h
 
@@ -117,7 +117,7 @@ def cell_bib(c:Cell, b:Board) -> bytes: return '\n'.join(bib(e, b) for e in (c.r
 
 # %% ../../nbs/web/06_export.ipynb #command-def
 @lru_cache
-def _base(dataset): return recipes(datasets[dataset].recipe)()
+def _base(dataset): return recipes(facts_of(dataset).recipe)()
 
 @lru_cache(4)
 def _settings(e):
@@ -127,9 +127,11 @@ def _settings(e):
 
 def _where(e):
     t = e.track
-    res = [('dataset', t.dataset), ('size', t.size), ('epochs', t.epochs)]
+    own = packaged(t.dataset)
+    res = [('dataset', t.dataset if own else f'./{t.dataset}'), ('size', t.size), ('epochs', t.epochs)]
     if t.source!=official_source(t.dataset, t.size): res.append(('source', t.source))
-    return res + ([('noise', t.noise)] if t.noise else [])
+    if t.noise: res.append(('noise', t.noise))
+    return res if own else [*res, ('recipe', facts_of(t.dataset).recipe)]
 
 # %% ../../nbs/web/06_export.ipynb #type-def
 def _official(e): return e.row.kind=='official' or e.track.official
@@ -149,8 +151,8 @@ def _value(e, k, v):
 
 def python(e:Entry) -> str:
     "The same in Python"
-    t = e.track
-    first = ', '.join([repr(t.dataset), *(f'{k}={v!r}' for k,v in _where(e)[1:])])
+    (_,dataset),*more = _where(e)
+    first = ', '.join([repr(dataset), *(f'{k}={v!r}' for k,v in more)])
     parts = [first, *(f'{k}={_value(e, k, v)}' for k,v in _settings(e))]
     if _official(e): parts.append('official=True')
     return 'from woofbench import run\n\nrow = run(' + ',\n          '.join(parts) + ')'

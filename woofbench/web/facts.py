@@ -19,7 +19,7 @@ from fastcore.basics import patch
 import numpy as np
 from scipy.special import stdtr, stdtrit
 from ..registry import BadInput
-from ..data.track import EPOCHS, SIZES, datasets, make_track
+from ..data.track import EPOCHS, SIZES, datasets, make_track, packaged
 from ..train.recipe import Recipe, config_id, describe, from_dict
 from ..board.record.git import git, repo_of
 from ..board.stats.claims import band, seeds_needed, tie_groups
@@ -281,11 +281,9 @@ def base_of_cell(
     plain = [o for o in others if o.record['config_id']==config_id(c.track, Recipe())]
     return min(plain or others, key=lambda o: (o.record['created'], o.id), default=None)
 
-_official = ('imagewoof','imagenette','imagewang')
-
 def official_tracks() -> list:
     "All official cells, dataset by dataset"
-    names = [k for k in _official if k in datasets]
+    names = [k for k,d in datasets.items() if d.sources and packaged(k)]
     return [make_track(d, size, epochs) for d in names for size in SIZES for epochs in EPOCHS]
 
 # %% ../../nbs/web/03_facts.ipynb #read-def
@@ -304,7 +302,7 @@ def _address():
 def _order(c):
     "Official cells first, dataset by dataset"
     t = c.track
-    return not t.official, _official.index(t.dataset) if t.official else 9, t.dataset, t.size, t.epochs, c.slug
+    return not t.official, list(datasets).index(t.dataset) if t.official else 0, t.dataset, t.size, t.epochs, c.slug
 
 def from_rows(
     rows:list, # `Row`s

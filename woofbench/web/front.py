@@ -11,6 +11,7 @@ __all__ = ['KEYS', 'ADD', 'TERMS', 'PLACES', 'reported_in', 'findings_of', 'gain
 import json, re
 from importlib import import_module
 from importlib.resources import files
+from ..data.track import datasets, packaged
 from ..board.stats.claims import P_BEAT
 from .cells import LEGEND, half, pct, places, status
 from .draw import FOREST, around, axis, kind_of, progress, span
@@ -217,15 +218,19 @@ def _wrong(b):
     return h('p', text, h('a', 'All of them, with the findings', href='reported.html'), '.')
 
 # %% ../../nbs/web/09_front.ipynb #front-page-def
+def _shown():
+    "The datasets of the front page"
+    return [k for k,d in datasets.items() if d.front and packaged(k)]
+
 def front_page(b:Board, cs:list) -> bytes:
     "`index.html`"
     steps = [h('li', h('b', t), copy_block(c.format(repo=b.repo or 'REPOSITORY'))) for t,c in ADD]
-    broken = None
+    broken,first = None,_shown()[0]
     if b.bad: broken = h('p', f'Files that could not be read: {len(b.bad)}. The first: ', b.bad[0], class_='missing')
     parts = [h('section', h('h2', 'The best of each official cell', id='best'), h('p', _gain),
-               [official(b, d) for d in ('imagewoof','imagenette')]),
+               [official(b, d) for d in _shown()]),
              _practice(b),
-             h('section', h('h2', 'Imagewoof, 2019 to now', id='years'), _wrong(b), years(b, 'imagewoof')),
+             h('section', h('h2', f'{first.capitalize()}, 2019 to now', id='years'), _wrong(b), years(b, first)),
              h('section', h('h2', 'What helps most', id='helps'), h('p', _pairs), helps(named(cs) or cs), _all(cs)),
              h('section', h('h2', 'Add a row', id='add'), h('ol', steps, class_='steps'), h('p', _fair))]
     about = 'A leaderboard of vision tricks on Imagewoof and Imagenette, with intervals'
@@ -382,7 +387,7 @@ def reported_page(b:Board) -> bytes:
     for o in b.reported: groups.setdefault((o.state!='page', o.dataset, o.edition, o.noise), []).append(o)
     lede = ('What the public board prints. These rows have not been run again here, so they are history: '
             'no rank, no interval, and no row to beat.')
-    pics = [h('section', h('h2', f'{d.capitalize()}, 2019 to now'), years(b, d)) for d in ('imagewoof','imagenette')
+    pics = [h('section', h('h2', f'{d.capitalize()}, 2019 to now'), years(b, d)) for d in _shown()
             if any(o.dataset==d for o in b.reported)]
     tables = [_reported_table(i, k, rows) for i,(k,rows) in enumerate(sorted(groups.items()))]
     text = h('p', f'{len(b.reported)} rows, {odd} with a finding. {_audit}')

@@ -15,7 +15,6 @@ from ...train.recipe import Recipe, registries, to_dict
 from ...hashes import digest, source_sha
 from ...registry import BadInput, Registry, code_text, in_package, unwrapped, who
 from ...text import plainly
-from ...data.track import datasets
 from ...models.spec import TimmSpec, arch_of, archs, slot_of
 from .git import git
 
@@ -256,9 +255,8 @@ def ours(reg:Registry, name:str) -> bool:
 
 def outside(
     recipe:Recipe,
-    dataset:str|None=None, # Its name, for a run
 ) -> dict: # Hash of the source by field and name
-    "The parts that `recipe` and a run name and that are not this package's"
-    used = named(to_dict(recipe)) + ([(datasets, 'dataset', dataset)] if dataset else [])
+    "The parts that `recipe` names and that are not this package's"
+    used = named(to_dict(recipe))
     if (shape := arch_of(recipe.model))!=arch_of(recipe.model, own=True): used.append((archs, 'arch', shape))
     return {f'{k} {v}':source_of(_part(reg, v)) for reg,k,v in used if reg.there(v) and not ours(reg, v)}

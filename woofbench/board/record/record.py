@@ -157,7 +157,7 @@ def check_record(
     rec = as_record(rec)
     recipe,rid = _read_recipe(rec),record_id(rec)
     check_credit(rec.claim.method, rec.claim.authors)
-    track = make_track(**rec.track)
+    track = make_track(**rec.track, known=False)
     if rid!=rec.record_id: raise BadInput(f'its content has the id {rid}: it was changed after it was written')
     if (cid := config_id(track, recipe))!=rec.config_id: raise BadInput(f'config_id should be {cid}')
     check_seeds_of(rec, track.epochs)

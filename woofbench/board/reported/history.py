@@ -15,7 +15,7 @@ from pathlib import Path
 from fastcore.basics import patch
 from msgspec.structs import replace
 from ...registry import BadInput
-from ...data.track import datasets
+from ...data.track import EPOCHS, datasets, facts_of
 from ...hashes import digest
 from ...text import md_table
 from ..record.record import read_file
@@ -226,25 +226,6 @@ def reported_md(
     return '\n\n'.join(res)
 
 # %% ../../../nbs/board/reported/01_history.ipynb #bests-def
-_epochs = 5,20,80,200
-_bests = { # dataset, noise, size: the best of the page, without the first edition and what its rules refuse
-    ('imagenette', 0, 128): (0.8743, 0.9157, 0.9355, 0.9424),
-    ('imagenette', 0, 192): (0.8676, 0.925, 0.945, 0.9503),
-    ('imagenette', 0, 256): (0.8685, 0.9353, 0.949, 0.9511),
-    ('imagenette', 5, 128): (0.8344, 0.8953, 0.893, 0.9004),
-    ('imagenette', 5, 192): (0.8413, 0.9065, 0.9101, 0.9108),
-    ('imagenette', 5, 256): (0.8887, 0.9139, 0.9295, 0.9396),
-    ('imagenette', 50, 128): (0.666, 0.7936, 0.508, 0.5218),
-    ('imagenette', 50, 192): (0.6754, 0.7934, 0.5251, 0.5371),
-    ('imagenette', 50, 256): (0.7672, 0.7921, 0.5776, 0.6148),
-    ('imagewang', 0, 128): (0.7294, 0.7218, 0.6953, 0.6604),
-    ('imagewang', 0, 192): (0.7707, 0.7781, 0.749, 0.7177),
-    ('imagewang', 0, 256): (0.7956, 0.792, 0.7761, 0.7779),
-    ('imagewoof', 0, 128): (0.7661, 0.8627, 0.8783, 0.872),
-    ('imagewoof', 0, 192): (0.8115, 0.8837, 0.903, 0.8954),
-    ('imagewoof', 0, 256): (0.7884, 0.8858, 0.9048, 0.9038),
-}
-
 def best_reported(
     dataset:str,
     size:int,
@@ -252,5 +233,5 @@ def best_reported(
     noise:int=0,
 ) -> float|None: # None where nothing was reported
     "The best accuracy that the public board ever had in a cell"
-    row = _bests.get((dataset, noise, size))
-    return dict(zip(_epochs, row)).get(epochs) if row else None
+    row = facts_of(dataset).best.get((noise, size))
+    return dict(zip(EPOCHS, row)).get(epochs) if row else None

@@ -9,16 +9,12 @@ __all__ = ['BANDS_VERSION', 'D0_MAX', 'BANDS', 'P_BEAT', 'band', 'claim', 'tie_g
 from bisect import bisect_left
 from math import ceil
 from scipy import stats
+from ...data.track import datasets, facts_of
 from .tests import compare, smallest_effect, summary
 
 # %% ../../../nbs/board/stats/02_claims.ipynb #bands-def
 BANDS_VERSION,D0_MAX = 1,10
-BANDS = {(dataset,epochs):dict(s0=s0, configs=configs, runs=runs) for dataset,epochs,s0,configs,runs in (
-    ('imagewoof',   5, .0077, 8, 34),
-    ('imagewoof',  20, .0040, 9, 43),
-    ('imagewoof',  80, .0026, 5, 19),
-    ('imagenette',  5, .0023, 2, 10),
-    ('imagenette', 20, .0034, 3, 15))}
+BANDS = {(k,epochs):dict(zip(('s0','configs','runs'), o)) for k,d in datasets.items() for epochs,o in d.bands.items()}
 
 def band(
     dataset:str, # Name of a dataset
@@ -26,8 +22,9 @@ def band(
     noise:int=0, # Training labels changed, %
 ) -> tuple|None: # (standard deviation from seed to seed as a share of 1, degrees of freedom); None where there is none
     "What is known in advance of the noise in a cell, as `compare` takes it"
-    o = None if noise else BANDS.get((dataset, epochs))
-    return o and (o['s0'], min(D0_MAX, o['runs']-o['configs']))
+    if noise or epochs not in (bands := facts_of(dataset).bands): return None
+    s0,configs,runs = bands[epochs]
+    return s0, min(D0_MAX, runs-configs)
 
 # %% ../../../nbs/board/stats/02_claims.ipynb #claim-def
 P_BEAT = .8
