@@ -32,7 +32,7 @@ setup(
     long_description=readme(),
     long_description_content_type='text/markdown',
     packages=find_packages(include=['woofbench', 'woofbench.*']),
-    package_data={'woofbench': ['py.typed', 'cards.json'], 'woofbench.web': ['static/*', 'editions/*']},
+    package_data={'woofbench': ['py.typed', 'cards.json', 'starter/*'], 'woofbench.web': ['static/*', 'editions/*']},
     install_requires=lines('requirements'),
     extras_require={'browser': lines('browser_requirements'), 'docs': lines('docs_requirements'),
                     'submit': lines('submit_requirements'),

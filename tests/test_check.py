@@ -300,7 +300,7 @@ def raw_tricks(row):
                           'record.runs[0].curve[0].train_s: Expected float < '),
         recipe_overflow=(sub(b'"lr": 0.007', b'"lr": 1e999'), 'lr must be'),
         twice=(sub(b'"note": ""', b'"note": "", "note": "x"'), 'twice'),
-        digits=(sub(b'"schema": 2', b'"schema": ' + b'9'*5000), '5000 digits'),
+        digits=(sub(b'"schema": 3', b'"schema": ' + b'9'*5000), '5000 digits'),
         negative=(sub(b'"attempts": 1', b'"attempts": -1'), 'record.attempts: Expected int >= 0'),
         boolean=(sub(b'"attempts": 1', b'"attempts": true'), 'record.attempts: Expected int, got bool'),
         deep=(b'['*100_000, 'levels'), deep_objects=(b'{"a":'*100_000, 'levels'),
@@ -311,7 +311,7 @@ def raw_tricks(row):
         listed=(b'[]', 'schema'), spaces=(good.replace(b': ', b':  '), 'not written as'),
         no_newline=(good[:-1], 'not written as'),
         crlf=(good.replace(b'\n', b'\r\n'), 'not written as'),
-        old_schema=(sub(b'"schema": 2', b'"schema": 3'), 'schema 3'),
+        old_schema=(sub(b'"schema": 3', b'"schema": 4'), 'schema 4'),
         keys=(b'{' + b','.join(b'"%d":1' % i for i in range(90_000)) + b',"1":2}', 'twice'),
         fraction=(sub(b'"lr": 0.007', b'"lr": 0.' + b'0'*300_000 + b'7'), 'id'), quotes=(b'"'*900_000, 'not JSON'),
         slashes=(b'"' + b'\\'*900_000, 'not JSON'))
@@ -705,7 +705,7 @@ def test_a_board_is_judged_as_it_grew(repo, tmp_path, cli):
 
 def test_new_records_are_of_todays_form(repo, rows):
     old = json.loads(next((root/'records'/'digits').rglob('*.json')).read_text())
-    rejected(repo, repo.commit(put(old), repo.base), 'of schema 1, and a new record is of schema 2')
+    rejected(repo, repo.commit(put(old), repo.base), 'of schema 1, and a new record is of schema 3')
     short = doctored(repo.dogs.entry(code=repo.code, lr=7.7e-3), lambda r: r['recipe'].pop('ema'))
     assert verdict(short, rows).word!='invalid', 'one from before a field was there'
     rejected(repo, repo.commit(put(short), repo.base), 'does not say ema')

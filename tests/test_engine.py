@@ -185,7 +185,7 @@ def test_a_seed_is_the_same_alone_and_after_others(digits, change):
     recipe = digits[1].but(bs=128, **change)
     said = []
     row = rows(digits, recipe, [3,4], say=said.append)
-    assert said==['engine fast: recorded']
+    assert said==['engine fast: captured']
     assert row[4]==rows(digits, recipe, [4])[4] and row[3]!=row[4]
     ordinary = numbers(fit(Job(*digits[:1], recipe, digits[2]), 4, fast_cpu))
     assert ordinary[2]==row[4][2]
@@ -196,10 +196,10 @@ def test_growing_images_have_a_recording_for_each_size(digits):
     track,recipe,m = make_track('digits', size=64, epochs=2), digits[1].but(bs=128, progressive=.5), digits[2]
     with Kept(record=True) as kept:
         a = fit(Job(track, recipe, m), 1, fast_cpu, kept=kept)
-        made = list(kept.graph.recordings.values())
+        made = list(kept.graph.captured.values())
         assert sorted(o.x.shape[-1] for o in made)==[32,64]
         b = fit(Job(track, recipe, m), 2, fast_cpu, kept=kept)
-        assert list(kept.graph.recordings.values())==made
+        assert list(kept.graph.captured.values())==made
     assert kept.model is None and kept.graph is None
     assert [numbers(o) for o in (a,b)]==[numbers(fit(Job(track, recipe, m), o, fast_cpu, kept=Kept(record=True))) for o in (1,2)]
 
@@ -210,7 +210,7 @@ def test_a_kept_network_serves_every_learner(digits):
         learns = []
         for seed in (0,1):
             learns.append(fit_quietly(make_learner(Job(*digits), seed, fast_cpu, kept=kept)))
-            assert kept.graph.path=='recorded' and learns[-1].opt.count==len(digits[2].train)//digits[1].bs
+            assert kept.graph.path=='captured' and learns[-1].opt.count==len(digits[2].train)//digits[1].bs
         a,b = learns
         assert a is not b and a.dls is not b.dls and a.model is b.model and a.opt is b.opt and data_of(a) is not data_of(b)
         assert b.validate()[1]>.5 and b.get_preds()[0].shape==(360,10)
@@ -221,11 +221,11 @@ def test_nothing_is_left_of_a_seed_that_diverged(digits):
     recipe = digits[1].but(bs=128, mixup=.4)
     with Kept(record=True) as kept:
         fit(Job(digits[0], recipe, digits[2]), 1, fast_cpu, kept=kept)
-        r, = kept.graph.recordings.values()
+        r, = kept.graph.captured.values()
         pieces = [o for f in kept.opt.flats.values() for o in (f.p, f.g, f.m, f.v, f.slow, f.rows)]
         for o in (*pieces, *kept.model.buffers(), *kept.mix[0].places.values(), r.x): o.fill_(float('nan')) if o.is_floating_point() else o.zero_()
         row = numbers(fit(Job(digits[0], recipe, digits[2]), 2, fast_cpu, kept=kept))
-        assert list(kept.graph.recordings.values())==[r]
+        assert list(kept.graph.captured.values())==[r]
     assert row==numbers(fit(Job(digits[0], recipe, digits[2]), 2, fast_cpu, kept=Kept(record=True)))
 
 
@@ -259,9 +259,9 @@ def test_callbacks_between_steps_keep_the_recording(digits, tmp_path):
     learn,watch = recorded(digits),Watch()
     learn.path = tmp_path
     fit_quietly(learn, 2, [watch, SaveModelCallback(monitor='valid_loss', fname='x')])
-    assert learn.graph.path=='recorded' and watch.heard=={'epoch','batch','train'} and len(watch.losses)==2*(len(digits[2].train)//32)
+    assert learn.graph.path=='captured' and watch.heard=={'epoch','batch','train'} and len(watch.losses)==2*(len(digits[2].train)//32)
     assert watch.losses[-1][0] < watch.losses[0][0]-.5 and watch.losses[0][1:]==((32,10), 32)
-    assert not learn.graph.recordings and all(p.grad is None for p in learn.model.parameters()), 'a recording ends with its fit'
+    assert not learn.graph.captured and all(p.grad is None for p in learn.model.parameters()), 'a recording ends with its fit'
 
 class Norms(Callback):
     def after_backward(self): pass
@@ -270,7 +270,7 @@ class Norms(Callback):
                                       (lambda: CutMix(1.), 'CutMix changes the loss'), (lambda: ParamScheduler(dict(wd=SchedCos(0,.1))), 'a schedule of wd')], ids=lambda o: o if isinstance(o, str) else '')
 def test_who_looks_into_a_step_is_named(digits, make, why):
     learn = fit_quietly(recorded(digits, digits[1].but(bs=128)), cbs=[make()])
-    assert learn.graph.path==f'step by step: {why}' and not learn.graph.recordings
+    assert learn.graph.path==f'step by step: {why}' and not learn.graph.captured
 
 def test_other_optimisers_are_named(digits):
     assert fit_quietly(recorded(digits, digits[1].but(bs=128, opt='adam'))).graph.path=='step by step: the optimiser is Optimizer, not FlatRanger'
@@ -315,7 +315,7 @@ def test_compiled(digits):
     for o in (False, True):
         learn,seen[o] = make_learner(Job(*digits), machine=fast_cpu, kept=Kept(record=True, keep=False, compile=o)),Losses()
         fit_quietly(learn, 1, [seen[o]])
-        assert learn.graph.path=='recorded'
+        assert learn.graph.path=='captured'
     a,b = (torch.tensor(o.all) for o in seen.values())
     torch.testing.assert_close(a[:3], b[:3], rtol=1e-3, atol=1e-3)
     assert b[-5:].mean() < b[0]-.5
@@ -350,7 +350,7 @@ def test_a_recorded_step_is_the_step(digits, change):
         if not graph: learn.remove_cb(Graph)
         seen = Losses()
         fit_quietly(learn, 2, [seen])
-        if graph: assert learn.graph.path=='recorded'
+        if graph: assert learn.graph.path=='captured'
         losses.append(torch.tensor(seen.all))
     torch.testing.assert_close(*(o[:5] for o in losses), rtol=2e-2, atol=1e-2)
     torch.testing.assert_close(*(o[-20:].mean() for o in losses), rtol=.1, atol=.05)
@@ -361,7 +361,7 @@ def test_a_seed_is_the_same_alone_after_others_and_beside_them_on_a_gpu(digits, 
     recipe = digits[1].but(bs=128, **change)
     said = []
     row = rows(digits, recipe, [3,4,5], on, record=None, say=said.append)
-    assert said==['engine fast: recorded']
+    assert said==['engine fast: captured']
     assert rows(digits, recipe, [4], on, record=None)[4]==row[4]
     assert rows(digits, recipe, [3,4,5], on, record=None, seeds_at_once=3)==row
 
@@ -370,7 +370,7 @@ def test_growing_images_on_a_gpu(digits):
     track,recipe,m = make_track('digits', size=64, epochs=2), digits[1].but(bs=128, progressive=.5, precision='bf16', channels_last=True), digits[2]
     with Kept() as kept:
         a,b = (numbers(fit(Job(track, recipe, m), o, Machine(device='cuda', engine='fast'), kept=kept)) for o in (1,2))
-        assert len(kept.graph.recordings)==2
+        assert len(kept.graph.captured)==2
     with Kept() as kept: assert numbers(fit(Job(track, recipe, m), 2, Machine(device='cuda', engine='fast'), kept=kept))==b!=a
 
 @gpu

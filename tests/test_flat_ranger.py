@@ -22,7 +22,7 @@ from fastai.optimizer import ranger
 from fastai.torch_core import noop, params
 from woofbench.fast.ranger import FlatRanger, flat_ranger
 from woofbench.train.callbacks import GradToNone
-from woofbench.fast.ranger_steps import memory, rows, torch_step_
+from woofbench.fast.ranger_steps import LookBack, memory, rows, torch_step_
 from woofbench.registry import BadInput
 
 base = dict(mom=.9, sqr_mom=.99, eps=1e-6, beta=0.)
@@ -379,7 +379,7 @@ def test_rows():
     assert (t[:5,3]==0).all() and (t[5:,3]>0).all() and (t[:5,4]>0).all() and (t[5:,4]==0).all()
     assert t[:,7].nonzero().flatten().tolist()==[5,11]
     assert t[0,0]==1-.1*.01 and t[0,4]==.1/(1-.9)
-    assert rows([.1]*12, [.9]*12, .99, .01, 1e-6, t=5, count=5)[0,[3,7]].gt(0).all()
+    assert rows([.1]*12, [.9]*12, .99, .01, 1e-6, t=5, look=LookBack(5))[0,[3,7]].gt(0).all()
 
 @pytest.mark.parametrize('kw,line', [
     (dict(lrs=[]), 'at least one step'), (dict(lrs=[[.1]*4]), 'one number, or 1'), (dict(lrs=[.1]*3, moms=[.9]*2), 'as many momenta'), (dict(lrs=[.1], moms=[1.]), 'below 1'), (dict(lrs=[.1], moms=[-.1]), 'at least 0')])
@@ -424,7 +424,7 @@ def kernel_against_torch(device, dtype=single, beta=0., low=None, grad=None, n=3
         p,g,m,v,slow = buffers(n, dtype, device)
         small,count = None if low is None else p.to(low),torch.zeros(1, dtype=torch.int64, device=device)
         for i in range(steps+2):
-            f(p, (g*(1+i)).to(grad or dtype), m, v, slow, small, table, count, beta)
+            f(SimpleNamespace(p=p, g=(g*(1+i)).to(grad or dtype), m=m, v=v, slow=slow, low=small, rows=table), count, beta)
             count += 1
         res.append((p, m, v, slow))
         if low is not None: torch.testing.assert_close(small.float(), p.float(), rtol=2**-7, atol=1e-30)

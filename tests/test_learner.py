@@ -295,5 +295,5 @@ def test_weights_frozen_between_fits(folder):
             paths.append(kept.path)
         return weights(l.model), paths
     (a,_),(b,paths) = trained(False),trained(True)
-    assert paths[:2]==['recorded']*2 and 'another step' in paths[2]
+    assert paths[:2]==['captured']*2 and 'another step' in paths[2]
     assert torch.allclose(a, b, atol=1e-5)

@@ -9,7 +9,7 @@ from woofbench.board.table import load_rows, to_md
 from woofbench.board.record.preds import decode_preds, encode_preds
 from woofbench.board.record.record import Made, make_record, record_id, to_bytes, write_record
 from woofbench.board.replications import first_epoch, replication, replication_status, replications, tolerance
-from woofbench.commands.reproduce import _seeds_for, doubt, judge_challenge, original, prepare, reproduce
+from woofbench.commands.reproduce import _seeds_for, judge_challenge, original, other_code, plan_of, reproduce
 from woofbench.commands.run import run
 from woofbench.board.record.strict import plain
 from woofbench.board.record.seeds import challenge_seeds, official_seeds
@@ -143,8 +143,8 @@ def test_which_seeds(done):
     official = Row(sealed(row.record | dict(runs=runs, seeds=dict(kind='official', nonce=None))))
     assert _seeds_for(official, 3)==own[:3], 'as the hash has them, so that they are official again'
 
-def test_fresh_seeds_are_those_of_a_challenge(done, board, refused, replay):
-    for o in ('fresh','mine'): assert f'woofbench challenge {done[1].id}' in refused(f'reproduce {done[1].id} --seeds {o} --out {board}')
+def test_no_flag_chooses_the_seeds(done, board, refused, replay):
+    for o in ('fresh','mine','record'): assert "unknown flag '--seeds'" in refused(f'reproduce {done[1].id} --seeds {o} --out {board}')
     assert not replay
 
 
@@ -220,13 +220,13 @@ def test_changed_code_takes_trust(done, tmp_path, refused, monkeypatch):
     path = write_record(tmp_path, dirty)
     line = refused(f'reproduce {path} --out {tmp_path}')
     assert 'changed code, source 0000000000000000' in line and '--trust-code' in line
-    assert prepare(Row(dirty), None, trust_code=True).recipe
+    assert plan_of(Row(dirty), None, trust_code=True).recipe
     from woofbench.models.parts import acts
     monkeypatch.setitem(acts, 'swish8', Swish8)
     mine = run('digits', epochs=1, seeds=1, size=16, act='swish8', out=tmp_path/'mine', say=hush)
-    assert mine.record['code']['dirty'] and doubt(mine.record)=='', 'the context shows that it is the same source'
+    assert mine.record['code']['dirty'] and other_code(mine.record)=='', 'the context shows that it is the same source'
     other = sealed(mine.record | dict(env=mine.record['env'] | dict(context='0'*16)))
-    assert 'act swish8 (source here ' in doubt(other) and 'not in this package' in doubt(other)
+    assert 'act swish8 (source here ' in other_code(other) and 'not in this package' in other_code(other)
 
 def test_differences(done):
     a = done[1].record

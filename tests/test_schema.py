@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 from conftest import root
 from pulls import Dogs
 from woofbench.board.record.record import as_record, read_records, to_bytes
-from woofbench.board.record.schema import Record, json_schema
+from woofbench.board.record.schema import SCHEMAS, Record, json_schema
 from woofbench.board.record.strict import plain
 from woofbench.registry import BadInput
 from woofbench.text import PLAIN, plain_text
@@ -16,7 +16,13 @@ schema = json_schema()
 real = [json.loads(o.read_bytes()) for o in sorted((root/'records').rglob('*/*.json'))]
 
 @pytest.fixture(scope='module')
-def row(): return json.loads(to_bytes(Dogs().entry()))
+def row():
+    "A record of the newest schema, with something in every field"
+    one = dict(name='my_trick', sha256='0'*64)
+    return json.loads(to_bytes(Dogs().entry())) | dict(imports=[one], callbacks=[one], outside={'act mine':'0'*16})
+
+@pytest.fixture(scope='module')
+def each(row): return {1:next(o for o in real if o['schema']==1), 2:next(o for o in real if o['schema']==2), 3:row}
 
 KNOWN = set('$schema title description discriminator $defs $ref anyOf type enum minimum maximum exclusiveMaximum '
             'pattern minLength maxLength'.split()) | set(
@@ -64,7 +70,7 @@ def test_the_published_file_is_what_the_types_give():
     assert path.read_text(encoding='utf-8')==new, f'write json.dumps(json_schema(), indent=1) and a newline to {path}'
 
 def test_all_committed_records_agree_with_it():
-    assert {o['schema'] for o in real}=={1, 2}
+    assert {1, 2}<={o['schema'] for o in real}<={1, 2, 3}
     for o in real: assert valid(o) and taken(o)
 
 def test_records_come_back_as_they_are_written():
@@ -90,24 +96,24 @@ def put(rec, at, value):
     o[at[-1]] = value
     return rec
 
-def test_what_one_of_them_refuses_the_other_refuses(row):
-    "Every place of a record of either schema, with every odd value"
+def test_what_one_of_them_refuses_the_other_refuses(each):
+    "Every place of a record of each schema, with every odd value"
     n = 0
-    for rec in (row, next(o for o in real if o['schema']==1)):
+    for rec in each.values():
         for at in places(rec):
             for value in odd:
                 new = put(rec, at, value)
                 assert valid(new)==taken(new), (at, value)
                 n += 1
-    assert n>4000
+    assert n>6000
 
-@pytest.mark.parametrize('schema', (1, 2))
-def test_no_key_may_be_missing_or_added(schema, row):
-    rec = row if schema==2 else next(o for o in real if o['schema']==1)
+@pytest.mark.parametrize('schema', SCHEMAS)
+def test_no_key_may_be_missing_or_added(schema, each):
+    rec = each[schema]
     for at in places(rec):
         o = rec
         for k in at: o = o[k]
-        if not isinstance(o, dict) or at[:1]==('recipe',) or at[-1:]==('versions',): continue
+        if not isinstance(o, dict) or at[:1]==('recipe',) or at[-1:] in (('versions',), ('outside',)): continue
         for k in o:
             new = put(rec, at, {a:b for a,b in o.items() if a!=k})
             assert not valid(new) and not taken(new), (at, k)
@@ -116,8 +122,16 @@ def test_no_key_may_be_missing_or_added(schema, row):
 
 def test_text_that_may_not_be_shown_is_refused_by_the_types_alone(row):
     for text in ('=1+1', '<b>', 'a\u202eb', ' a', 'a\nb'):
-        new = row | dict(note=text)
-        assert valid(new) and not taken(new), text
+        one = dict(name=text, sha256='0')
+        for new in (dict(note=text), dict(imports=[one]), dict(callbacks=[one]), dict(outside={text:'0'}),
+                    dict(outside=dict(act=text))):
+            assert valid(row | new) and not taken(row | new), (text, new)
+
+def test_older_schemas_answer_for_the_new_fields(each):
+    for k in (1, 2):
+        rec = as_record(each[k])
+        assert (rec.imports, rec.outside, rec.callbacks, rec.tuning, rec.processes)==((), None, (), 0, 1)
+        assert not {'imports','outside','callbacks','tuning','processes'} & {*plain(rec)}
 
 def test_a_fault_names_the_field(row):
     for at,value,said in ((('runs',1,'curve',0,'train_s'), 'x', 'record.runs[1].curve[0].train_s: Expected '),

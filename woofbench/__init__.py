@@ -7,6 +7,7 @@ _lazy = {name:module for module,names in {
     'train.recipe': 'Recipe recipes',
     'models.spec': 'XResNetSpec TimmSpec archs change',
     'registry': 'BadInput',
+    'imports': 'import_parts',
     'commands.ablate': 'ablate',
     'commands.reproduce': 'reproduce challenge',
     'commands.submit': 'submit',

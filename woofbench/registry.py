@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
 from importlib.util import find_spec
+from fastcore.basics import patch
 
 # %% ../nbs/00_registry.ipynb #bad-input-class
 class BadInput(ValueError):
@@ -86,163 +87,201 @@ class Registry(dict):
         self.params,self._params_of = {},{} # of a part: its `Param`s by name; the same of a provider's parts
         # `_own`: names, aliases and prefixes that this package has given
         self._aliases,self._providers,self._own = {},{},set()
-        self.aliases,self.providers = Fixed(self._aliases, f'{kind}s.alias(name, of)'),Fixed(self._providers,
-                f'{kind}s.provide(prefix, find, names)')
+        self.aliases = Fixed(self._aliases, f'{kind}s.alias(name, of)')
+        self.providers = Fixed(self._providers, f'{kind}s.provide(prefix, find, names)')
 
-    def register(self, name:str, *aliases:str, params:dict|None=None) -> Callable:
-        """Decorator: add a part under `name` (a name taken by another part is an error); `params` are passed to it
-        by name"""
-        home,own = caller()
-        def _f(part):
-            # a lesson has a copy of what is here
-            if name in self._own and not own and twins(self.get(self._aliases.get(name, name)), part):
-                return self[self._aliases.get(name, name)]
-            self._check(name, part)
-            for o in (name, *aliases): self._claim(o, name, part, home, own)
-            self._put(name, part, home, own, aliases)
-            if params: self.params[name] = self._check_params(name, params)
-            return part
-        return _f
-
-    def alias(self, name:str, of:str) -> None:
-        "Let `name` stand for `of`, which may be a provider's"
-        (home,own),of = caller(),self._aliases.get(of, of)
-        if name in self or self._aliases.get(name, of)!=of: raise self._taken(name)
-        if of not in self and of.partition(':')[0] not in self._providers:
-            raise BadInput(f'unknown {self.kind} {of!r}; {near(of, self.names())}')
-        self._aliases[name] = of
-        self.homes.setdefault(of, home)
-        if own: self._own.add(name)
-
-    def provide(self, prefix:str, find:Callable, names:Callable, params:Callable|None=None) -> None:
-        """Let `find(name)` resolve every `prefix:name`; `names()` lists them; `find` returns None for an unknown
-        one; `params(name)` gives parameters"""
-        home,own = caller()
-        key = f'{prefix}:'
-        if key in self.homes and not own and (key in self._own or self.homes[key]!=home): raise self._taken(key)
-        self._providers[prefix],self.homes[key] = (find, names),home
-        if params: self._params_of[prefix] = params
-        if own: self._own.add(key)
-
-    def own(self, name:str) -> bool:
-        "Did this package register `name`, or its provider?"
-        prefix,_,rest = name.partition(':')
-        return name in self._own or bool(rest) and f'{prefix}:' in self._own
-
-    def canon(self,
-        name:str, # A name, an alias, or `prefix:name`
-        known:bool=True, # Refuse names that nobody registered? Else they stay as they are
-    ) -> str:
-        "The canonical form of `name`; raises `BadInput`, with near names, where there is no such part"
-        if not isinstance(name, str): raise BadInput(f'{self.kind} must be a name, not {name!r}')
-        name = name.strip()
-        if name in self._aliases: return self._aliases[name]
-        if name in self or not known and re.fullmatch(f'{NAME.pattern}(:{NAME.pattern})?', name): return name
-        prefix,_,rest = name.partition(':')
-        if prefix in self._providers and rest and self._providers[prefix][0](rest) is not None: return name
-        raise BadInput(f'unknown {self.kind} {name!r}; {self._near(name)}')
-
-    def there(self, name:str) -> bool:
-        "Is there a part of this name here?"
-        try: return bool(self.canon(name))
-        except BadInput: return False
-
-    def __call__(self, name:str) -> Callable:
-        "The part that `name` stands for"
-        name = self.canon(name)
-        prefix,_,rest = name.partition(':')
-        part = self[name] if name in self else self._providers[prefix][0](rest)
-        given = _values.get() or {}
-        values = {k:given.get(f'{self.kind}_{k}', p.default) for k,p in self.params_of(name).items()}
-        return partial(part, **values) if values else part
-
-    def params_of(self, name:str) -> dict:
-        "The `Param`s of a part by name; none for a part that is not known here"
-        name = self._aliases.get(name, name)
-        prefix,_,rest = name.partition(':')
-        if name in self: return self.params.get(name, {})
-        return self._params_of[prefix](rest) if prefix in self._params_of and self.there(name) else {}
-
-    def _check_params(self, name, params):
-        for k in params:
-            if not re.fullmatch('[a-z0-9_]{1,40}', k):
-                raise BadInput(f'{k!r} is no name for a parameter of {self.kind} {name!r}: use small letters, digits '
-                               'and _')
-        return dict(params)
-
-    def names(self, prefix:str='') -> list[str]:
-        "Canonical names and aliases; those of a provider only where `prefix` names it"
-        more = [f'{prefix}:{o}' for o in self._providers[prefix][1]()] if prefix in self._providers else []
-        return sorted([*self, *self._aliases, *more])
-
-    def provided(self, name:str) -> list[str]:
-        "Names of providers that end in `name`, e.g. `timm:gelu` for `gelu`"
-        rest = name.rpartition(':')[2].strip().lower()
-        return [f'{p}:{o}' for p,(_,names) in self._providers.items() for o in names() if o.lower()==rest]
-
-    def _near(self, name):
-        if found := self.provided(name): return near(found[0], found)
-        return near(name, self.names(name.partition(':')[0]))
-
-    # How it is changed: what this package has registered stays
-
-    def __setitem__(self, name, part):
-        if dict.get(self, name) is part and part is not None: return
+# %% ../nbs/00_registry.ipynb #registry-register
+@patch
+def register(self:Registry, name:str, *aliases:str, params:dict|None=None) -> Callable:
+    """Decorator: add a part under `name` (a name taken by another part is an error); `params` are passed to it
+    by name"""
+    home,own = caller()
+    def _f(part):
+        # a lesson has a copy of what is here
+        if name in self._own and not own and twins(self.get(self._aliases.get(name, name)), part):
+            return self[self._aliases.get(name, name)]
         self._check(name, part)
-        if name in self._own or name in self._aliases: raise self._taken(name)
-        self._put(name, part, *caller())
-    def __delitem__(self, name):
-        if name in self._own:
-            raise BadInput(f'{self.kind} {name!r} is part of this package and cannot be removed; register yours under '
-                           'another name')
-        super().__delitem__(name)
-        self.homes.pop(name, None)
-        self.params.pop(name, None)
-        for a in [a for a,o in self._aliases.items() if o==name]: del self._aliases[a]
-    def update(self, *args, **kw):
-        for k,v in dict(*args, **kw).items(): self[k] = v
-    def __ior__(self, other):
-        self.update(other)
-        return self
-    def setdefault(self, name, part=None):
-        if name not in self or name in self._own: self[name] = part
-        return self[name]
-    def pop(self, name, *default):
-        if name not in self and default: return default[0]
-        part = self[name]
-        del self[name]
+        for o in (name, *aliases): self._claim(o, name, part, home, own)
+        self._put(name, part, home, own, aliases)
+        if params: self.params[name] = self._check_params(name, params)
         return part
-    def popitem(self):
-        name = next(reversed(self))
-        return name, self.pop(name)
-    def clear(self):
-        for o in list(self): del self[o]
+    return _f
 
-    def _check(self, name, part):
-        if not isinstance(name, str) or not NAME.fullmatch(name) or name.lower()=='none' and not self.none:
-            raise BadInput(f'{self.kind} {name!r} is not a name: use letters, digits, _ . and -, at most 80 of them')
-        if why := self.fault(part): raise BadInput(f'{self.kind} {name!r} {why}')
+# %% ../nbs/00_registry.ipynb #registry-alias
+@patch
+def alias(self:Registry, name:str, of:str) -> None:
+    "Let `name` stand for `of`, which may be a provider's"
+    (home,own),of = caller(),self._aliases.get(of, of)
+    if name in self or self._aliases.get(name, of)!=of: raise self._taken(name)
+    if of not in self and of.partition(':')[0] not in self._providers:
+        raise BadInput(f'unknown {self.kind} {of!r}; {near(of, self.names())}')
+    self._aliases[name] = of
+    self.homes.setdefault(of, home)
+    if own: self._own.add(name)
 
-    def _claim(self, o, name, part, home, own):
-        "May `part`, which will be `name`, have the name or alias `o`?"
-        if o not in self and o not in self._aliases: return
-        if self._aliases.get(o, o)==name and name in self:
-            # the same cell or file once more
-            if own==(name in self._own) and (own or self.homes.get(name)==home) and who(self[name])==who(part): return
-            if own and name not in self._own and twins(self[name], part): return
-        raise self._taken(o)
+@patch
+def provide(self:Registry, prefix:str, find:Callable, names:Callable, params:Callable|None=None) -> None:
+    """Let `find(name)` resolve every `prefix:name`; `names()` lists them; `find` returns None for an unknown
+    one; `params(name)` gives parameters"""
+    home,own = caller()
+    key = f'{prefix}:'
+    if key in self.homes and not own and (key in self._own or self.homes[key]!=home): raise self._taken(key)
+    self._providers[prefix],self.homes[key] = (find, names),home
+    if params: self._params_of[prefix] = params
+    if own: self._own.add(key)
 
-    def _put(self, name, part, home, own, aliases=()):
-        super().__setitem__(name, part)
-        self.homes[name] = home
-        self._aliases.update({a:name for a in aliases})
-        if own: self._own.update((name, *aliases))
+# %% ../nbs/00_registry.ipynb #registry-look-up
+@patch
+def own(self:Registry, name:str) -> bool:
+    "Did this package register `name`, or its provider?"
+    prefix,_,rest = name.partition(':')
+    return name in self._own or bool(rest) and f'{prefix}:' in self._own
 
-    def _taken(self, name):
-        by = '.'.join(who(self[of])) if (of := self._aliases.get(name, name)) in self else of
-        whose = 'this package' if name in self._own else self.homes.get(of, '')
-        return BadInput(f'{self.kind} {name!r} is already taken by {by if by!=name else "a part"} of {whose}: choose '
-                        'another name for yours')
+@patch
+def canon(self:Registry,
+    name:str, # A name, an alias, or `prefix:name`
+    known:bool=True, # Refuse names that are not registered? Else they stay as they are
+) -> str:
+    "The canonical form of `name`; raises `BadInput`, with near names, where there is no such part"
+    if not isinstance(name, str): raise BadInput(f'{self.kind} must be a name, not {name!r}')
+    name = name.strip()
+    if name in self._aliases: return self._aliases[name]
+    if name in self or not known and re.fullmatch(f'{NAME.pattern}(:{NAME.pattern})?', name): return name
+    prefix,_,rest = name.partition(':')
+    if prefix in self._providers and rest and self._providers[prefix][0](rest) is not None: return name
+    raise BadInput(f'unknown {self.kind} {name!r}; {self._near(name)}')
+
+@patch
+def there(self:Registry, name:str) -> bool:
+    "Is there a part of this name here?"
+    try: return bool(self.canon(name))
+    except BadInput: return False
+
+# %% ../nbs/00_registry.ipynb #registry-call
+@patch
+def __call__(self:Registry, name:str) -> Callable:
+    "The part that `name` stands for"
+    name = self.canon(name)
+    prefix,_,rest = name.partition(':')
+    part = self[name] if name in self else self._providers[prefix][0](rest)
+    given = _values.get() or {}
+    values = {k:given.get(f'{self.kind}_{k}', p.default) for k,p in self.params_of(name).items()}
+    return partial(part, **values) if values else part
+
+@patch
+def params_of(self:Registry, name:str) -> dict:
+    "The `Param`s of a part by name; none for a part that is not known here"
+    name = self._aliases.get(name, name)
+    prefix,_,rest = name.partition(':')
+    if name in self: return self.params.get(name, {})
+    return self._params_of[prefix](rest) if prefix in self._params_of and self.there(name) else {}
+
+@patch
+def _check_params(self:Registry, name, params):
+    for k in params:
+        if not re.fullmatch('[a-z0-9_]{1,40}', k):
+            raise BadInput(f'{k!r} cannot name a parameter of {self.kind} {name!r}: use small letters, digits '
+                           'and _')
+    return dict(params)
+
+# %% ../nbs/00_registry.ipynb #registry-names
+@patch
+def names(self:Registry, prefix:str='') -> list[str]:
+    "Canonical names and aliases; those of a provider only where `prefix` names it"
+    more = [f'{prefix}:{o}' for o in self._providers[prefix][1]()] if prefix in self._providers else []
+    return sorted([*self, *self._aliases, *more])
+
+@patch
+def provided(self:Registry, name:str) -> list[str]:
+    "Names of providers that end in `name`, e.g. `timm:gelu` for `gelu`"
+    rest = name.rpartition(':')[2].strip().lower()
+    return [f'{p}:{o}' for p,(_,names) in self._providers.items() for o in names() if o.lower()==rest]
+
+@patch
+def _near(self:Registry, name):
+    if found := self.provided(name): return near(found[0], found)
+    return near(name, self.names(name.partition(':')[0]))
+
+# %% ../nbs/00_registry.ipynb #registry-dict
+@patch
+def __setitem__(self:Registry, name, part):
+    if dict.get(self, name) is part and part is not None: return
+    self._check(name, part)
+    if name in self._own or name in self._aliases: raise self._taken(name)
+    self._put(name, part, *caller())
+
+@patch
+def __delitem__(self:Registry, name):
+    if name in self._own:
+        raise BadInput(f'{self.kind} {name!r} is part of this package and cannot be removed; register yours under '
+                       'another name')
+    super(Registry, self).__delitem__(name)
+    self.homes.pop(name, None)
+    self.params.pop(name, None)
+    for a in [a for a,o in self._aliases.items() if o==name]: del self._aliases[a]
+
+@patch
+def update(self:Registry, *args, **kw):
+    for k,v in dict(*args, **kw).items(): self[k] = v
+
+@patch
+def __ior__(self:Registry, other):
+    self.update(other)
+    return self
+
+# %% ../nbs/00_registry.ipynb #registry-dict-more
+@patch
+def setdefault(self:Registry, name, part=None):
+    if name not in self or name in self._own: self[name] = part
+    return self[name]
+
+@patch
+def pop(self:Registry, name, *default):
+    if name not in self and default: return default[0]
+    part = self[name]
+    del self[name]
+    return part
+
+@patch
+def popitem(self:Registry):
+    name = next(reversed(self))
+    return name, self.pop(name)
+
+@patch
+def clear(self:Registry):
+    for o in list(self): del self[o]
+
+# %% ../nbs/00_registry.ipynb #registry-check
+@patch
+def _check(self:Registry, name, part):
+    if not isinstance(name, str) or not NAME.fullmatch(name) or name.lower()=='none' and not self.none:
+        raise BadInput(f'{self.kind} {name!r} is not a name: use letters, digits, _ . and -, at most 80 of them')
+    if why := self.fault(part): raise BadInput(f'{self.kind} {name!r} {why}')
+
+@patch
+def _claim(self:Registry, o, name, part, home, own):
+    "May `part`, which will be `name`, have the name or alias `o`?"
+    if o not in self and o not in self._aliases: return
+    if self._aliases.get(o, o)==name and name in self:
+        # the same cell or file once more
+        if own==(name in self._own) and (own or self.homes.get(name)==home) and who(self[name])==who(part): return
+        if own and name not in self._own and twins(self[name], part): return
+    raise self._taken(o)
+
+# %% ../nbs/00_registry.ipynb #registry-put
+@patch
+def _put(self:Registry, name, part, home, own, aliases=()):
+    super(Registry, self).__setitem__(name, part)
+    self.homes[name] = home
+    self._aliases.update({a:name for a in aliases})
+    if own: self._own.update((name, *aliases))
+
+@patch
+def _taken(self:Registry, name):
+    by = '.'.join(who(self[of])) if (of := self._aliases.get(name, name)) in self else of
+    whose = 'this package' if name in self._own else self.homes.get(of, '')
+    return BadInput(f'{self.kind} {name!r} is already taken by {by if by!=name else "a part"} of {whose}: choose '
+                    'another name for yours')
 
 # %% ../nbs/00_registry.ipynb #registry-part4
 NAME = re.compile(r'[A-Za-z0-9_][A-Za-z0-9_.-]{0,79}')

@@ -29,8 +29,8 @@ def safe_text(
     most:int=300, # Characters
 ) -> bool:
     "May `s` be shown in a table, a page, a terminal and a spreadsheet?"
-    return len(s)<=most and s.isprintable() and s.strip()==s and unicodedata.is_normalized('NFC',
-            s) and not _acts.search(s)
+    if len(s)>most or not s.isprintable() or s.strip()!=s: return False
+    return unicodedata.is_normalized('NFC', s) and not _acts.search(s)
 
 _odd = re.compile(r'[^A-Za-z0-9 ._()/,+@-]|@(?! )|(?<=www)[.]|(?<=\bgh)-(?=\d)', re.I)
 

@@ -22,26 +22,17 @@ from .run import check_board, check_job, learner, out_folder, plan, quiet, run
 from .run import takes_fields, which_seeds
 
 # %% ../../nbs/commands/02_ablate.ipynb #alike-def
-def _facts(r):
-    "What all rows of an ablation share"
-    own = ('context','cores') # the context includes parts that not all neighbours have
-    shared = {
-        'cell': str(r.track),
-        'images (sha256 of the manifest)': r.data['manifest_sha256'],
-        'validation images': r.data['n_val'],
-        'source code (sha256)': r.record['code']['source_sha256'],
-        'engine': r.record['engine'],
-        'seeds': [o['seed'] for o in r.runs]}
-    return shared | {k:v for k,v in r.record['env'].items() if k not in own}
+def _own(r): return dict(seeds=[o['seed'] for o in r.runs], seeds_at_once=r.record['env'].get('seeds_at_once', 1))
 
 def _check_alike(base, rows):
     "Raise `BadInput` where rows differ in more than the recipe"
     if base.n<2: raise BadInput('an ablation needs at least two seeds')
     if not rows: raise BadInput('an ablation needs a neighbour of the base')
-    ref,labels = _facts(base),[k for k,_ in rows]
+    labels = [k for k,_ in rows]
     for label,r in rows:
-        for k,v in _facts(r).items():
-            if v!=ref.get(k): raise BadInput(f'{label} cannot be compared with the base: {k} {v}, not {ref.get(k)}')
+        here,ref = _own(r),_own(base)
+        for k,x,y in [*r.differs_from(base), *((k, here[k], ref[k]) for k in ref if here[k]!=ref[k])]:
+            raise BadInput(f'{label} cannot be compared with the base: {k} {x}, not {y}')
         if not label: raise BadInput(f'{r.id} has the recipe of the base')
         if labels.count(label)>1: raise BadInput(f'{label} is there twice')
 
@@ -222,7 +213,7 @@ def _try_all(todo, seeds, out, say, what, how):
     here = {k:how[k] for k in ('workers','device','engine')}
     for r in todo.values():
         job = plan(recipe=r, **what)
-        check_job(job, seeds, machine(job.track, **how))
+        check_job(job, seeds, machine(job.track, **{k:o for k,o in how.items() if k!='note'}), how['note'])
         learner(recipe=r, **images, **here)
     gc.collect() # models that were made to see that they can be
 

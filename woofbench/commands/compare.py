@@ -9,12 +9,10 @@ __all__ = ['Comparison', 'versus']
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-import numpy as np
 from fastcore.basics import patch
 from ..registry import BadInput
 from ..train.recipe import from_dict
 from ..train.changes import label_of
-from ..board.record.preds import decode_preds
 from ..board.stats.tests import compare, equivalent, pooled_std, smallest_effect
 from ..board.stats.claims import BANDS_VERSION, P_BEAT, claim, seeds_needed, seeds_to_beat
 from ..board.stats.paired import by_image
@@ -34,32 +32,33 @@ def _p(p): return 'unknown' if p!=p else '< 0.001' if p<.001 else f'{p:.2g}'
 def _check(a, b, margin):
     "Raise `BadInput` where two rows cannot be compared"
     if a.id==b.id: raise BadInput(f'{a.id} would be compared with itself')
-    if a.track!=b.track:
+    if not a.same_cell(b):
         raise BadInput(f'rows of different cells are never compared: {a.id} is {a.track}, {b.id} is {b.track}')
     if not (isinstance(margin, (int,float)) and 0<margin<=100):
         raise BadInput(f'margin must be a number of points above 0, not {margin!r}')
 
-def _besides(r):
-    "What may differ besides the recipe, as words"
-    env,data = r.record['env'],r.data
-    return dict(engine=r.record['engine'], device=env['device'], precision=r.record['recipe']['precision'],
-        torch=env['versions'].get('torch'), code=f'source {r.record["code"]["source_sha256"][:8]}',
-        validation=r.val_resize, images=f'{data["edition"]} (manifest {data["manifest_sha256"][:8]})')
+def _besides(a, b):
+    "What differs besides the recipe, and the two fields of it that are no trick"
+    shas = dict(images='manifest ', source='')
+    for k,x,y in a.differs_from(b):
+        yield (k, f'{shas[k]}{x[:8]}', f'{shas[k]}{y[:8]}') if k in shas else (k, x, y)
+    for k,x,y in (('precision', a.spec.precision, b.spec.precision), ('validation', a.val_resize, b.val_resize)):
+        if x!=y: yield k, x, y
 
 def _warnings(a, b):
     "Why a rank or the recipe may not be what the comparison seems to show"
     yield from (f'{r.id[:8]} is {r.status}' for r in (a, b) if r.status.startswith('unranked'))
-    x,y = _besides(a),_besides(b)
-    more = [f'{k} {x[k]} against {y[k]}' for k in x if x[k]!=y[k]]
+    more = [f'{k} {x} against {y}' for k,x,y in _besides(a, b)]
     if more: yield 'not only the recipe may have made the difference: ' + '; '.join(more)
 
 # %% ../../nbs/commands/03_compare.ipynb #verdict-class
 def _outcome(v):
-    (c,r),a,b = v.claims,v.a,v.b
+    c,a,b = v.claims[0],v.a,v.b
     if min(a.n, b.n)<2 or a.std==b.std==0: return 'unknown' # nothing is known of the noise
-    if c['p_beat']>=P_BEAT or r['p_beat']>=P_BEAT: return 'beats' if c['diff']>0 else 'is beaten'
+    if a.beats(b): return 'beats'
+    if b.beats(a): return 'is beaten'
     if c['lo']>0 or c['hi']<0: return 'better' if c['diff']>0 else 'worse'
-    priors = [None] if v.prior is None else [None, v.prior]
+    priors = [None] if a.prior is None else [None, a.prior]
     return 'ties' if all(equivalent(a.acc, b.acc, v.margin/100, o)['p']<.05 for o in priors) else 'unknown'
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -83,14 +82,9 @@ class Comparison:
 
 # %% ../../nbs/commands/03_compare.ipynb #noise-def
 @patch(as_prop=True)
-def prior(self:Comparison) -> tuple|None:
-    "What is known in advance of the cell's noise"
-    return self.a.prior
-
-@patch(as_prop=True)
 def std(self:Comparison) -> float:
     "Noise from seed to seed, in points, from both rows and what is known in advance; 0 if nothing is"
-    return 100*pooled_std([self.a.acc, self.b.acc], self.prior) if max(self.a.n, self.b.n)>1 else 0.
+    return 100*pooled_std([self.a.acc, self.b.acc], self.a.prior) if max(self.a.n, self.b.n)>1 else 0.
 
 @patch(as_prop=True)
 def forward(self:Comparison) -> Comparison:
@@ -108,7 +102,7 @@ def _more(v):
     return f'if {diff:.2f} points are real, {n} seeds a side{now} would show it four times in five'
 
 def _tie(v):
-    inside = _points(claim(v.a.acc, v.b.acc, v.prior, .9), 90) # two one-sided tests at 5 %
+    inside = _points(claim(v.a.acc, v.b.acc, v.a.prior, .9), 90) # two one-sided tests at 5 %
     return f'within a margin of {v.margin:g} point{"s" if v.margin!=1 else ""}: the difference is {inside}'
 
 @patch
@@ -127,14 +121,13 @@ def sentence(self:Comparison) -> str:
     return f'{a} cannot be told from {b} by these seeds: the difference is {_points(c)}, and {wins}; {_more(v)}.'
 
 # %% ../../nbs/commands/03_compare.ipynb #images-def
-def _wrong(r): return np.array([decode_preds(o['preds'], r.data['n_val']) for o in r.runs])!=0
-
 @patch(as_prop=True)
 def images(self:Comparison) -> dict|None:
     "The comparison by image; None if the rows were not validated on the same images"
-    same = all(self.a.data[k]==self.b.data[k] for k in ('manifest_sha256','n_val'))
-    if not same or self.a.data['n_val']<2: return None
-    return by_image(~_wrong(self.a), ~_wrong(self.b))
+    a,b = self.a,self.b
+    others = {'images','validation images'} & {k for k,*_ in a.differs_from(b)}
+    if others or a.data['n_val']<2: return None
+    return by_image(a.vectors==0, b.vectors==0)
 
 # %% ../../nbs/commands/03_compare.ipynb #lines-def
 def _rows(v):
@@ -150,11 +143,11 @@ def _test(o):
 def _tests(v):
     if min(v.a.n, v.b.n)<2: return
     yield f'Welch: {_test(compare(v.a.acc, v.b.acc))}'
-    if not v.prior:
+    if not v.a.prior:
         yield 'moderated: no band of known noise for this dataset and these epochs'
         return
-    known = f'{100*v.prior[0]:.2f} points with {v.prior[1]} degrees of freedom (bands v{BANDS_VERSION})'
-    yield f'moderated by {known}: {_test(compare(v.a.acc, v.b.acc, prior=v.prior))}'
+    known = f'{100*v.a.prior[0]:.2f} points with {v.a.prior[1]} degrees of freedom (bands v{BANDS_VERSION})'
+    yield f'moderated by {known}: {_test(compare(v.a.acc, v.b.acc, prior=v.a.prior))}'
 
 # %% ../../nbs/commands/03_compare.ipynb #more-lines-def
 def _by_image(v):

@@ -15,6 +15,7 @@ from pathlib import Path
 from pkgutil import resolve_name
 from typing import Annotated, Literal, get_args, get_origin
 from fastcore.docments import docments
+from ..imports import import_parts, project_imports
 from ..registry import BadInput, near
 from ..text import value
 
@@ -29,13 +30,13 @@ class Parser(argparse.ArgumentParser):
     "An `ArgumentParser` without abbreviations, which raises `BadInput` and suggests near flags"
     def __init__(self, *args, fill=None, **kw):
         super().__init__(*args, allow_abbrev=False, **kw)
-        self.fill = fill # f(parser): adds its arguments, before it parses for the first time
+        self.fill = fill # f(parser, words): adds its arguments, before it parses for the first time
 
     def error(self, message): raise BadInput(message)
 
     def parse_known_args(self, args=None, namespace=None):
         fill,self.fill = self.fill,None
-        if fill: fill(self)
+        if fill: fill(self, args)
         return super().parse_known_args(args, namespace)
 
     def parse_strict(self, words:list[str]) -> argparse.Namespace:
@@ -142,6 +143,7 @@ class Verb:
     without:tuple   # Parameters of those that do not become flags
     read:str        # `module:name` of a function that reads other fields of `--set`; empty if there are none
     aliases:dict    # Parameter -> another name of its flag
+    imports:bool = False # Does it take files of parts, and the project file?
 
 verbs = {} # By name, in the order of the help
 
@@ -149,11 +151,12 @@ def verb(
     more:dict|None=None, # Title in the help -> `module:name` in this package; with () behind it, it is called
     without:tuple=(), # Parameters that do not become flags
     read:str='', # `module:name` of f(name, text), which reads fields of `--set` that have no flag
+    imports:bool=False, # Does it train, so that it takes `--import` and reads the project file?
     **aliases:str # Parameter -> another name of its flag, such as the one that it had before
 ) -> Callable: # Decorator
     "Make a function a command; it returns an exit code, or None for 0"
     def _f(f):
-        verbs[f.__name__] = Verb(f, more or {}, without, read, aliases)
+        verbs[f.__name__] = Verb(f, more or {}, without, read, aliases, imports)
         return f
     return _f
 
@@ -184,12 +187,27 @@ def _read(name, text, types, read):
     if types[name] is bool and not isinstance(new, bool): raise BadInput(f'{name} must be true or false, not {text!r}')
     return new
 
+# %% ../../nbs/commands/07_flags.ipynb #import-def
+class _Imported(argparse.Action):
+    "`--import FILE`: its file was run before the flags were read, so there is nothing left to do"
+    def __call__(self, *args): pass
+
+def _import(p, words):
+    "Import what the project file and `--import` name, and add that flag; raises `BadInput`"
+    first = Parser(p.prog, add_help=False)
+    first.add_argument('--import', dest='names', action='append', default=project_imports())
+    for o in first.parse_known_args(words)[0].names: import_parts(o)
+    p.add_argument('--import', nargs=1, action=_Imported, default=SUPPRESS, dest='imports', metavar='FILE_OR_MODULE',
+                   help='A file of your own parts, or a module with them; you can give it several times')
+
 # %% ../../nbs/commands/07_flags.ipynb #add-flags-def
 def add_flags(
     p:Parser,
-    v:Verb,
+    words:list[str]=(), # What was typed behind the verb
+    *, v:Verb,
 ) -> None:
-    "Add all flags of a verb"
+    "Add all flags of a verb, after the import of the files that bring some of them"
+    if v.imports: _import(p, words)
     mine = flags_of(v.do)
     known,types = {o.name for o in mine} | set(v.without),{o.name:o.kind for o in mine if o.name=='arch'}
     def add(group, found):

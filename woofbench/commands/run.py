@@ -26,6 +26,7 @@ from ..train.recipe import Recipe, own, of_model, recipes
 from ..train.job import Job
 from ..train.machine import Machine, check_engine, lacks_bf16, machine as machine_for, memory
 from ..hashes import digest
+from ..imports import imported
 from ..models.costs import cost
 from ..models.effect import idle
 from ..train.callbacks import side_at, start_of
@@ -303,6 +304,8 @@ class _Kind:
     code:dict # From `code_facts`
     env:dict # From `env_facts`, with the context
     engine:str
+    imports:tuple # `Imported`
+    outside:dict # Hash of the source of each foreign part
 
     @property
     def folder(self) -> str:
@@ -318,18 +321,19 @@ class _Kind:
         "A new record with the seeds `runs`, beside the records that are there"
         job,now = self.job,datetime.now(timezone.utc).strftime('%Y-%m-%dT%H:%M:%SZ')
         tried = {job.config_id} | {o['config_id'] for o in recs if Track(**o['track'])==job.track}
-        made = Made(self.code, self.env, job.cost, now, self.engine)
+        made = Made(self.code, self.env, job.cost, now, self.engine, self.imports, self.outside)
         return make_record(job.track, job.recipe, job.manifest.facts(), runs, made,
                            replace(self.purpose, attempts=len(tried)))
 
 # %% ../../nbs/commands/01_run.ipynb #run-kind-kind
 def _kind(job, machine, purpose):
-    "(`_Kind` of a row by this code on this machine, its parts that are not this package's)"
+    "(`_Kind` of a row by this code on this machine, what of it is not this package's)"
     code,env = code_facts(),env_facts(machine.device, machine.workers, machine.compile, machine.seeds_at_once)
-    foreign = outside(job.recipe, job.track.dataset)
-    if foreign: code['dirty'] = True # no commit has them
-    same = context_id(code, env, job.manifest.sha256, foreign, machine.engine)
-    return _Kind(job, purpose, code, env | dict(context=same), machine.engine), foreign
+    foreign,files = outside(job.recipe, job.track.dataset),tuple(imported())
+    if foreign or files: code['dirty'] = True # no commit has them
+    same = context_id(code, env, job.manifest.sha256, foreign, machine.engine, files)
+    kind = _Kind(job, purpose, code, env | dict(context=same), machine.engine, files, foreign)
+    return kind, [*(f'the file {o.name}' for o in files), *foreign]
 
 # %% ../../nbs/commands/01_run.ipynb #run-row
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['PIECE', 'MAX_PIXELS', 'MIN_WEIGHTS', 'quick_mish', 'mish_slope', 'MishFunction', 'QuickMish', 'has_triton',
            'norm_act', 'FusedLayers', 'FusedResBlock', 'FusedReduceFirstBlock', 'FusedMaxBlur', 'Fusion', 'fuse_layers',
-           'unfuse', 'fusion', 'GemmConv2d', 'use_gemm']
+           'fusion', 'GemmConv2d', 'use_gemm']
 
 # %% ../../nbs/fast/06_fused.ipynb #imports
 import os
@@ -24,8 +24,9 @@ from ..tricks.reduce_first import ReduceFirstBlock
 PIECE = 1<<16 # Numbers per thread that are worked on at a time
 
 def _dense(x):
-    return x if x.is_contiguous() or (x.ndim==4
-                                      and x.is_contiguous(memory_format=torch.channels_last)) else x.contiguous()
+    "`x` without gaps in memory"
+    last = x.ndim==4 and x.is_contiguous(memory_format=torch.channels_last)
+    return x if last else x.contiguous()
 
 def _flat(x): return x.as_strided((x.numel(),), (1,))
 
@@ -75,6 +76,8 @@ def _watched() -> bool:
             or torch._C._functorch.peek_interpreter_stack() is not None)
 
 # %% ../../nbs/fast/06_fused.ipynb #mish-quickmish
+_kinds = torch.float32,torch.bfloat16,torch.float16
+
 class QuickMish(nn.Mish):
     "`nn.Mish`, quicker on the processor; elsewhere PyTorch's, which needs no copy where it isn't in place"
     def forward(self, x):
@@ -82,7 +85,6 @@ class QuickMish(nn.Mish):
         return F.mish(x, inplace=self.inplace and not torch.is_grad_enabled())
 
 # %% ../../nbs/fast/06_fused.ipynb #can-def
-_kinds = torch.float32,torch.bfloat16,torch.float16
 _names = {nn.Mish:'mish', QuickMish:'mish', nn.SiLU:'silu', nn.ReLU:'relu', nn.LeakyReLU:'leaky'}
 
 @lru_cache
@@ -95,9 +97,8 @@ def _on(device):
 
 def _can(x):
     "May a kernel have `x`?"
-    return not torch.compiler.is_compiling(
-            ) and x.dtype in _kinds and _on(
-                    x.device) and x.ndim==4 and x.is_contiguous(memory_format=torch.channels_last)
+    if torch.compiler.is_compiling() or x.dtype not in _kinds or not _on(x.device): return False
+    return x.ndim==4 and x.is_contiguous(memory_format=torch.channels_last)
 
 def _heard(*modules):
     return any(o._forward_hooks or o._forward_pre_hooks or o._backward_hooks or o._backward_pre_hooks for o in modules)
@@ -113,10 +114,10 @@ def norm_act(
     res:torch.Tensor|None=None, # (N, C, H, W)
 ) -> torch.Tensor: # (N, C, H, W)
     "act(norm(x) [+ res]), by one kernel where there is one for it"
-    wants = not norm.training and torch.is_grad_enabled() and any(o.requires_grad
-                                                                  for o in (x, norm.weight, norm.bias,
-                                                                          *([] if res is None else [res])))
-    if _can(x) and not wants and (res is None or (res.dtype==x.dtype and res.shape==x.shape)) and not _heard(norm, act):
+    inputs = [x, norm.weight, norm.bias] + ([] if res is None else [res])
+    wants = not norm.training and torch.is_grad_enabled() and any(o.requires_grad for o in inputs)
+    alike = res is None or (res.dtype==x.dtype and res.shape==x.shape)
+    if _can(x) and alike and not wants and not _heard(norm, act):
         from woofbench.fast import norm_kernel
         return norm_kernel.norm_act(x, norm, _names[type(act)], getattr(act, 'negative_slope', 0.), res)
     x = norm(x)
@@ -172,15 +173,18 @@ class Fusion:
     path:str    # `triton`, `cpu`, or `eager` with the reason
 
     def __str__(self):
-        n = f'{self.layers} x norm and activation, {self.blocks} x end of a block, {self.pools} x max_blur in one kernel; {self.left} x norm as ever'
-        cpu = f'{self.mish} x Mish with one exponential, the rest as ever' if self.mish else 'nothing: on a processor there is only a quicker Mish'
-        return f'{self.path}: {dict(triton=n, cpu=cpu)[self.path]}' if self.path in ('triton','cpu') else self.path
+        if self.path=='triton':
+            return (f'triton: {self.layers} x norm and activation, {self.blocks} x end of a block, '
+                    f'{self.pools} x max_blur in one kernel; {self.left} x norm unchanged')
+        if self.path!='cpu': return self.path
+        if not self.mish: return 'cpu: nothing, since only Mish has a quicker form on a processor'
+        return f'cpu: {self.mish} x Mish with one exponential, the rest unchanged'
 
 def _tail(block):
     "Does `block` end with a norm, the addition and a known activation?"
     last = block.convpath[-1] if len(block.convpath) else None
-    return type(block.convpath) is nn.Sequential and isinstance(last, nn.Sequential) and len(last)>0 and _pair(last[-1],
-            block.act)
+    if type(block.convpath) is not nn.Sequential or not isinstance(last, nn.Sequential) or not len(last): return False
+    return _pair(last[-1], block.act)
 
 _fused = {nn.Sequential:(FusedLayers, lambda o: any(map(_pair, o, list(o)[1:]))), ResBlock:(FusedResBlock, _tail),
           ReduceFirstBlock:(FusedReduceFirstBlock, _tail),
@@ -204,26 +208,22 @@ def fuse_layers(
         if new and fits(o): o.__class__ = new
     return fusion(model)
 
-def unfuse(model:nn.Module) -> nn.Module:
-    "`model` with its plain classes again"
-    plain = {new:old for old,(new,_) in _fused.items()}
-    for o in model.modules(): o.__class__ = plain.get(type(o), type(o))
-    return model
-
 # %% ../../nbs/fast/06_fused.ipynb #fuse-fusion
 def fusion(model:nn.Module) -> Fusion:
     "What is fused in `model`, and how it runs where its first parameter is now"
     mods = list(model.modules())
     count = lambda *kinds: sum(type(o) in kinds for o in mods)
     layers = sum(_pair(*two) for o in mods if type(o) is FusedLayers for two in zip(o, list(o)[1:]))
-    blocks,norms = count(FusedResBlock,
-                         FusedReduceFirstBlock),sum(isinstance(o, nn.modules.batchnorm._BatchNorm) for o in mods)
+    blocks = count(FusedResBlock, FusedReduceFirstBlock)
+    norms = sum(isinstance(o, nn.modules.batchnorm._BatchNorm) for o in mods)
     return Fusion(layers, blocks, count(FusedMaxBlur), count(QuickMish), norms-layers-blocks,
                   _path(next(model.parameters(), torch.empty(0)).device))
 
 def _path(device):
     if _on(device): return 'triton'
-    return 'cpu' if device.type=='cpu' else f'eager: {"Triton is not installed" if device.type=="cuda" else f"no kernels for {device.type}"}'
+    if device.type=='cpu': return 'cpu'
+    if device.type=='cuda': return 'eager: Triton is not installed'
+    return f'eager: no kernels for {device.type}'
 
 # %% ../../nbs/fast/06_fused.ipynb #conv-def
 MAX_PIXELS = 16     # Of an output map

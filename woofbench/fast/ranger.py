@@ -15,7 +15,7 @@ from fastcore.basics import patch
 from fastcore.foundation import L
 from fastai.optimizer import Lookahead, RAdam
 from ..registry import BadInput
-from .ranger_steps import Flat, memory, rows, torch_step_, update_
+from .ranger_steps import Flat, LookBack, memory, rows, torch_step_, update_
 
 # %% ../../nbs/fast/03_ranger.ipynb #class-def
 class FlatRanger(Lookahead):
@@ -23,56 +23,57 @@ class FlatRanger(Lookahead):
     def __init__(self,
         params, # Parameters, or lists of them for groups
         lr:float|slice, # Learning rate
-        mom:float=.95, # Of the gradient's moving average (beta1)
-        sqr_mom:float=.99, # Of the squared gradient's (beta2)
-        eps:float=1e-6, # Added to the root of the second moment
-        wd:float=.01, # Decoupled weight decay
-        beta:float=0., # SAdam's softplus instead of a plain division; 0: none
-        k:int=6, # How often Lookahead looks back
-        alpha:float=.5, # How far from the slow weights to the fast ones
+        k:int=6, # Lookahead looks back at every `k`-th step
+        alpha:float=.5, # How far it goes from the slow weights to the fast ones
+        **hypers, # Of fastai's `RAdam`: mom (.95), sqr_mom (.99), eps (1e-6), wd (.01) and beta (0)
     ):
-        super().__init__(RAdam(params, lr=lr, mom=mom, sqr_mom=sqr_mom, eps=eps, wd=wd, beta=beta), k=k, alpha=alpha)
+        hypers = dict(mom=.95, sqr_mom=.99, eps=1e-6, wd=.01, beta=0.) | hypers
+        super().__init__(RAdam(params, lr=lr, **hypers), k=k, alpha=alpha)
         self.flats,self.counter,self.planned,self.done = {},None,0,0
         ids = [id(p) for ps in self.param_lists for p in ps]
         if len(set(ids))<len(ids): raise BadInput('a parameter is in two groups, or twice in one')
 
-    @torch.no_grad()
-    def step(self, closure=None):
-        "One step with the gradients and hyper-parameters as they are; raises `BadInput` for a momentum of 1"
-        if closure is not None: raise NotImplementedError('fastai optimizers currently do not support closure')
-        self.settle()
-        self.planned = 0
-        if self.slow_weights is None: self._copy_weights()
-        for (i,t,decays,whole,*_),ts in self._lists().items():
-            h = self.hypers[i]
-            update_(*ts, t, h if decays else {**h, 'wd':0.}, whole)
-        self.count += 1
-        if self.count%self.k: return
-        slow,fast = ([p for ps in o for p in ps] for o in (self.slow_weights, self.param_lists))
-        torch._foreach_lerp_(slow, fast, self.alpha)
-        torch._foreach_copy_(fast, slow)
+# %% ../../nbs/fast/03_ranger.ipynb #class-step
+@patch
+@torch.no_grad()
+def step(self:FlatRanger, closure=None):
+    "One step with the gradients and hyper-parameters as they are; raises `BadInput` for a momentum of 1"
+    if closure is not None: raise NotImplementedError('fastai optimizers currently do not support closure')
+    self.settle()
+    self.planned = 0
+    if self.slow_weights is None: self._copy_weights()
+    for (i,t,decays,whole,*_),ts in self._lists().items():
+        h = self.hypers[i]
+        update_(*ts, t, h if decays else {**h, 'wd':0.}, whole)
+    self.count += 1
+    if self.count%self.k: return
+    slow,fast = ([p for ps in o for p in ps] for o in (self.slow_weights, self.param_lists))
+    torch._foreach_lerp_(slow, fast, self.alpha)
+    torch._foreach_copy_(fast, slow)
 
-    def _lists(self):
-        "Count the step, and give weights, gradients and moments by the numbers they take"
-        res = defaultdict(lambda: ([],[],[],[]))
-        for i,ps in enumerate(self.param_lists):
-            for p in ps:
-                if p.grad is None: continue
-                s = self.state[p]
-                if 'step' not in s: s.update(step=0, grad_avg=torch.zeros_like(p), sqr_avg=torch.zeros_like(p))
-                s['step'] += 1
-                ts = p,p.grad,s['grad_avg'],s['sqr_avg']
-                whole = memory(*ts)
-                if whole is None: whole = memory(*(ts := _lay_out(p, s)))
-                for a,b in zip(res[i, s['step'], s.get('do_wd', True), whole is not None, p.dtype, p.device],
-                               whole or ts):
-                    a.append(b)
-        return res
+# %% ../../nbs/fast/03_ranger.ipynb #class-lists
+@patch
+def _lists(self:FlatRanger):
+    "Count the step, and give weights, gradients and moments by the numbers they take"
+    res = defaultdict(lambda: ([],[],[],[]))
+    for i,ps in enumerate(self.param_lists):
+        for p in ps:
+            if p.grad is None: continue
+            s = self.state[p]
+            if 'step' not in s: s.update(step=0, grad_avg=torch.zeros_like(p), sqr_avg=torch.zeros_like(p))
+            s['step'] += 1
+            ts = p,p.grad,s['grad_avg'],s['sqr_avg']
+            whole = memory(*ts)
+            if whole is None: whole = memory(*(ts := _lay_out(p, s)))
+            key = i,s['step'],s.get('do_wd', True),whole is not None,p.dtype,p.device
+            for a,b in zip(res[key], whole or ts): a.append(b)
+    return res
 
-    def zero_grad(self):
-        "Fill gradients with zeros; one that is None stays None"
-        gs = [p.grad.detach_() for ps in self.param_lists for p in ps if p.grad is not None]
-        if gs: torch._foreach_zero_(gs)
+@patch
+def zero_grad(self:FlatRanger):
+    "Fill gradients with zeros; one that is None stays None"
+    gs = [p.grad.detach_() for ps in self.param_lists for p in ps if p.grad is not None]
+    if gs: torch._foreach_zero_(gs)
 
 # %% ../../nbs/fast/03_ranger.ipynb #class-lay-out
 def _lay_out(p, s):
@@ -95,8 +96,8 @@ def plan(self:FlatRanger,
     moms=None, # Momenta alike; those that are set if None
     low:torch.dtype|None=None, # Also keep a copy of the weights in this type, for `copies`
 ) -> bool: # Does a graph captured with the plan before still hold?
-    """Prepare `planned_step`, with the other hyper-parameters as they are; raises `BadInput` where one step does not
-    fit all"""
+    """Prepare `planned_step`, with the other hyper-parameters as they are; raises `BadInput` if the parameters do not
+    take the same step"""
     self.settle()
     self.planned = 0
     groups,n = self._in_training(),len(self.hypers)
@@ -107,9 +108,10 @@ def plan(self:FlatRanger,
     same = self.flats.keys()==groups.keys() and all(f.fits(groups[k], low) for k,f in self.flats.items())
     if not same: self.flats = {k:Flat(ps, low) for k,ps in groups.items()}
     t = self._move_in()
+    look = LookBack(self.count, self.k, self.alpha)
     for (i,decays),f in self.flats.items():
         h,ls,ms = self.hypers[i],*([row[i] for row in o] for o in (lrs, moms))
-        same &= f.set_rows(rows(ls, ms, h['sqr_mom'], h['wd']*decays, h['eps'], t, self.count, self.k, self.alpha))
+        same &= f.set_rows(rows(ls, ms, h['sqr_mom'], h['wd']*decays, h['eps'], t, look))
     if not same: self.counter = torch.zeros(1, dtype=torch.int64, device=f.p.device)
     self.counter.zero_()
     self.planned,self.done = len(lrs),0
@@ -122,7 +124,7 @@ def planned_step(self:FlatRanger,
     grads:list|None=None, # One for each of `trained`, of any float type; their own if None
 ) -> None:
     """The next step of the plan, with nothing from the host; a CUDA graph may repeat it. Raises `BadInput` when
-    called out of turn"""
+    called without a plan"""
     if not self.planned:
         raise BadInput('plan() comes before planned_step(), and again after step(), clear_state() and '
                        'load_state_dict()')
@@ -134,7 +136,7 @@ def planned_step(self:FlatRanger,
             raise BadInput('weights have moved since plan(): call it again')
         f.gather(grads[:len(f.params)])
         grads = grads[len(f.params):]
-        _step_on(f.p.device)(f.p, f.g, f.m, f.v, f.slow, f.low, f.rows, self.counter, self.hypers[i]['beta'])
+        _step_on(f.p.device)(f, self.counter, self.hypers[i]['beta'])
     self.counter.add_(1)
 
 # %% ../../nbs/fast/03_ranger.ipynb #plan-settle

@@ -14,7 +14,7 @@ import triton.language as tl
 @triton.jit
 def _ranger(p, g, m, v, slow, low, rows, count, last, n, beta, SOFTPLUS: tl.constexpr, LOW: tl.constexpr,
             BLOCK: tl.constexpr):
-    "One step for `BLOCK` weights; rows after the table's last are its last"
+    "One step for `BLOCK` weights; after its last row the table is read at that row"
     i = tl.program_id(0)*BLOCK + tl.arange(0, BLOCK)
     inside,row = i<n, rows + 8*tl.minimum(tl.load(count), last)
     adapt,alpha = tl.load(row+3), tl.load(row+7)
@@ -37,17 +37,12 @@ def _ranger(p, g, m, v, slow, low, rows, count, last, n, beta, SOFTPLUS: tl.cons
 
 # %% ../../nbs/fast/02_ranger_kernel.ipynb #launch-def
 def ranger_step_(
-    p:torch.Tensor, # Weights, all of these (n,) and contiguous
-    g:torch.Tensor, # Gradients, of any float type
-    m:torch.Tensor, # Moving average of gradients
-    v:torch.Tensor, # Moving average of their squares
-    slow:torch.Tensor, # Lookahead's slow weights
-    low:torch.Tensor|None, # A copy of the weights in a smaller type, kept up to date
-    rows:torch.Tensor, # (steps, 8), the table, of the type of `p`
+    f, # A `Flat` with a table: p, g, m, v and slow are (n,) and contiguous, g of any float type; low may be None
     count:torch.Tensor, # (1,) int64, steps done; not changed here
     beta:float=0., # SAdam's; 0: a plain division
 ) -> None:
     "Ranger's step `count` in one launch, in place and without the host, so that a CUDA graph may repeat it"
-    n,block = p.numel(),1024
-    _ranger[(triton.cdiv(n, block),)](p, g, m, v, slow, p if low is None else low, rows, count, len(rows)-1, n, beta,
-                                      SOFTPLUS=beta!=0, LOW=low is not None, BLOCK=block)
+    n,block = f.p.numel(),1024
+    low = f.p if f.low is None else f.low
+    _ranger[(triton.cdiv(n, block),)](f.p, f.g, f.m, f.v, f.slow, low, f.rows, count, len(f.rows)-1, n, beta,
+                                      SOFTPLUS=beta!=0, LOW=f.low is not None, BLOCK=block)

@@ -84,7 +84,7 @@ def parts(self:Kept,
     device:torch.device
 ) -> dict: # model, loss_func, opt_func and cbs for a `Learner`
     "The fast engine's parts of a learner"
-    found = self.key==(recipe, track, device) and self.keep and self.graph and self.graph.path=='recorded'
+    found = self.key==(recipe, track, device) and self.keep and self.graph and self.graph.path=='captured'
     if found: refill(self.model, model)
     else: self._begin(model, recipe, device, seed)
     self.key = recipe, track, device

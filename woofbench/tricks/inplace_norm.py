@@ -28,12 +28,12 @@ def leaky_001():
 class InplaceFunction(torch.autograd.Function):
     "Batch norm and leaky ReLU over the input, which keeps the output alone; https://arxiv.org/abs/1712.02616"
     @staticmethod
-    def forward(ctx, x, w, b, mean, var, mom, eps, slope):
-        y,_,rstd = torch.native_batch_norm(x, w, b, mean, var, True, mom, eps)
-        x.copy_(F.leaky_relu_(y, slope))
+    def forward(ctx, x, w, b, norm, mom):
+        y,_,rstd = torch.native_batch_norm(x, w, b, norm.running_mean, norm.running_var, True, mom, norm.eps)
+        x.copy_(F.leaky_relu_(y, norm.slope))
         ctx.mark_dirty(x)
         ctx.save_for_backward(x, w, b, rstd)
-        ctx.slope = slope
+        ctx.slope = norm.slope
         return x
 
     @staticmethod
@@ -44,7 +44,7 @@ class InplaceFunction(torch.autograd.Function):
         xhat = (F.leaky_relu(z, 1/ctx.slope) - b[:,None,None]) / w[:,None,None]
         res = torch.ops.aten.native_batch_norm_backward(dy.to(xhat.dtype), xhat, w*rstd, None, None,
                                                         torch.zeros_like(w), torch.ones_like(w), True, 0., [True]*3)
-        return res[0].to(z.dtype), *res[1:], *[None]*5
+        return res[0].to(z.dtype), *res[1:], None, None
 
 # %% ../../nbs/tricks/inplace_norm.ipynb #norm-def
 @norms.register('inplace', 'InplaceABN')
@@ -74,4 +74,4 @@ class InplaceNorm(nn.BatchNorm2d):
             raise ValueError(f'batch norm needs more than one value a channel in training, not {tuple(x.shape)}')
         self.num_batches_tracked.add_(1)
         mom = 1/self.num_batches_tracked.item() if self.momentum is None else self.momentum
-        return InplaceFunction.apply(x, w, self.bias, self.running_mean, self.running_var, mom, self.eps, self.slope)
+        return InplaceFunction.apply(x, w, self.bias, self, mom)

@@ -9,6 +9,7 @@ __all__ = ['patch_cov', 'WhiteningConv2d', 'whitening_layers', 'whitening', 'whi
 import torch
 from torch import nn
 from torch.nn import functional as F
+from fastcore.basics import patch
 from ..registry import BadInput
 from ..models.parts import conv_layer, stems
 
@@ -55,8 +56,10 @@ class WhiteningConv2d(nn.Module):
         with torch.autocast('cuda' if x.is_cuda else 'cpu', enabled=False):
             return F.conv2d(x.float(), self.weight.float())
 
-    def extra_repr(self):
-        return f'3, {self.nf}, ks={self.ks}, eps={self.eps:g}, frozen={not isinstance(self.weight, nn.Parameter)}'
+# %% ../../nbs/tricks/whitening.ipynb #conv-part-extra-repr
+@patch
+def extra_repr(self:WhiteningConv2d):
+    return f'3, {self.nf}, ks={self.ks}, eps={self.eps:g}, frozen={not isinstance(self.weight, nn.Parameter)}'
 
 # %% ../../nbs/tricks/whitening.ipynb #stem-part
 def whitening_layers(

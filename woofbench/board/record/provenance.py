@@ -65,11 +65,13 @@ def context_id(
     env:dict, # From `env_facts`
     manifest_sha256:str,
     outside:dict, # From `outside`
-    engine:str
+    engine:str,
+    imports:list=(), # `Imported`, from `imported`, or what a record says of them
 ) -> str: # 16 hexadecimal digits
     "The hash of all that two seeds of one row must share besides the configuration"
     env = {k:v for k,v in env.items() if k not in ('cores','seeds_at_once')}
-    return digest('context', [code['source_sha256'], env, manifest_sha256, outside, engine])
+    more = [[[o.name, o.sha256] for o in imports]] if imports else []
+    return digest('context', [code['source_sha256'], env, manifest_sha256, outside, engine, *more])
 
 # %% ../../../nbs/board/record/07_provenance.ipynb #file-def
 _folders = [*(sysconfig.get_path(k) for k in ('stdlib','platstdlib','purelib','platlib')), *site.getsitepackages(),

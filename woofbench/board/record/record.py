@@ -4,12 +4,12 @@
 
 # %% auto #0
 __all__ = ['EPOCHS', 'as_record', 'record_id', 'Made', 'Purpose', 'make_record', 'seed_dict', 'check_seed', 'check_seeds_of',
-           'check_credit', 'check_record', 'check_current', 'seed_bytes', 'seed_from', 'record_path', 'to_bytes',
-           'from_bytes', 'write_record', 'read_file', 'read_record', 'read_records']
+           'check_credit', 'check_record', 'check_full', 'check_current', 'seed_bytes', 'seed_from', 'record_path',
+           'to_bytes', 'from_bytes', 'write_record', 'read_file', 'read_record', 'read_records']
 
 # %% ../../../nbs/board/record/05_record.ipynb #imports
 import hashlib, json, re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from msgspec.structs import replace
 from ...registry import BadInput
@@ -21,7 +21,7 @@ from ...hashes import canonical, digest
 from .seeds import check_seeds, kind_of
 from ...text import LOGIN, plain_text, plainly
 from .strict import MOST, parse_json, plain, typed
-from .schema import Credit, FirstRecord, Record, Seed
+from .schema import SCHEMAS, Credit, Record, Seed
 from .preds import decode_preds, encode_preds
 
 # %% ../../../nbs/board/record/05_record.ipynb #as-def
@@ -29,10 +29,11 @@ def as_record(
     o, # A `Record`, or a dict as a file has it
 ) -> Record:
     "`o` as a `Record`; raises `BadInput`, which names the field"
-    if isinstance(o, Record|FirstRecord): return o
+    if isinstance(o, tuple(SCHEMAS.values())): return o
     schema = o.get('schema') if isinstance(o, dict) else None
-    if type(schema) is not int or schema not in (1,2): raise BadInput(f'schema {ascii(schema)[:40]} is none of 1, 2')
-    return typed(o, FirstRecord if schema==1 else Record)
+    if type(schema) is not int or schema not in SCHEMAS:
+        raise BadInput(f'schema {ascii(schema)[:40]} is none of {", ".join(map(str, SCHEMAS))}')
+    return typed(o, SCHEMAS[schema])
 
 def record_id(
     rec, # A `Record`, or a dict as a file has it
@@ -49,6 +50,10 @@ class Made:
     cost:dict               # Parameters, and MACs or None
     created:str             # UTC, ISO 8601
     engine:str = 'fastai'   # Loop and loaders
+    imports:tuple = ()      # Name and hash of each imported file
+    outside:dict = field(default_factory=dict) # Hash of the source of each foreign part, from `outside`
+    callbacks:tuple = ()    # Name and hash of each callback that you brought
+    processes:int = 1       # Of one seed
 
 @dataclass(frozen=True)
 class Purpose:
@@ -58,6 +63,7 @@ class Purpose:
     based_on:str|None = None    # The record that this one replicates or challenges
     nonce:str|None = None       # Of a challenge
     attempts:int = 1            # Configurations of this cell that were tried here, this one among them
+    tuning:int = 0              # Trials that looked for the values before
 
 # %% ../../../nbs/board/record/05_record.ipynb #make-def
 def make_record(
@@ -72,7 +78,7 @@ def make_record(
     cid = config_id(track, recipe)
     kind = 'challenge' if purpose.nonce else kind_of([o['seed'] for o in runs], cid)
     said = asdict(purpose)
-    rec = dict(schema=2, record_id='', config_id=cid, track=asdict(track), recipe=to_dict(recipe), data=data,
+    rec = dict(schema=max(SCHEMAS), record_id='', config_id=cid, track=asdict(track), recipe=to_dict(recipe), data=data,
                seeds=dict(kind=kind, nonce=said.pop('nonce')), runs=sorted(runs, key=lambda o: o['seed']),
                claim=dict(method='', authors='')) | asdict(made) | said
     rec['env'] = dict(compile=False, seeds_at_once=1) | dict(rec['env'])
@@ -157,12 +163,17 @@ def check_record(
     check_seeds_of(rec, track.epochs)
     return rec
 
-def check_current(rec:Record) -> None:
-    "Raise `BadInput` unless a checked record is of today's schema, with every field written out"
-    if rec.schema!=2: raise BadInput(f'it is of schema {rec.schema}, and a new record is of schema 2')
+def check_full(rec:Record) -> None:
+    "Raise `BadInput` unless the recipe of a checked record has every field written out"
     full = to_dict(from_dict(rec.recipe))
     gone = [*(full.keys()-rec.recipe.keys()), *(full['model'].keys()-rec.recipe['model'].keys())]
     if gone: raise BadInput(f'its recipe does not say {", ".join(sorted(gone))}')
+
+def check_current(rec:Record) -> None:
+    "Raise `BadInput` unless a checked record is of today's schema, with every field written out"
+    now = max(SCHEMAS)
+    if rec.schema!=now: raise BadInput(f'it is of schema {rec.schema}, and a new record is of schema {now}')
+    check_full(rec)
 
 # %% ../../../nbs/board/record/05_record.ipynb #seed-def
 class _SeedFile(Seed): sha256:str

@@ -59,7 +59,7 @@ class Facts(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     def __post_init__(self):
         for k in self.__struct_fields__:
             v = getattr(self, k)
-            for o in v if isinstance(v, tuple) else (*v, *v.values()) if k=='versions' else (v,):
+            for o in v if isinstance(v, tuple) else (*v, *v.values()) if k in ('versions','outside') else (v,):
                 if isinstance(o, str): self._check_text(k, o)
 
     def _check_text(self, k, o):

@@ -170,7 +170,8 @@ def parse_reported(
     found = typed(doc, _File, 'reported rows')
     for k,p in doc['protocols'].items(): _check_words(p, f'protocols.{k}')
     for o in doc['rows']: _check_row(o, doc['protocols'])
-    if seal(doc).encode()!=raw: raise BadInput('reported rows: an id, a fraction, the order or the layout is not what seal gives')
+    if seal(doc).encode()!=raw:
+        raise BadInput('reported rows: an id, a fraction, the order or the layout is not what seal gives')
     return [replace(o, protocol=found.protocols.get(o.protocol)) for o in found.rows]
 
 # %% ../../../nbs/board/reported/01_history.ipynb #board-def
@@ -203,7 +204,13 @@ their author printed elsewhere. Nobody has
 run them again here, so they are no rows to beat, and no table ranks them with measured ones. *Runs* is what the
 page says and *shown* what can be seen today; *images* is the shorter side of the files they were made from."""
 
-_group = {'unmerged':'replaced'}
+_group,_groups = {'unmerged':'replaced'},('page','replaced','elsewhere')
+
+def _when(group, edition):
+    "What a table of rows says that are not on the page of today"
+    if group==0: return ''
+    if group==2: return ', printed elsewhere'
+    return ', earlier rows' if edition==2 else f', first edition with {FIRST} validation images'
 
 def reported_md(
     rows:list[Reported],
@@ -211,11 +218,10 @@ def reported_md(
     "The board's section of reported rows: a table per dataset, and one for what was there before"
     if not rows: return ''
     res = ['## Reported, never re-run here', _intro.replace('\n', ' ')]
-    def kind(o): return ('page','replaced','elsewhere').index(_group.get(o.state, o.state)), o.dataset, o.edition, o.noise
+    def kind(o): return _groups.index(_group.get(o.state, o.state)), o.dataset, o.edition, o.noise
     for (gone,d,e,noise),part in groupby(sorted(rows, key=kind), key=kind):
         noisy = f', {noise} % of the labels changed' if noise else ''
-        old = '' if not gone else ', printed elsewhere' if gone==2 else ', earlier rows' if e==2 else f', first edition with {FIRST} validation images'
-        res += [f'### {d}{noisy}{old} (reported)', md_table(_head, map(_cells, part))]
+        res += [f'### {d}{noisy}{_when(gone, e)} (reported)', md_table(_head, map(_cells, part))]
     return '\n\n'.join(res)
 
 # %% ../../../nbs/board/reported/01_history.ipynb #bests-def

@@ -14,7 +14,7 @@ def by_image(
     a, # Is it right? Booleans, (seeds, images), of A
     b, # Of B, on the same images in the same order; the number of seeds may differ
     level:float=.95, # Of the interval
-) -> dict: # diff, lo, hi and p (two-sided) for other images; images that only A's and only B's majority has right, and p of McNemar's test
+) -> dict: # diff, lo, hi, p (two-sided); only_a, only_b: right by one majority only; p_mcnemar
     """Two rows paired by image: about these networks on other images of the kind, not about other seeds; raises
     `ValueError`"""
     a,b = _right(a),_right(b)

@@ -1,0 +1,136 @@
+"`--import` and the project file: for the commands that train, and for no other"
+import json, re, shutil, sys
+import pytest
+from conftest import root
+from woofbench import imports
+from woofbench.commands.cli import make_parser
+from woofbench.commands.flags import verbs
+from woofbench.data.augment import augs
+from woofbench.models.parts import acts
+
+MINE = '''
+from torch import nn
+from woofbench.data.augment import augs
+from woofbench.models.parts import acts
+from woofbench.params import Param
+
+@augs.register('my_dim', params=dict(by=Param(.5, 'What pixels are multiplied by', 0, 1)))
+def my_dim(r, *, by): return lambda x, at: x*by
+'''
+OTHER = '''
+from torch import nn
+from woofbench.models.parts import acts
+@acts.register('my_silu')
+def my_silu(): return nn.SiLU()
+'''
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    "A folder with files of parts, from which commands are started; afterwards none of them is known"
+    monkeypatch.chdir(tmp_path)
+    for k,o in dict(mine=MINE, other=OTHER).items(): (tmp_path/f'{k}.py').write_text(o)
+    have = {*sys.modules}
+    yield tmp_path
+    for o in {*sys.modules}-have:
+        if getattr(sys.modules[o], '__file__', None) and str(tmp_path) in sys.modules[o].__file__: del sys.modules[o]
+    imports._done.clear()
+    for reg,name in ((augs,'my_dim'), (acts,'my_silu')): reg.pop(name, None)
+
+def parsed(line): return vars(make_parser().parse_strict(line.split()))
+
+
+def test_an_imported_part_has_a_name_and_flags(here, refused):
+    assert "unknown flag '--aug-by'" in refused('run --aug my_dim --aug-by 0.5 --dataset digits')
+    assert parsed('run --import mine.py --aug my_dim --aug-by 0.5')==dict(command='run', aug='my_dim', aug_by=.5)
+    assert 'did you mean my_dim' in refused('run --import mine.py --dataset digits --aug my_dmi')
+    assert 'did you mean --aug-by' in refused('run --import mine.py --aug-bye 1')
+    said = refused('run --import mine.py --dataset digits --aug my_dim --aug-by 2')
+    assert 'aug_by must be a number from 0 to 1' in said
+
+def test_the_help_shows_the_parameters_of_an_imported_part(here, cli):
+    rc,out,_ = cli('run --import mine.py --help')
+    assert rc==0 and '--aug-by' in out and 'What pixels are multiplied by' in out and '--import FILE_OR_MODULE' in out
+
+@pytest.mark.parametrize('verb', ('run', 'cost', 'ablate --one-at-a-time lr=1e-3'))
+def test_several_files_and_the_project_file(here, verb):
+    (here/'woofbench.toml').write_text('import = ["mine.py"]\n')
+    got = parsed(f'{verb} --import {here}/other.py --import=mine.py --act my_silu')
+    assert got['act']=='my_silu' and 'imports' not in got and 'my_dim' in augs and 'my_silu' in acts
+    assert [o.name for o in imports.imported()]==['mine', 'other']
+
+def test_the_project_file_counts_only_where_the_command_is_started(here, tmp_path_factory, monkeypatch):
+    (here/'woofbench.toml').write_text('import = ["mine.py"]\n')
+    monkeypatch.chdir(tmp_path_factory.mktemp('elsewhere'))
+    parsed(f'run --out {here} --data {here}')
+    assert 'my_dim' not in augs and imports.imported()==[]
+
+BAD = dict(gone=('', '--import gone.py', 'no file gone.py'), nothing=('', '--import', 'expected one argument'),
+           module=('', '--import no_such_module', "no module 'no_such_module'"),
+           syntax=('def', '--import bad.py', 'SyntaxError'),
+           fails=('x = 1\ny = x/0', '--import bad.py', 'ZeroDivisionError: division by zero (line 2 of bad.py)'),
+           taken=(OTHER.replace('my_silu', 'mish'), '--import bad.py', "act 'mish' is already taken"),
+           name=('', '--import my-file.py', 'no file my-file.py'))
+
+@pytest.mark.parametrize('why', BAD)
+def test_what_is_wrong_with_a_file_is_one_line(here, refused, why):
+    text,words,said = BAD[why]
+    (here/'bad.py').write_text(text)
+    assert said in refused(f'run {words} --dataset digits')
+    assert imports.imported()==[]
+
+@pytest.mark.parametrize('text', ('import = 3', 'import = [1]', 'import', '\x00'))
+def test_an_odd_project_file_is_one_line(here, refused, text):
+    (here/'woofbench.toml').write_text(text)
+    assert 'woofbench.toml' in refused('run --dataset digits')
+
+def test_a_file_beside_the_notebook_is_imported_by_its_path(here, monkeypatch):
+    "Python would find it as a module too, and it is the same one"
+    monkeypatch.syspath_prepend(str(here))
+    assert imports.import_parts('mine.py').name=='mine' and 'my_dim' in augs
+
+def test_a_row_with_an_import_is_not_ranked_even_if_it_uses_no_part_of_it(here, cli):
+    "The file could have changed anything"
+    rc,out,err = cli('run --dataset digits --epochs 1 --seeds 1 --import other.py')
+    assert rc==0 and 'unranked: changed code' in out and 'the file other is not in this package' in out, err
+    rec = json.loads(next((here/'records').rglob('*.json')).read_text())
+    assert rec['outside']=={} and [o['name'] for o in rec['imports']]==['other'] and rec['code']['dirty'] is True
+
+
+# Commands that read what other people wrote
+
+def records(folder):
+    "A row of digits and two of another cell, copied from the board"
+    digits,woof = (sorted((root/'records'/o).rglob('*.json')) for o in ('digits', 'imagewoof/64-s192-e5'))
+    found = digits[:1]+woof[:2]
+    for o in found:
+        (folder/o.relative_to(root)).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(o, folder/o.relative_to(root))
+    return [o.stem for o in found]
+
+def test_a_hostile_project_file_in_a_board_does_nothing(here, cli):
+    a,b,c = records(here)
+    files = ('evil.py', 'conftest.py', 'sitecustomize.py', 'woofbench_evil.py')
+    for o in files: (here/o).write_text(f'open({str(here/"canary")!r}, "a").write({o!r})\n')
+    (here/'woofbench.toml').write_text('import = ["evil.py", "woofbench_evil"]\n')
+    for folder in ('records', 'rulings'):
+        (here/folder).mkdir(exist_ok=True)
+        shutil.copy(here/'woofbench.toml', here/folder)
+    reads = dict(check=['check', f'check records/digits/32-s32-e5/{a}.json'], board=['board', 'board --check'],
+                 compare=[f'compare {b} {c}'], submit=[f'submit {a} --dry-run --clone {root}'],
+                 reproduce=[f'reproduce {a} --quick --trust-code'], challenge=[f'challenge {a} --k 1'],
+                 site=['site --out pages'], parts=['parts', 'parts act'], new=['new trick idea'])
+    assert {*reads}=={k for k,v in verbs.items() if not v.imports}, 'a verb is missing here'
+    for verb,lines in reads.items():
+        for line in (*lines, f'{verb} --help', f'{verb} --import evil.py'):
+            rc,_,err = cli(line)
+            assert rc in (0,1,2,3) and 'Traceback' not in err, (line, err)
+            assert not (here/'canary').exists(), line
+    assert imports.imported()==[]
+    assert cli('run --help')[0]==2 and (here/'canary').exists(), 'a command that trains does run it'
+
+def test_only_flags_of_verbs_that_train_lead_to_an_import():
+    used = {o.relative_to(root/'woofbench').as_posix() for o in (root/'woofbench').rglob('*.py')
+            if re.search(r'\b(project_imports|import_parts)\b', o.read_text(encoding='utf-8')) and o.name!='_modidx.py'}
+    assert used=={'imports.py', 'commands/flags.py', '__init__.py'}
+    assert {k for k,v in verbs.items() if v.imports}=={'run', 'ablate', 'cost'}
