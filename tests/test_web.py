@@ -188,7 +188,7 @@ def test_command(tmp_path, cli):
     (tmp_path/'out'/'rows'/'old.html').write_text('gone')
     make_site(tmp_path/'out', root)
     assert not (tmp_path/'out'/'rows'/'old.html').exists()
-    record = next((root/'records').rglob('*.json'))
+    record = next((root/'records').rglob('*-e*/*.json'))
     assert (tmp_path/'out'/record.relative_to(root)).read_bytes()==record.read_bytes()
 
 def test_server_is_for_this_machine_alone(site):
