@@ -134,6 +134,7 @@ def find(self:Hub, head:Repo, branch:str) -> str|None:
         if isinstance(o, dict) and (o.get('head') or {}).get('ref')==branch:
             return redact(str(o.get('html_url')), self.token)
 
+# %% ../../nbs/commands/06_submit.ipynb #write-file
 @patch
 def write(self:Hub, head:Repo, req:Request) -> None:
     "Make the branch of a request, or set it back, and write the record to it"
