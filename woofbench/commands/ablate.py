@@ -252,8 +252,7 @@ def ablate(
 ) -> Ablation:
     "Train the base and every neighbour, a row each, and compare; raises `BadInput` before the first seed"
     dataset = as_dataset(dataset)
-    base = _base(recipe, dataset, changes_of_base)
-    todo = {'base':base} | neighbours(base, changes)
+    todo = {'base': (base := _base(recipe, dataset, changes_of_base))} | neighbours(base, changes)
     what = dict(dataset=dataset, size=size, epochs=epochs, source=source, noise=noise, data=data)
     how = dict(workers=workers, device=device, engine=engine, seeds_at_once=seeds_at_once, compile=compile, note=note)
     _try_all(todo, _some_seeds(seeds), out, say or quiet, what, how)

@@ -187,7 +187,7 @@ def _landed(row, out):
                        'to the main branch gives the seeds of its challenge; --nonce gives another word')
     return res
 
-# %% ../../nbs/commands/04_reproduce.ipynb #challenge-challenge
+# %% ../../nbs/commands/04_reproduce.ipynb #challenge-call
 def challenge(
     name:str|Path|Row, # Id of a record, the beginning of one, or the path of its file
     nonce:str|None=None, # A word unknown when it was made; the commit that brought it to the main branch if None

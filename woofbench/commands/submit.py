@@ -134,6 +134,7 @@ def find(self:Hub, head:Repo, branch:str) -> str|None:
         if isinstance(o, dict) and (o.get('head') or {}).get('ref')==branch:
             return redact(str(o.get('html_url')), self.token)
 
+# %% ../../nbs/commands/06_submit.ipynb #write-file
 @patch
 def write(self:Hub, head:Repo, req:Request) -> None:
     "Make the branch of a request, or set it back, and write the record to it"
@@ -171,6 +172,17 @@ def publish(
     say(f'opened {url}')
     return url
 
+# %% ../../nbs/commands/06_submit.ipynb #keep-def
+def _keep(req, out, say):
+    "Write the files of a request below `out`, and say what the check says; returns their folder"
+    folder,row = Path(out)/'.woofbench'/'submit'/req.row.id,req.row
+    plots = {'seeds.png':row.plot()} | ({'beside.png':side_by_side(row, req.near)} if req.near else {})
+    write_files(folder, {f'{row.id}.json':to_bytes(row.record), 'text.md':req.body.encode()}, plots)
+    places = ', '.join(str(folder/o) for o in plots)
+    say('\n'.join([str(req.verdict), *(f'note: {o}' for o in req.verdict.notes),
+                   f'plots, which you can add to the request by hand: {places}']))
+    return folder
+
 # %% ../../nbs/commands/06_submit.ipynb #submit-def
 def submit(
     row:str|Path|Row, # A row, the id of a record, or its file
@@ -197,14 +209,3 @@ def submit(
     if token: return publish(req, Hub(repo, token), say)
     say(by_hand(req, repo, folder))
     return link_of(repo, req.path, to_bytes(rec))
-
-# %% ../../nbs/commands/06_submit.ipynb #submit-keep
-def _keep(req, out, say):
-    "Write the files of a request below `out`, and say what the check says; returns their folder"
-    folder,row = Path(out)/'.woofbench'/'submit'/req.row.id,req.row
-    plots = {'seeds.png':row.plot()} | ({'beside.png':side_by_side(row, req.near)} if req.near else {})
-    write_files(folder, {f'{row.id}.json':to_bytes(row.record), 'text.md':req.body.encode()}, plots)
-    places = ', '.join(str(folder/o) for o in plots)
-    say('\n'.join([str(req.verdict), *(f'note: {o}' for o in req.verdict.notes),
-                   f'plots, which you can add to the request by hand: {places}']))
-    return folder

@@ -51,7 +51,7 @@ class Protocol(Facts):
     tta:bool|None
     why:Text
 
-# %% ../../../nbs/board/reported/01_history.ipynb #row-reported
+# %% ../../../nbs/board/reported/01_history.ipynb #reported-def
 class Reported(Facts):
     "A row of the public board, as its page prints it"
     dataset:Text # imagenette, imagewoof or imagewang
