@@ -39,8 +39,9 @@ outputs: $(STAMP) ## run the notebooks and store their outputs, for the document
 	@for o in $(KERNELS); do PYTHONWARNINGS=ignore OMP_NUM_THREADS=1 $(BIN)/nbdev-test $$o --flags triton --save || exit 1; done
 	@$(BIN)/nbdev-clean
 
-lint: $(STAMP) ## check notebooks, tests and scripts with ruff
+lint: $(STAMP) ## check notebooks, tests and scripts with ruff, and types with ty
 	@$(BIN)/ruff check .
+	@$(BIN)/ty check --quiet
 
 readme: $(STAMP) ## README.md, docs/board.md and the cards, from notebooks and records
 	@$(BIN)/python -m woofbench.site readme

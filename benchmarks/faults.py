@@ -69,7 +69,9 @@ class Bench:
             if gate: gate.wait(60)
             yield from (self.runs[o] for o in seeds)
         true,several.train_seeds = several.train_seeds,stored
-        try: return train_row(plan or self.plan, SEEDS, out, Machine(device='cpu', workers=0, cache=False), say=None, **kw)
+        try:
+            return train_row(plan or self.plan, SEEDS, out, Machine(device='cpu', workers=0, cache=False), say=None,
+                             **kw)
         finally: several.train_seeds = true
 
 

@@ -19,7 +19,8 @@ from woofbench.board.row import Row
 from woofbench.models.parts import blocks, convs
 from woofbench.train.recipe import Recipe, config_id, from_dict, later, recipes, to_dict
 from woofbench.hashes import canonical
-from woofbench.board.record.record import Made, as_record, check_full, check_record, make_record, read_records, record_id
+from woofbench.board.record.record import Made, as_record, check_full, check_record
+from woofbench.board.record.record import make_record, read_records, record_id
 from woofbench.registry import BadInput
 from woofbench.commands.run import run
 from woofbench.data.track import Track, make_track
@@ -114,7 +115,8 @@ def test_the_way_of_validation_changes_no_training_crop(oblong):
     from fastai.torch_core import set_seed
     def batches(how):
         set_seed(0, reproducible=True)
-        return [b[0] for b in make_loaders(oblong, make_track('imagewoof', 32), Batching(8, val_resize=how), device='cpu').train]
+        return [b[0] for b in make_loaders(oblong, make_track('imagewoof', 32), Batching(8, val_resize=how),
+                                           device='cpu').train]
     for a,b in zip(batches('squish'), batches('shorter32'), strict=True): assert torch.equal(a, b)
 
 def with_recipe(rec, **kw):

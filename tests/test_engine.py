@@ -45,8 +45,10 @@ def batches(learn, train):
 
 def test_validation_images_are_the_references(digits):
     track,recipe,m = digits
-    fast,ref = (make_learner(Job(track, recipe, m), machine=Machine(device='cpu', workers=0, engine=o)) for o in engines[::-1])
-    for (a,y),(b,z) in zip(batches(fast, False), ref.dls.valid): assert torch.equal(a.as_subclass(torch.Tensor), b.as_subclass(torch.Tensor)) and y.tolist()==z.tolist()
+    fast,ref = (make_learner(Job(track, recipe, m), machine=Machine(device='cpu', workers=0, engine=o))
+                for o in engines[::-1])
+    for (a,y),(b,z) in zip(batches(fast, False), ref.dls.valid):
+        assert torch.equal(a.as_subclass(torch.Tensor), b.as_subclass(torch.Tensor)) and y.tolist()==z.tolist()
 
 
 class Brighter(Transform):
@@ -57,7 +59,8 @@ class Brighter(Transform):
 
 @pytest.mark.parametrize('change', [{}, dict(normalize=False), dict(channels_last=True), 'more transforms'], ids=str)
 def test_training_batches_are_what_the_loaders_own_transforms_make(digits, change):
-    "Where the transforms are the usual ones, crops become floats in threads, to the same bits; where there are more, the loader does all of it"
+    """Where the transforms are the usual ones, crops become floats in threads, to the same bits; where there are
+    more, the loader does all of it"""
     from woofbench.data.batches import plain
     track,recipe,m = digits
     more = change=='more transforms'
@@ -72,7 +75,8 @@ def test_training_batches_are_what_the_loaders_own_transforms_make(digits, chang
     images,ys = data.epoch()
     ref, = dl.after_batch((TensorImage(images(slice(0, recipe.bs)).permute(0,3,1,2)),))
     assert torch.equal(got.as_subclass(torch.Tensor), ref.as_subclass(torch.Tensor))
-    assert y.tolist()==ys[:recipe.bs].tolist() and got.is_contiguous(memory_format=torch.channels_last if recipe.channels_last else torch.contiguous_format)
+    assert y.tolist()==ys[:recipe.bs].tolist() and got.is_contiguous(memory_format=torch.channels_last
+                                                                     if recipe.channels_last else torch.contiguous_format) # noqa: E501
 
 
 def test_epochs_have_every_image_once_and_differ(digits):
@@ -82,7 +86,8 @@ def test_epochs_have_every_image_once_and_differ(digits):
     assert len(first)==len(m.train)//recipe.bs and all(len(x)==recipe.bs for x,_ in first)
     assert not torch.equal(first[0][0], second[0][0])
     counts = torch.bincount(torch.cat([y for _,y in first]).as_subclass(torch.Tensor), minlength=10)
-    assert (torch.tensor([sum(m.label(o)==c for o in m.train) for c in m.classes])-counts).clamp(min=0).sum()==len(m.train)%recipe.bs
+    assert (torch.tensor([sum(m.label(o)==c for o in m.train)
+                          for c in m.classes])-counts).clamp(min=0).sum()==len(m.train)%recipe.bs
 
 
 class Losses(Callback):
@@ -101,7 +106,8 @@ class Same:
 
 
 def test_same_weights_and_batches_give_the_same_losses(digits):
-    "Twenty steps in double precision, where rounding has no time to grow; and at the end weights that have moved far, and alike"
+    """Twenty steps in double precision, where rounding has no time to grow; and at the end weights that have moved
+    far, and alike"""
     track,recipe,m = digits
     made = {o: make_learner(Job(track, recipe, m), 3, Machine(device='cpu', workers=0, engine=o)) for o in engines}
     start = torch.nn.utils.parameters_to_vector(made['fast'].model.parameters()).detach().clone()
@@ -113,8 +119,10 @@ def test_same_weights_and_batches_give_the_same_losses(digits):
         learn.model.double()
         learn.remove_cb(FastData)
         learn.dls = DataLoaders(Same(twenty, learn.dls.train), Same(twenty[:1], learn.dls.valid), device='cpu')
-        with learn.no_bar(), learn.no_logging(), learn.removed_cbs([learn.recorder]), learn.added_cbs([seen]): learn.fit_flat_cos(1, recipe.lr)
-        losses[name],ends[name] = torch.tensor(seen.all),torch.nn.utils.parameters_to_vector(learn.model.parameters()).detach()
+        with learn.no_bar(), learn.no_logging(), learn.removed_cbs([learn.recorder]), learn.added_cbs([seen]):
+            learn.fit_flat_cos(1, recipe.lr)
+        losses[name],ends[name] = torch.tensor(
+                seen.all),torch.nn.utils.parameters_to_vector(learn.model.parameters()).detach()
     assert len(losses['fast'])==20 and losses['fast'][-1] < losses['fast'][0]-.1
     torch.testing.assert_close(losses['fast'], losses['fastai'], rtol=1e-6, atol=1e-6)
     assert (ends['fast']-ends['fastai']).norm() < 1e-5*(ends['fastai']-start).norm()
@@ -128,8 +136,12 @@ def test_a_seed_repeats(digits):
     assert a.init_sha256==fit(Job(track, recipe, m), 0, Machine(device='cpu', workers=0)).init_sha256
 
 
-@pytest.mark.parametrize('change', [dict(mixup=.2), dict(cutmix=1.), dict(erase=.3), dict(ema=.9), dict(centralize=True), dict(gamma_l2=1e-4), dict(opt='sgd'), dict(beta=50.),
-                                    dict(precision='bf16', channels_last=True), dict(sched='one_cycle'), dict(stem='whitening'), dict(sa='simple_sa', pool='max_blur', block='reduce_first')], ids=str)
+@pytest.mark.parametrize('change',
+                         [dict(mixup=.2), dict(cutmix=1.), dict(erase=.3), dict(ema=.9), dict(centralize=True),
+                          dict(gamma_l2=1e-4), dict(opt='sgd'), dict(beta=50.),
+                                    dict(precision='bf16', channels_last=True), dict(sched='one_cycle'),
+                                    dict(stem='whitening'), dict(sa='simple_sa', pool='max_blur',
+                                                                 block='reduce_first')], ids=str)
 def test_every_option_works(digits, change):
     track,recipe,m = digits
     run = fit(Job(track, recipe.but(bs=128, **change), m), machine=fast_cpu)
@@ -156,7 +168,9 @@ def test_runs_of_two_engines_are_two_rows(cli, refused, tmp_path):
     assert 'fast' in refused(f'run --engine quick --out {tmp_path}')
     for o in engines: assert cli(f'run --engine {o} --epochs 1 --seeds 2 --workers 0 --out {tmp_path}')[0]==0
     recs = [json.loads(o.read_text()) for o in tmp_path.rglob('records/**/*.json')]
-    assert {o['engine'] for o in recs}==set(engines) and len({o['config_id'] for o in recs})==1 and len({o['env']['context'] for o in recs})==2
+    assert {o['engine'] for o in recs}==set(engines) and len({o['config_id']
+                                                              for o in recs})==1 and len({o['env']['context']
+                                                                      for o in recs})==2
 
 
 # Recorded steps: on a processor by a stand-in, which goes the same way and repeats nothing
@@ -177,11 +191,13 @@ def fit_quietly(learn, epochs=1, cbs=()):
     return learn
 
 
-changes = [{}, dict(mixup=.4), dict(cutmix=1.), dict(erase=.3), dict(precision='bf16', channels_last=True, mixup=.4), dict(sched='one_cycle'), dict(beta=50., sa='simple_sa', pool='max_blur', block='reduce_first')]
+changes = [{}, dict(mixup=.4), dict(cutmix=1.), dict(erase=.3), dict(precision='bf16', channels_last=True, mixup=.4),
+           dict(sched='one_cycle'), dict(beta=50., sa='simple_sa', pool='max_blur', block='reduce_first')]
 
 @pytest.mark.parametrize('change', changes, ids=str)
 def test_a_seed_is_the_same_alone_and_after_others(digits, change):
-    "With one recording for all, to the bit, with the weights it always began with; and close to what ordinary steps give"
+    """With one recording for all, to the bit, with the weights it always began with; and close to what ordinary
+    steps give"""
     recipe = digits[1].but(bs=128, **change)
     said = []
     row = rows(digits, recipe, [3,4], say=said.append)
@@ -201,7 +217,8 @@ def test_growing_images_have_a_recording_for_each_size(digits):
         b = fit(Job(track, recipe, m), 2, fast_cpu, kept=kept)
         assert list(kept.graph.captured.values())==made
     assert kept.model is None and kept.graph is None
-    assert [numbers(o) for o in (a,b)]==[numbers(fit(Job(track, recipe, m), o, fast_cpu, kept=Kept(record=True))) for o in (1,2)]
+    assert [numbers(o) for o in (a,b)]==[numbers(fit(Job(track, recipe, m), o, fast_cpu, kept=Kept(record=True)))
+                                         for o in (1,2)]
 
 
 def test_a_kept_network_serves_every_learner(digits):
@@ -212,7 +229,8 @@ def test_a_kept_network_serves_every_learner(digits):
             learns.append(fit_quietly(make_learner(Job(*digits), seed, fast_cpu, kept=kept)))
             assert kept.graph.path=='captured' and learns[-1].opt.count==len(digits[2].train)//digits[1].bs
         a,b = learns
-        assert a is not b and a.dls is not b.dls and a.model is b.model and a.opt is b.opt and data_of(a) is not data_of(b)
+        assert a is not b and a.dls is not b.dls and a.model is b.model and a.opt is b.opt and data_of(
+                a) is not data_of(b)
         assert b.validate()[1]>.5 and b.get_preds()[0].shape==(360,10)
 
 
@@ -223,7 +241,8 @@ def test_nothing_is_left_of_a_seed_that_diverged(digits):
         fit(Job(digits[0], recipe, digits[2]), 1, fast_cpu, kept=kept)
         r, = kept.graph.captured.values()
         pieces = [o for f in kept.opt.flats.values() for o in (f.p, f.g, f.m, f.v, f.slow, f.rows)]
-        for o in (*pieces, *kept.model.buffers(), *kept.mix[0].places.values(), r.x): o.fill_(float('nan')) if o.is_floating_point() else o.zero_()
+        for o in (*pieces, *kept.model.buffers(), *kept.mix[0].places.values(), r.x):
+            o.fill_(float('nan')) if o.is_floating_point() else o.zero_()
         row = numbers(fit(Job(digits[0], recipe, digits[2]), 2, fast_cpu, kept=kept))
         assert list(kept.graph.captured.values())==[r]
     assert row==numbers(fit(Job(digits[0], recipe, digits[2]), 2, fast_cpu, kept=Kept(record=True)))
@@ -242,7 +261,9 @@ def test_seeds_at_once_stop_together(digits):
     def log(epoch, numbers, seed):
         seen.append((seed, epoch))
         if seed==1: raise ZeroDivisionError('on purpose')
-    with pytest.raises(ZeroDivisionError): list(train_seeds(Job(make_track('digits', epochs=50), digits[1].but(bs=512), digits[2]), [0,1,2], Machine(device='cpu', engine='fast', seeds_at_once=2), record=True, log=log))
+    with pytest.raises(ZeroDivisionError):
+        list(train_seeds(Job(make_track('digits', epochs=50), digits[1].but(bs=512), digits[2]), [0,1,2],
+                         Machine(device='cpu', engine='fast', seeds_at_once=2), record=True, log=log))
     assert threading.active_count()==n and max(e for _,e in seen)<50
 
 
@@ -259,21 +280,29 @@ def test_callbacks_between_steps_keep_the_recording(digits, tmp_path):
     learn,watch = recorded(digits),Watch()
     learn.path = tmp_path
     fit_quietly(learn, 2, [watch, SaveModelCallback(monitor='valid_loss', fname='x')])
-    assert learn.graph.path=='captured' and watch.heard=={'epoch','batch','train'} and len(watch.losses)==2*(len(digits[2].train)//32)
+    assert learn.graph.path=='captured' and watch.heard=={'epoch','batch',
+                                                          'train'} and len(watch.losses)==2*(len(digits[2].train)//32)
     assert watch.losses[-1][0] < watch.losses[0][0]-.5 and watch.losses[0][1:]==((32,10), 32)
-    assert not learn.graph.captured and all(p.grad is None for p in learn.model.parameters()), 'a recording ends with its fit'
+    assert not learn.graph.captured and all(p.grad is None
+                                            for p in learn.model.parameters()), 'a recording ends with its fit'
 
 class Norms(Callback):
     def after_backward(self): pass
 
-@pytest.mark.parametrize('make,why', [(lambda: GradientClip(1.), 'GradientClip has before_step'), (lambda: Norms(), 'Norms has after_backward'), (lambda: Ema(.9), 'Ema has after_step'), (lambda: MixUp(.4), 'MixUp changes the loss'),
-                                      (lambda: CutMix(1.), 'CutMix changes the loss'), (lambda: ParamScheduler(dict(wd=SchedCos(0,.1))), 'a schedule of wd')], ids=lambda o: o if isinstance(o, str) else '')
+@pytest.mark.parametrize('make,why',
+                         [(lambda: GradientClip(1.), 'GradientClip has before_step'),
+                          (lambda: Norms(), 'Norms has after_backward'), (lambda: Ema(.9), 'Ema has after_step'),
+                          (lambda: MixUp(.4), 'MixUp changes the loss'),
+                                      (lambda: CutMix(1.), 'CutMix changes the loss'),
+                                      (lambda: ParamScheduler(dict(wd=SchedCos(0,.1))), 'a schedule of wd')],
+                                      ids=lambda o: o if isinstance(o, str) else '')
 def test_who_looks_into_a_step_is_named(digits, make, why):
     learn = fit_quietly(recorded(digits, digits[1].but(bs=128)), cbs=[make()])
     assert learn.graph.path==f'step by step: {why}' and not learn.graph.captured
 
 def test_other_optimisers_are_named(digits):
-    assert fit_quietly(recorded(digits, digits[1].but(bs=128, opt='adam'))).graph.path=='step by step: the optimiser is Optimizer, not FlatRanger'
+    assert fit_quietly(recorded(digits,
+                                digits[1].but(bs=128, opt='adam'))).graph.path=='step by step: the optimiser is Optimizer, not FlatRanger' # noqa: E501
 
 
 def test_another_fit_of_the_same_learner(digits):
@@ -300,26 +329,32 @@ def test_the_default_engine_is_the_one_that_is_shown(cli, tmp_path):
     rc,out,_ = cli(f'run --epochs 1 --seeds 1 --bs 512 --device cpu --engine fastai --out {tmp_path}')
     assert rc==0 and 'engine fastai: step by step, the reference' in out
 
-@pytest.mark.parametrize('flags,hint', [('--seeds-at-once 2', 'CUDA'), ('--seeds-at-once 2 --engine fastai', 'fast engine'), ('--seeds-at-once 0', 'seeds_at_once'), ('--compile --engine fastai', 'fast engine')])
-def test_what_a_machine_cannot_do_is_said(flags, hint, refused, tmp_path): assert hint in refused(f'run --device cpu --out {tmp_path} {flags}')
+@pytest.mark.parametrize('flags,hint',
+                         [('--seeds-at-once 2', 'CUDA'), ('--seeds-at-once 2 --engine fastai', 'fast engine'),
+                          ('--seeds-at-once 0', 'seeds_at_once'), ('--compile --engine fastai', 'fast engine')])
+def test_what_a_machine_cannot_do_is_said(flags, hint, refused, tmp_path):
+    assert hint in refused(f'run --device cpu --out {tmp_path} {flags}')
 
 def test_no_compiler_is_said(refused, tmp_path, monkeypatch):
     def none(*args, **kw): raise RuntimeError('no C++ compiler\nhere')
     monkeypatch.setattr(torch, 'compile', none)
-    assert 'compile does not work here: RuntimeError: no C++ compiler' in refused(f'run --compile --device cpu --out {tmp_path}')
+    assert 'compile does not work here: RuntimeError: no C++ compiler' in refused(
+            f'run --compile --device cpu --out {tmp_path}')
 
 @pytest.mark.slow
 def test_compiled(digits):
     "The same network: its first loss is the same, and it learns"
     seen = {}
     for o in (False, True):
-        learn,seen[o] = make_learner(Job(*digits), machine=fast_cpu, kept=Kept(record=True, keep=False, compile=o)),Losses()
+        learn,seen[o] = make_learner(Job(*digits), machine=fast_cpu,
+                                     kept=Kept(record=True, keep=False, compile=o)),Losses()
         fit_quietly(learn, 1, [seen[o]])
         assert learn.graph.path=='captured'
     a,b = (torch.tensor(o.all) for o in seen.values())
     torch.testing.assert_close(a[:3], b[:3], rtol=1e-3, atol=1e-3)
     assert b[-5:].mean() < b[0]-.5
-    assert not (learn.model.state_dict().keys() ^ make_learner(Job(*digits), machine=Machine(device='cpu')).model.state_dict().keys())
+    assert not (learn.model.state_dict().keys() ^ make_learner(Job(*digits),
+                                                               machine=Machine(device='cpu')).model.state_dict().keys())
 
 
 # Crops ahead of time
@@ -336,7 +371,8 @@ def test_prefetched_crops_are_the_crops(digits):
 
 # On a GPU
 
-gpu = lambda f: pytest.mark.cuda(pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a CUDA device')(f)) # noqa: E731
+# noqa: E731
+gpu = lambda f: pytest.mark.cuda(pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a CUDA device')(f))
 on = torch.device('cuda')
 
 @gpu
@@ -367,11 +403,13 @@ def test_a_seed_is_the_same_alone_after_others_and_beside_them_on_a_gpu(digits, 
 
 @gpu
 def test_growing_images_on_a_gpu(digits):
-    track,recipe,m = make_track('digits', size=64, epochs=2), digits[1].but(bs=128, progressive=.5, precision='bf16', channels_last=True), digits[2]
+    track,recipe,m = make_track('digits', size=64, epochs=2), digits[1].but(bs=128, progressive=.5, precision='bf16',
+            channels_last=True), digits[2]
     with Kept() as kept:
         a,b = (numbers(fit(Job(track, recipe, m), o, Machine(device='cuda', engine='fast'), kept=kept)) for o in (1,2))
         assert len(kept.graph.captured)==2
-    with Kept() as kept: assert numbers(fit(Job(track, recipe, m), 2, Machine(device='cuda', engine='fast'), kept=kept))==b!=a
+    with Kept() as kept:
+        assert numbers(fit(Job(track, recipe, m), 2, Machine(device='cuda', engine='fast'), kept=kept))==b!=a
 
 @gpu
 def test_memory_is_given_back(digits):
@@ -397,7 +435,8 @@ def test_no_waiting_within_an_epoch(digits):
         def before_batch(self):
             if self.iter==self.n_iter-2: torch.cuda.set_sync_debug_mode('default')
         def after_cancel_fit(self): torch.cuda.set_sync_debug_mode('default')
-    learn = make_learner(Job(digits[0], digits[1].but(mixup=.4, precision='bf16', channels_last=True), digits[2]), machine=Machine(device='cuda', engine='fast'))
+    learn = make_learner(Job(digits[0], digits[1].but(mixup=.4, precision='bf16', channels_last=True), digits[2]),
+                         machine=Machine(device='cuda', engine='fast'))
     try:
         with learn.removed_cbs([learn.recorder]): fit_quietly(learn, 1, [Strict()])
     finally: torch.cuda.set_sync_debug_mode('default')
@@ -422,19 +461,24 @@ def test_validation_does_not_depend_on_its_batches(digits):
     size = valid_bs(360, digits[1].bs, 32, on)
     assert size==360
     large = learn.validate()
-    data_of(learn).before_validate = lambda: setattr(learn, 'dl', data_of(learn)._batches(learn.dls.valid, data_of(learn).data.valid.__getitem__, data_of(learn).data.valid_y))
+    data_of(learn).before_validate = lambda: setattr(learn, 'dl',
+                                                     data_of(learn)._batches(learn.dls.valid,
+                                                             data_of(learn).data.valid.__getitem__,
+                                                             data_of(learn).data.valid_y))
     assert list(large)==pytest.approx(list(learn.validate()), abs=1e-4)
 
 
 def test_no_cache_keeps_no_images_on_disk(cli, tiny, tmp_path, monkeypatch):
     from woofbench.data import batches as fast
-    line = f'run --dataset imagewoof --data {tiny} --size 32 --epochs 1 --seeds 1 --engine fast --device cpu --arch xresnet10_tiny --bs 8'
+    line = (f'run --dataset imagewoof --data {tiny} --size 32 --epochs 1 --seeds 1 --engine fast --device '
+            'cpu --arch xresnet10_tiny --bs 8')
     monkeypatch.setenv('WOOFBENCH_CACHE', str(tmp_path/'cache'))
     correct = []
     for flag,files in (('--no-cache', 0), ('', 2)):
         fast._last.clear() # what an earlier run decoded
         assert cli(f'{line} {flag} --out {tmp_path}/out{files}')[0]==0
         assert len(list((tmp_path/'cache').glob('store-*.rgb')))==files
-        correct += [json.loads(o.read_text())['runs'][0]['preds'] for o in (tmp_path/f'out{files}').rglob('records/**/*.json')]
+        correct += [json.loads(o.read_text())['runs'][0]['preds']
+                    for o in (tmp_path/f'out{files}').rglob('records/**/*.json')]
     assert len(correct)==2 and len(set(correct))==1 # a run setting: the row is the same
     assert '--no-cache' in cli('run --help')[1]

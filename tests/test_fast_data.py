@@ -30,7 +30,8 @@ def no_decoding(monkeypatch):
     return lambda: monkeypatch.setattr(store_module, '_decode', _f)
 
 def kept(): return sorted(o.name for o in cache_dir().glob('*store-*'))
-def same(a, b): return torch.equal(a.pixels, b.pixels) and torch.equal(a.offsets, b.offsets) and torch.equal(a.sizes, b.sizes)
+def same(a, b):
+    return torch.equal(a.pixels, b.pixels) and torch.equal(a.offsets, b.offsets) and torch.equal(a.sizes, b.sizes)
 
 def by_fastai(path):
     from fastai.vision.core import PILImage
@@ -63,11 +64,18 @@ def save(folder):
     "Files of all kinds; their names"
     rng = np.random.default_rng(0)
     rgb = Image.fromarray(rng.integers(0, 256, (5,7,3), dtype='uint8')).resize((37,21), Image.BICUBIC)
-    turned = Image.Exif(); turned[274] = 6
-    kinds = dict(rgb=('jpg', rgb, {}), progressive=('jpg', rgb, dict(progressive=True)), fine=('jpg', rgb, dict(quality=100, subsampling=0)), rgb_inside=('jpg', rgb, dict(keep_rgb=True)),
-                 restarts=('jpg', rgb, dict(restart_marker_rows=1)), grey=('jpg', rgb.convert('L'), {}), cmyk=('jpg', rgb.convert('CMYK'), {}), exif=('jpg', rgb, dict(exif=turned)),
-                 two=('jpg', rgb, dict(format='MPO', save_all=True, append_images=[rgb])), webp=('jpg', rgb, dict(format='WEBP')), one_px=('jpg', rgb.resize((1,1)), {}), line=('jpg', rgb.resize((1,99)), {}),
-                 palette=('png', rgb.quantize(8), {}), clear=('png', rgb.quantize(8), dict(transparency=3)), alpha=('png', rgb.convert('RGBA'), {}), grey_alpha=('png', rgb.convert('LA'), {}), bits=('png', rgb.convert('1'), {}),
+    turned = Image.Exif()
+    turned[274] = 6
+    kinds = dict(rgb=('jpg', rgb, {}), progressive=('jpg', rgb, dict(progressive=True)),
+                 fine=('jpg', rgb, dict(quality=100, subsampling=0)), rgb_inside=('jpg', rgb, dict(keep_rgb=True)),
+                 restarts=('jpg', rgb, dict(restart_marker_rows=1)), grey=('jpg', rgb.convert('L'), {}),
+                 cmyk=('jpg', rgb.convert('CMYK'), {}), exif=('jpg', rgb, dict(exif=turned)),
+                 two=('jpg', rgb, dict(format='MPO', save_all=True, append_images=[rgb])),
+                 webp=('jpg', rgb, dict(format='WEBP')), one_px=('jpg', rgb.resize((1,1)), {}),
+                 line=('jpg', rgb.resize((1,99)), {}),
+                 palette=('png', rgb.quantize(8), {}), clear=('png', rgb.quantize(8), dict(transparency=3)),
+                 alpha=('png', rgb.convert('RGBA'), {}), grey_alpha=('png', rgb.convert('LA'), {}),
+                 bits=('png', rgb.convert('1'), {}),
                  keyed=('png', rgb, dict(transparency=(1,2,3))))
     folder.mkdir()
     for name,(ext,im,kw) in kinds.items(): im.save(folder/f'{name}.{ext}', **kw)
@@ -95,12 +103,15 @@ def test_damaged_files_are_decoded_as_fastai_does_or_named(tmp_path):
 @pytest.mark.parametrize('raw', [b'', b'not an image', b'\xff\xd8\xff\xe0'])
 def test_a_broken_image_is_named(tmp_path, raw):
     (tmp_path/'bad.jpg').write_bytes(raw)
-    with pytest.raises(BadInput, match='bad.jpg .*cannot be read as an image'): make_store([*save(tmp_path/'kinds'), tmp_path/'bad.jpg'])
+    with pytest.raises(BadInput, match='bad.jpg .*cannot be read as an image'):
+        make_store([*save(tmp_path/'kinds'), tmp_path/'bad.jpg'])
 
 def test_progress_is_reported(m):
     seen = []
     def bar(it, total=None, desc=''):
-        for o in it: seen.append((total, desc)); yield o
+        for o in it:
+            seen.append((total, desc))
+            yield o
     load_store(m, 'train', progress=bar)
     assert seen==[(24, 'decode')]*24
 
@@ -132,7 +143,8 @@ def test_another_manifest_split_or_pillow_has_its_own_file(m, monkeypatch):
 def test_a_folder_in_the_way(m):
     s = load_store(m, 'val')
     path, = cache_dir().glob('store-*.rgb')
-    path.unlink(); path.mkdir()
+    path.unlink()
+    path.mkdir()
     assert same(load_store(m, 'val'), s) and kept()==[path.name]
 
 def test_cache_that_cannot_be_written(m, tmp_path, monkeypatch):
@@ -176,7 +188,8 @@ def test_nearly_full_disk(m, monkeypatch):
     assert same(load_store(m, 'val'), load_store(m, 'val', cache=False)) and not kept()
 
 def python(code, *args, **env):
-    return subprocess.Popen([sys.executable, '-c', code, *map(str, args)], cwd=here, env=os.environ|env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen([sys.executable, '-c', code, *map(str, args)], cwd=here, env=os.environ|env,
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 builder = '''
 import os, resource, signal, sys, time
@@ -241,7 +254,8 @@ def test_threads_build_at_once(m):
 # What happens to it
 
 def changed(path, at, by=0x10):
-    raw = bytearray(path.read_bytes()); raw[at] ^= by
+    raw = bytearray(path.read_bytes())
+    raw[at] ^= by
     path.write_bytes(raw)
 
 def test_a_changed_pixel_is_seen_at_the_start(m):
@@ -264,8 +278,11 @@ def test_a_store_changed_in_use_ends_in_a_sentence(m, what):
     if what=='cut': os.truncate(path, start+n+5)
     if what=='empty': os.truncate(path, 0)
     if what=='swapped': # two images of one size
-        with open(path, 'r+b') as f: f.seek(start); f.write(raw[start+n:start+2*n] + raw[start:start+n])
-    for call in (lambda: crop(s, Pieces(*args), 32), lambda: squish(s, 32), lambda: s.to('cpu').pixels, lambda: [s[i] for i in range(len(s))]):
+        with open(path, 'r+b') as f:
+            f.seek(start)
+            f.write(raw[start+n:start+2*n] + raw[start:start+n])
+    for call in (lambda: crop(s, Pieces(*args), 32), lambda: squish(s, 32), lambda: s.to('cpu').pixels,
+                 lambda: [s[i] for i in range(len(s))]):
         with pytest.raises(BadInput, match='run the same command again'): call()
     assert not path.exists() and same(load_store(m, 'train'), whole)
 
@@ -289,7 +306,8 @@ def test_an_image_exchanged_after_verification_is_refused(m):
     p.write_bytes(other)
     os.utime(p, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     for cache in (True, False):
-        with pytest.raises(BadInput, match=f'{p.name} has changed since it was verified'): load_store(m, 'train', cache=cache)
+        with pytest.raises(BadInput, match=f'{p.name} has changed since it was verified'):
+            load_store(m, 'train', cache=cache)
     assert not kept()
 
 
@@ -301,11 +319,13 @@ class Replay:
     def uniform(self, a, b): return a + (b-a)*next(self.tries)
     def randint(self, a, b): return a + int(next(self.corner)*(b-a+1))
 
-@pytest.mark.parametrize('min_scale,ratio', [(.35, (3/4,4/3)), (.08, (3/4,4/3)), (.9, (.5,2.)), (1., (1.,1.)), (.6, (1.5,3.))])
+@pytest.mark.parametrize('min_scale,ratio',
+                         [(.35, (3/4,4/3)), (.08, (3/4,4/3)), (.9, (.5,2.)), (1., (1.,1.)), (.6, (1.5,3.))])
 def test_fastai_draws_the_same_boxes_from_the_same_numbers(min_scale, ratio):
     from fastai.vision import augment
     g = torch.Generator().manual_seed(0)
-    sizes = torch.cat([torch.randint(3, 700, (600,2), generator=g), torch.tensor([[300,400],[400,300],[3,4],[1,1],[1,900],[900,1],[75,100],[333,250]])])
+    sizes = torch.cat([torch.randint(3, 700, (600,2), generator=g),
+                       torch.tensor([[300,400],[400,300],[3,4],[1,1],[1,900],[900,1],[75,100],[333,250]])])
     u = torch.rand(len(sizes), 22, dtype=torch.float64, generator=g.manual_seed(1))
     ref,t = [],augment.RandomResizedCrop(8, min_scale=min_scale, ratio=ratio)
     for (h,w),row in zip(sizes.tolist(), u.tolist()):
@@ -337,7 +357,8 @@ def cases(seed=0):
     rng,g = np.random.default_rng(seed),torch.Generator().manual_seed(seed)
     shapes = [(1,1), (1,57), (83,1), (33,40), (97,131), (200,64), (64,200), (150,100), (260,190), (31,500)]
     images = [rng.integers(0, 256, (h,w,3), dtype='uint8') for h,w in shapes]
-    images[4],images[8] = (images[4]>127).astype('uint8')*255, np.full_like(images[8], 255) # black and white; white stays white
+    # black and white; white stays white
+    images[4],images[8] = (images[4]>127).astype('uint8')*255, np.full_like(images[8], 255)
     sizes = torch.tensor(shapes)
     ends = (3*sizes.prod(1)).cumsum(0)
     s = Store(torch.cat([torch.from_numpy(o).flatten() for o in images]), ends-3*sizes.prod(1), sizes)
@@ -372,7 +393,8 @@ def test_crops_are_pillows(way): assert check(way)==(0, 1.)
 def test_kernel_is_pillow():
     "In Triton's interpreter, which is chosen by the environment before Triton is imported"
     pytest.importorskip('triton')
-    p = python('import test_fast_data as t; assert t.check("kernel", sizes=(16,), step=3)==(0, 1.)', TRITON_INTERPRET='1')
+    p = python('import test_fast_data as t; assert t.check("kernel", sizes=(16,), step=3)==(0, 1.)',
+               TRITON_INTERPRET='1')
     assert p.wait(300)==0, p.stderr.read()
 
 @pytest.mark.cuda
@@ -398,7 +420,8 @@ def test_order_of_passes_follows_pillows_version(monkeypatch):
     s,*args = cases()
     ref = []
     for i,(y,x,h,w),flip in zip(*(o.tolist() for o in args)):
-        im = Image.fromarray(s[i].numpy()).crop((x,y,x+w,y+h)).resize((32,h), Image.BILINEAR).resize((32,32), Image.BILINEAR)
+        im = Image.fromarray(s[i].numpy()).crop((x,y,x+w,y+h)).resize((32,h), Image.BILINEAR).resize((32,32),
+                Image.BILINEAR)
         ref.append(np.array(im)[:,::-1 if flip else 1])
     assert torch.equal(crop(s, Pieces(*args), 32, way='gather'), torch.from_numpy(np.stack(ref)))
 
@@ -420,7 +443,8 @@ def test_part_of_a_buffer():
     "The pixels may begin within a larger tensor, e.g. behind a header"
     s,*args = cases()
     part = Store(torch.cat([torch.zeros(5, dtype=torch.uint8), s.pixels])[5:], s.offsets, s.sizes)
-    for way in ('pillow','gather'): assert torch.equal(crop(part, Pieces(*args), 32, way=way), crop(s, Pieces(*args), 32, way=way))
+    for way in ('pillow','gather'):
+        assert torch.equal(crop(part, Pieces(*args), 32, way=way), crop(s, Pieces(*args), 32, way=way))
 
 def test_floats_are_fastais_transforms_of_the_crops():
     "Conversion and normalisation of a batch and of single images, to the bit; and a way that makes none says so"
@@ -432,18 +456,25 @@ def test_floats_are_fastais_transforms_of_the_crops():
     ref = crop(s, Pieces(*args), 32)
     for stats in (imagenet_stats, None):
         f = ToFloat(255., *map(torch.tensor, stats or ()))
-        fastais = Pipeline([IntToFloatTensor(), *([Normalize.from_stats(*stats, cuda=False)] if stats else [])])(TensorImage(ref.permute(0,3,1,2))).permute(0,2,3,1).as_subclass(torch.Tensor)
-        assert torch.equal(f(ref), fastais) and torch.equal(crop(s, Pieces(*args), 32, to_float=f), fastais) and torch.equal(crop(s, Pieces(*args), 32, to_float=f, workers=3), fastais)
+        fastais = Pipeline([IntToFloatTensor(),
+                            *([Normalize.from_stats(*stats, cuda=False)] if stats else [])])(TensorImage(ref.permute(0,
+                                    3,1,2))).permute(0,2,3,1).as_subclass(torch.Tensor)
+        assert torch.equal(f(ref), fastais) and torch.equal(crop(s, Pieces(*args), 32, to_float=f),
+                                                            fastais) and torch.equal(crop(s, Pieces(*args), 32,
+                                                                    to_float=f, workers=3), fastais)
     with pytest.raises(ValueError, match='gather makes no floats'): crop(s, Pieces(*args), 32, way='gather', to_float=f)
-    with pytest.raises(ValueError, match='out must be'): crop(s, Pieces(*args), 32, to_float=f, out=torch.empty(40,32,32,3, dtype=torch.uint8))
+    with pytest.raises(ValueError, match='out must be'):
+        crop(s, Pieces(*args), 32, to_float=f, out=torch.empty(40,32,32,3, dtype=torch.uint8))
 
 def test_wrong_crops_are_refused():
     s,idx,boxes,flips = cases()
     for k,by in ((0,-1000), (1,-1000), (0,1000), (1,1000), (2,1000), (3,1000), (2,-1000), (3,-1000)):
-        bad = boxes.clone(); bad[7,k] += by
+        bad = boxes.clone()
+        bad[7,k] += by
         with pytest.raises(ValueError, match='not within its image'): crop(s, Pieces(idx, bad, flips), 32)
     with pytest.raises(IndexError): crop(s, Pieces(idx+1, boxes, flips), 32)
-    for out in (torch.empty(40,32,32,3), torch.empty(40,3,32,32, dtype=torch.uint8).permute(0,2,3,1), torch.empty(39,32,32,3, dtype=torch.uint8)):
+    for out in (torch.empty(40,32,32,3), torch.empty(40,3,32,32, dtype=torch.uint8).permute(0,2,3,1),
+                torch.empty(39,32,32,3, dtype=torch.uint8)):
         with pytest.raises(ValueError, match='out must be'): crop(s, Pieces(idx, boxes, flips), 32, out=out)
 
 @pytest.mark.parametrize('size', [8, 33, 64])
@@ -452,7 +483,8 @@ def test_squish_is_fastais_validation(size):
     from fastai.vision.core import PILImage
     s = cases()[0]
     t = RandomResizedCrop(size)
-    for x,im in zip(squish(s, size), s): assert np.array_equal(x.numpy(), np.array(t(PILImage.create(im.numpy()), split_idx=1)))
+    for x,im in zip(squish(s, size), s):
+        assert np.array_equal(x.numpy(), np.array(t(PILImage.create(im.numpy()), split_idx=1)))
 
 def test_one_epoch_from_disk_is_fastais(m):
     "From files to batches: fastai's transforms with the boxes that were drawn here"

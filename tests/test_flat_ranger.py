@@ -37,8 +37,10 @@ def pair(**kw):
 def net(dtype=double):
     "No bias before a batch norm: its gradient is rounding noise, which Adam makes as large as any other"
     torch.manual_seed(0)
-    return nn.Sequential(nn.Conv2d(3,8,3,bias=False), nn.BatchNorm2d(8), nn.Mish(), nn.Conv2d(8,8,3,2,1), nn.GroupNorm(2,8), nn.Mish(),
-                         nn.Conv2d(8,16,1,bias=False), nn.BatchNorm2d(16), nn.Mish(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16,4)).to(dtype)
+    return nn.Sequential(nn.Conv2d(3,8,3,bias=False), nn.BatchNorm2d(8), nn.Mish(), nn.Conv2d(8,8,3,2,1),
+                         nn.GroupNorm(2,8), nn.Mish(),
+                         nn.Conv2d(8,16,1,bias=False), nn.BatchNorm2d(16), nn.Mish(), nn.AdaptiveAvgPool2d(1),
+                         nn.Flatten(), nn.Linear(16,4)).to(dtype)
 
 def loss(pred, y): return F.cross_entropy(pred, y).float() # the recorder cannot take a double
 
@@ -53,7 +55,8 @@ def split(m): return L(m[:3], m[3:6], m[6:]).map(params)
 
 def learner(make, path='.', dtype=double, **kw):
     xy = data(dtype)
-    dls = DataLoaders(DataLoader(xy, bs=8, num_workers=0), DataLoader(Data(xy[:16]), bs=8, num_workers=0), path=Path(path))
+    dls = DataLoaders(DataLoader(xy, bs=8, num_workers=0), DataLoader(Data(xy[:16]), bs=8, num_workers=0),
+                      path=Path(path))
     learn = Learner(dls, net(dtype), loss_func=loss, opt_func=make, wd=.1, **copy.deepcopy(kw))
     learn.logger = noop
     return learn.remove_cb(ProgressCallback)
@@ -72,7 +75,8 @@ def same_books(a, b, rtol=1e-9):
     a,b = (o.state_dict() for o in (a,b))
     assert a.keys()==b.keys() and a['count']==b['count']
     for x,y in zip(a['state'], b['state'], strict=True):
-        assert set(x)==set(y) and {k:v for k,v in x.items() if not torch.is_tensor(v)}=={k:v for k,v in y.items() if not torch.is_tensor(v)}
+        assert set(x)==set(y) and {k:v for k,v in x.items() if not torch.is_tensor(v)}=={k:v for k,
+                v in y.items() if not torch.is_tensor(v)}
         for k in x:
             if torch.is_tensor(x[k]): torch.testing.assert_close(x[k], y[k], rtol=rtol, atol=rtol)
     for x,y in zip(a['hypers'], b['hypers'], strict=True): assert x==y
@@ -97,10 +101,13 @@ def test_sixty_steps_of_flat_cos(dtype, tol):
     fast = both(lambda o: o.fit_flat_cos(5, 1e-2), dtype=dtype, tol=tol)[1]
     assert fast.opt.count==65 and [s.get('do_wd', True) for s in fast.opt.state_dict()['state']][:3]==[True,False,False]
 
-@pytest.mark.parametrize('recipe', [dict(beta=50.), dict(eps=1e-3), dict(mom=0.), dict(sqr_mom=0.), dict(sqr_mom=.5), dict(mom=.95, sqr_mom=.999)], ids=str)
+@pytest.mark.parametrize('recipe',
+                         [dict(beta=50.), dict(eps=1e-3), dict(mom=0.), dict(sqr_mom=0.), dict(sqr_mom=.5),
+                          dict(mom=.95, sqr_mom=.999)], ids=str)
 def test_other_numbers(recipe): both(lambda o: o.fit_flat_cos(3, 1e-2), recipe=recipe)
 
-@pytest.mark.parametrize('kw', [dict(wd_bn_bias=True), dict(train_bn=False), dict(cbs=[GradToNone()]), dict(cbs=[GradientAccumulation(16)])], ids=lambda o: next(iter(o)))
+@pytest.mark.parametrize('kw', [dict(wd_bn_bias=True), dict(train_bn=False), dict(cbs=[GradToNone()]),
+                                dict(cbs=[GradientAccumulation(16)])], ids=lambda o: next(iter(o)))
 def test_learner_options(kw): both(lambda o: o.fit_flat_cos(3, 1e-2), **kw)
 
 def test_one_cycle():
@@ -116,7 +123,8 @@ def test_clear_state():
     def fit(o):
         o.fit_flat_cos(2, 1e-2)
         o.opt.clear_state()
-        assert o.opt.slow_weights is None and all(set(s) <= {'do_wd','force_train'} for s in o.opt.state_dict()['state'])
+        assert o.opt.slow_weights is None and all(set(s) <= {'do_wd','force_train'}
+                                                  for s in o.opt.state_dict()['state'])
         o.fit_flat_cos(2, 1e-2)
     both(fit)
 
@@ -169,7 +177,9 @@ def test_steps_left_out(): assert both(lambda o: o.fit_flat_cos(2, 1e-2), cbs=[S
 def test_channels_last_from_before_fit():
     fast = both(lambda o: o.fit_flat_cos(4, 1e-2), cbs=[ChannelsLast])[1]
     w = fast.model[0].weight
-    assert not w.is_contiguous() and w.is_contiguous(memory_format=torch.channels_last) and fast.opt.state[w]['grad_avg'].stride()==w.stride()
+    assert not w.is_contiguous(
+            ) and w.is_contiguous(
+                    memory_format=torch.channels_last) and fast.opt.state[w]['grad_avg'].stride()==w.stride()
 
 def test_memory_format_that_changes_between_fits():
     def fit(o):
@@ -191,8 +201,10 @@ def odd_weights(dtype=double):
     "Slices with gaps, a transposed matrix, a map of volumes, strides that mean nothing, numbers and nothing"
     torch.manual_seed(0)
     whole = torch.randn(9,7, dtype=dtype)
-    ps = [whole[:,:3], whole.T[4:], torch.randn(5,4, dtype=dtype).T, torch.randn(2,3,2,2,2, dtype=dtype).to(memory_format=torch.channels_last_3d),
-          torch.randn(4,3,1,1, dtype=dtype).as_strided((4,3,1,1), (3,1,3,3)), torch.randn(4,3,1,1, dtype=dtype), torch.tensor(1., dtype=dtype), torch.zeros(0, dtype=dtype), torch.randn(3)]
+    ps = [whole[:,:3], whole.T[4:], torch.randn(5,4, dtype=dtype).T,
+          torch.randn(2,3,2,2,2, dtype=dtype).to(memory_format=torch.channels_last_3d),
+          torch.randn(4,3,1,1, dtype=dtype).as_strided((4,3,1,1), (3,1,3,3)), torch.randn(4,3,1,1, dtype=dtype),
+          torch.tensor(1., dtype=dtype), torch.zeros(0, dtype=dtype), torch.randn(3)]
     return whole,[nn.Parameter(p) for p in ps]
 
 def odd_walk(make, n=20):
@@ -208,14 +220,17 @@ def odd_walk(make, n=20):
     return ps
 
 def test_weights_of_any_layout_and_type():
-    for a,b in zip(*map(odd_walk, pair())): torch.testing.assert_close(a, b, rtol=1e-12 if a.dtype==double else 1e-6, atol=1e-12 if a.dtype==double else 1e-6)
+    for a,b in zip(*map(odd_walk, pair())):
+        torch.testing.assert_close(a, b, rtol=1e-12 if a.dtype==double else 1e-6,
+                                   atol=1e-12 if a.dtype==double else 1e-6)
 
 def test_memory():
     x,y = torch.randn(4,3,2,2),torch.randn(4,3,1,1)
     last = x.to(memory_format=torch.channels_last)
     assert memory(x, x.clone())[0] is x and memory(last, last.clone())[0].shape==(4,2,2,3)
     assert memory(x, last) is None and memory(x[:,:,::2]) is None and memory(x.flatten(1).T) is None
-    assert [o.stride() for o in memory(y, y.as_strided(y.shape, (3,1,3,3)))]==[(1,),(1,)] # kernels for lists want equal strides
+    # kernels for lists want equal strides
+    assert [o.stride() for o in memory(y, y.as_strided(y.shape, (3,1,3,3)))]==[(1,),(1,)]
 
 def test_zero_grad_fills_and_leaves_none():
     w,u = (nn.Parameter(torch.ones(2)) for _ in range(2))
@@ -241,7 +256,8 @@ def test_saved_and_loaded(frm, to, tmp_path):
     same_books(a.opt, b.opt)
 
 @pytest.mark.parametrize('planned', [False,True])
-@pytest.mark.parametrize('how', [copy.deepcopy, lambda o: cloudpickle.loads(cloudpickle.dumps(o))], ids=['copied','pickled'])
+@pytest.mark.parametrize('how', [copy.deepcopy, lambda o: cloudpickle.loads(cloudpickle.dumps(o))],
+                         ids=['copied','pickled'])
 def test_learner_copied(how, planned):
     a = learner(pair()[1])
     a.fit_flat_cos(2, 1e-2)
@@ -296,7 +312,8 @@ def planned_against_fastai(make_cb=Planned, dtype=double, tol=1e-11, fits=(2,3),
 @pytest.mark.parametrize('cbs', [[],[ChannelsLast]], ids=['plain','channels_last'])
 def test_planned(dtype, tol, cbs):
     ref,fast = planned_against_fastai(dtype=dtype, tol=tol, cbs=cbs)
-    assert len(fast.opt.flats)==2 and all(p.data_ptr()==o.data_ptr() for f in fast.opt.flats.values() for p,o in zip(f.params, f.views('p')))
+    assert len(fast.opt.flats)==2 and all(p.data_ptr()==o.data_ptr() for f in fast.opt.flats.values() for p,
+                                          o in zip(f.params, f.views('p')))
 
 def test_planned_then_by_hand_and_back():
     ls = [learner(o) for o in pair()]
@@ -358,7 +375,8 @@ def test_plan_after_the_weights_moved():
     assert not fast.opt.plan([.1]) and flat(fast.model).equal(before)
     fast.opt.plan([.1])
     fast.model[0].weight.data = fast.model[0].weight.data.clone()
-    assert fast.opt.plan([.1]) and flat(fast.model).equal(before) and fast.model[0].weight.data_ptr()==fast.opt.flats[0,True].p.data_ptr()
+    assert fast.opt.plan([.1]) and flat(fast.model).equal(before) and fast.model[0].weight.data_ptr()==fast.opt.flats[0,
+            True].p.data_ptr()
 
 def test_saved_in_the_middle_of_a_plan(tmp_path):
     class Keeping(Callback):
@@ -382,7 +400,9 @@ def test_rows():
     assert rows([.1]*12, [.9]*12, .99, .01, 1e-6, t=5, look=LookBack(5))[0,[3,7]].gt(0).all()
 
 @pytest.mark.parametrize('kw,line', [
-    (dict(lrs=[]), 'at least one step'), (dict(lrs=[[.1]*4]), 'one number, or 1'), (dict(lrs=[.1]*3, moms=[.9]*2), 'as many momenta'), (dict(lrs=[.1], moms=[1.]), 'below 1'), (dict(lrs=[.1], moms=[-.1]), 'at least 0')])
+    (dict(lrs=[]), 'at least one step'), (dict(lrs=[[.1]*4]), 'one number, or 1'),
+    (dict(lrs=[.1]*3, moms=[.9]*2), 'as many momenta'), (dict(lrs=[.1], moms=[1.]), 'below 1'),
+    (dict(lrs=[.1], moms=[-.1]), 'at least 0')])
 def test_plan_refuses(kw, line):
     opt = FlatRanger([nn.Parameter(torch.zeros(3))], lr=.1)
     with pytest.raises(BadInput, match=line): opt.plan(**kw)
@@ -391,7 +411,8 @@ def test_what_cannot_be_planned():
     a,b = (nn.Parameter(torch.zeros(3, dtype=o)) for o in (single,double))
     with pytest.raises(BadInput, match='one device'): FlatRanger([a,b], lr=.1).plan([.1])
     with pytest.raises(BadInput, match='float32 or'): FlatRanger([nn.Parameter(a.data.half())], lr=.1).plan([.1])
-    with pytest.raises(BadInput, match='to train'): FlatRanger([nn.Parameter(a.data, requires_grad=False)], lr=.1).plan([.1])
+    with pytest.raises(BadInput, match='to train'):
+        FlatRanger([nn.Parameter(a.data, requires_grad=False)], lr=.1).plan([.1])
     c = nn.Parameter(torch.zeros(3))
     opt = FlatRanger([a,c], lr=.1)
     a.grad = torch.ones(3)
@@ -424,14 +445,16 @@ def kernel_against_torch(device, dtype=single, beta=0., low=None, grad=None, n=3
         p,g,m,v,slow = buffers(n, dtype, device)
         small,count = None if low is None else p.to(low),torch.zeros(1, dtype=torch.int64, device=device)
         for i in range(steps+2):
-            f(SimpleNamespace(p=p, g=(g*(1+i)).to(grad or dtype), m=m, v=v, slow=slow, low=small, rows=table), count, beta)
+            f(SimpleNamespace(p=p, g=(g*(1+i)).to(grad or dtype), m=m, v=v, slow=slow, low=small, rows=table), count,
+              beta)
             count += 1
         res.append((p, m, v, slow))
         if low is not None: torch.testing.assert_close(small.float(), p.float(), rtol=2**-7, atol=1e-30)
     tol = 1e-5 if dtype==single else 1e-12
     for a,b in zip(*res): torch.testing.assert_close(a, b, rtol=tol, atol=tol)
 
-cases = [dict(), dict(dtype='float64'), dict(beta=20.), dict(low='bfloat16'), dict(grad='bfloat16'), dict(n=1), dict(n=1024), dict(steps=1)]
+cases = [dict(), dict(dtype='float64'), dict(beta=20.), dict(low='bfloat16'), dict(grad='bfloat16'), dict(n=1),
+         dict(n=1024), dict(steps=1)]
 
 def types(o): return {k:getattr(torch, v) if isinstance(v, str) else v for k,v in o.items()}
 
@@ -449,11 +472,14 @@ print('equal')
 
 def test_kernel_in_the_interpreter():
     pytest.importorskip('triton', reason='there is no Triton for this platform')
-    p = subprocess.run([sys.executable, '-c', inner.format(tests=str(Path(__file__).parent))], env=os.environ|dict(TRITON_INTERPRET='1'), capture_output=True, text=True)
+    p = subprocess.run([sys.executable, '-c', inner.format(tests=str(Path(__file__).parent))],
+                       env=os.environ|dict(TRITON_INTERPRET='1'), capture_output=True, text=True)
     assert p.returncode==0 and p.stdout.split()[-1]=='equal', p.stderr
 
 def test_triton_is_not_imported_on_the_cpu():
-    code = 'import sys, torch; from woofbench.fast.ranger import FlatRanger; w = torch.nn.Parameter(torch.ones(3)); o = FlatRanger([w], lr=.1); o.plan([.1]); w.grad = torch.ones(3); o.planned_step(); print("woofbench.fast.ranger_kernel" in sys.modules)'
+    code = ('import sys, torch; from woofbench.fast.ranger import FlatRanger; w = '
+            'torch.nn.Parameter(torch.ones(3)); o = FlatRanger([w], lr=.1); o.plan([.1]); w.grad = '
+            'torch.ones(3); o.planned_step(); print("woofbench.fast.ranger_kernel" in sys.modules)')
     assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True).stdout.strip()=='False'
 
 no_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')

@@ -1,4 +1,5 @@
-"Fused layers are the plain ones: values, gradients, running statistics, state; on the processor, in Triton's interpreter, and on a GPU where there is one"
+"""Fused layers are the plain ones: values, gradients, running statistics, state; on the processor, in Triton's
+interpreter, and on a GPU where there is one"""
 import copy, os, pickle, subprocess, sys
 from contextlib import nullcontext
 from dataclasses import replace
@@ -11,7 +12,8 @@ from woofbench.train.job import Job
 from woofbench.train.machine import Machine
 from woofbench.fast import fused
 from woofbench.models.costs import saved_bytes
-from woofbench.fast.fused import FusedLayers, FusedMaxBlur, FusedReduceFirstBlock, FusedResBlock, QuickMish, fuse_layers, fusion, norm_act
+from woofbench.fast.fused import FusedLayers, FusedMaxBlur, FusedReduceFirstBlock, FusedResBlock, QuickMish
+from woofbench.fast.fused import fuse_layers, fusion, norm_act
 from woofbench.models.parts import slots
 from woofbench.tricks.max_blur import MaxBlur
 from woofbench.models.spec import XResNetSpec, change
@@ -21,7 +23,8 @@ has_cuda = torch.cuda.is_available()
 needs_cuda = pytest.mark.skipif(not has_cuda, reason='no CUDA device')
 needs_triton = pytest.mark.skipif(not fused.has_triton(), reason='Triton is not installed')
 small = XResNetSpec(depths=(1,1), widths=(8,16), expansion=1, stem_szs=(8,8), act='mish')
-acts = dict(mish=lambda: nn.Mish(inplace=True), silu=nn.SiLU, relu=lambda: nn.ReLU(inplace=True), leaky=lambda: nn.LeakyReLU(.1))
+acts = dict(mish=lambda: nn.Mish(inplace=True), silu=nn.SiLU, relu=lambda: nn.ReLU(inplace=True),
+            leaky=lambda: nn.LeakyReLU(.1))
 dtypes = dict(fp32=(torch.float32, 1e-5), bf16=(torch.bfloat16, 3e-2), fp16=(torch.float16, 4e-3))
 last = dict(memory_format=torch.channels_last)
 
@@ -42,7 +45,9 @@ def grads(f, dz, *xs):
 def awake(m):
     "No scale is zero, so that every path has gradients"
     for o in m.modules():
-        if isinstance(o, nn.BatchNorm2d): nn.init.uniform_(o.weight, .5, 1.5); nn.init.normal_(o.bias)
+        if isinstance(o, nn.BatchNorm2d):
+            nn.init.uniform_(o.weight, .5, 1.5)
+            nn.init.normal_(o.bias)
     return m
 
 def step(model, x, dtype=None):
@@ -51,7 +56,8 @@ def step(model, x, dtype=None):
     before = {k:b.clone() for k,b in model.named_buffers()}
     with torch.autocast(x.device.type, dtype=dtype) if dtype else nullcontext(): y = model(x)
     F.cross_entropy(y.float(), torch.arange(len(x), device=x.device)%10).backward()
-    res = y.detach(),{k:p.grad.clone() for k,p in model.named_parameters()},{k:b.clone() for k,b in model.named_buffers()}
+    res = y.detach(),{k:p.grad.clone() for k,p in model.named_parameters()},{k:b.clone() for k,
+            b in model.named_buffers()}
     for k,b in model.named_buffers(): b.data.copy_(before[k])
     return res
 
@@ -61,7 +67,8 @@ def same_step(plain, quick, x, dtype=None, slack=3):
     "Is the fused network no further from the one in double precision than the plain one is?"
     a,b,truth = step(plain, x, dtype),step(quick, x, dtype),step(copy.deepcopy(plain).double(), x.double())
     for p,q,t in zip(a, b, truth):
-        p,q,t = (dict(y=o.double()) if torch.is_tensor(o) else {k:v.double() for k,v in o.items() if v.is_floating_point()} for o in (p, q, t))
+        p,q,t = (dict(y=o.double()) if torch.is_tensor(o)
+                 else {k:v.double() for k,v in o.items() if v.is_floating_point()} for o in (p, q, t))
         assert off(q, t) <= slack*off(p, t) + 1e-5*torch.stack([o.norm() for o in t.values()]).norm()
     for k,o in a[2].items():
         if not o.is_floating_point(): assert torch.equal(o, b[2][k])
@@ -71,7 +78,8 @@ def images(n=4, side=32, dev='cpu'): return torch.randn(n, 3, side, side).to(dev
 
 # Mish on the processor
 
-layouts = dict(contiguous=lambda x: x, last=lambda x: x.contiguous(**last), strided=lambda x: x[:,:,::2], cut=lambda x: x[:,1:], row=lambda x: x.flatten(), one=lambda x: x.flatten()[3], empty=lambda x: x[:0])
+layouts = dict(contiguous=lambda x: x, last=lambda x: x.contiguous(**last), strided=lambda x: x[:,:,::2],
+               cut=lambda x: x[:,1:], row=lambda x: x.flatten(), one=lambda x: x.flatten()[3], empty=lambda x: x[:0])
 
 @pytest.mark.parametrize('layout', layouts)
 @pytest.mark.parametrize('dtype', dtypes)
@@ -100,7 +108,8 @@ def test_mish_is_as_exact_as_torchs():
 def test_mish_of_all_bf16():
     x = torch.arange(-2**15, 2**15).to(torch.int16).view(torch.bfloat16)
     x = x[x.isfinite()]
-    for a,b in zip(grads(QuickMish(), torch.ones_like(x), x), grads(F.mish, torch.ones_like(x), x)): torch.testing.assert_close(a, b, rtol=2**-7, atol=1e-6)
+    for a,b in zip(grads(QuickMish(), torch.ones_like(x), x), grads(F.mish, torch.ones_like(x), x)):
+        torch.testing.assert_close(a, b, rtol=2**-7, atol=1e-6)
 
 def test_mish_at_the_edges():
     x = torch.tensor([float('nan'), float('inf'), 3e38, 1e20, 88.8, 20., -1e30])
@@ -116,16 +125,20 @@ def test_mish_leaves_other_tensors_to_torch():
 def test_mish_backward_twice():
     x = torch.randn(10, requires_grad=True)
     y = QuickMish()(x).sum()
-    y.backward(retain_graph=True); y.backward()
+    y.backward(retain_graph=True)
+    y.backward()
     close(x.grad, 2*grads(F.mish, torch.ones(10), x)[1], 1e-5)
 
 
 # Networks
 
-specs = dict(xresnet18=dict(arch='xresnet18'), xresnet50=dict(arch='xresnet50'), reduce=dict(arch='xresnet18', block='reduce_first', pool='max_blur', stem_pool='max_blur'),
-             se=dict(arch='xse_resnet18'), sa=dict(arch='xresnet50', sa='simple_sa'), relu=dict(arch='xresnet18', act='relu'), leaky=dict(arch='xresnet18', act='leaky'),
+specs = dict(xresnet18=dict(arch='xresnet18'), xresnet50=dict(arch='xresnet50'),
+             reduce=dict(arch='xresnet18', block='reduce_first', pool='max_blur', stem_pool='max_blur'),
+             se=dict(arch='xse_resnet18'), sa=dict(arch='xresnet50', sa='simple_sa'),
+             relu=dict(arch='xresnet18', act='relu'), leaky=dict(arch='xresnet18', act='leaky'),
              stages=dict(arch='xresnet18', act=('relu','mish','timm:swish','timm:gelu'), stem_act='mish'))
-found = dict(xresnet18=(11,8,0,19,3), xresnet50=(35,16,0,51,4), reduce=(11,8,4,19,3), se=(11,0,0,27,11), sa=(35,15,0,51,5), relu=(11,8,0,0,3), leaky=(11,8,0,0,3), stages=(9,6,0,7,7))
+found = dict(xresnet18=(11,8,0,19,3), xresnet50=(35,16,0,51,4), reduce=(11,8,4,19,3), se=(11,0,0,27,11),
+             sa=(35,15,0,51,5), relu=(11,8,0,0,3), leaky=(11,8,0,0,3), stages=(9,6,0,7,7))
 
 def spec(name): return change(XResNetSpec(act='mish'), **specs[name])
 
@@ -150,7 +163,8 @@ def test_whole_networks_on_the_processor(name, dtype):
 
 @pytest.mark.parametrize('kind,name', [(k, n) for k,reg in slots.items() for n in reg])
 def test_with_every_part(kind, name):
-    plain = build(replace(small, widths=(16,32), stem_szs=(8,16), **getattr(slots[kind][name], 'goes_with', {}) | {kind:name}))
+    plain = build(replace(small, widths=(16,32), stem_szs=(8,16),
+                          **getattr(slots[kind][name], 'goes_with', {}) | {kind:name}))
     quick = copy.deepcopy(plain)
     fuse_layers(quick)
     x = images(2)
@@ -171,7 +185,8 @@ def test_state_stays():
         assert {type(o) for o in twin.modules()}==kinds
         assert torch.equal(twin(x), plain(x))
     fresh = build(spec('reduce'))
-    fresh.load_state_dict(plain.state_dict()); plain.load_state_dict(fresh.state_dict())
+    fresh.load_state_dict(plain.state_dict())
+    plain.load_state_dict(fresh.state_dict())
     close(fresh.eval()(x), plain.eval()(x), 1e-4)
 
 def test_fusing_changes_classes_only():
@@ -184,8 +199,10 @@ def test_fusing_changes_classes_only():
 def test_what_is_left_alone():
     class Norm(nn.BatchNorm2d): pass
     def odd(norm, act=nn.ReLU): return nn.Sequential(nn.Conv2d(3, 4, 1), norm, act())
-    for o in (odd(Norm(4)), odd(nn.GroupNorm(2, 4)), odd(nn.BatchNorm2d(4, momentum=None)), odd(nn.BatchNorm2d(4, affine=False)), odd(nn.BatchNorm2d(4, track_running_stats=False)),
-              odd(nn.BatchNorm2d(4), nn.GELU), nn.Sequential(nn.ReLU(), nn.BatchNorm2d(4)), nn.Sequential(), nn.Linear(2, 2)):
+    for o in (odd(Norm(4)), odd(nn.GroupNorm(2, 4)), odd(nn.BatchNorm2d(4, momentum=None)),
+              odd(nn.BatchNorm2d(4, affine=False)), odd(nn.BatchNorm2d(4, track_running_stats=False)),
+              odd(nn.BatchNorm2d(4), nn.GELU), nn.Sequential(nn.ReLU(), nn.BatchNorm2d(4)), nn.Sequential(),
+              nn.Linear(2, 2)):
         kinds = [type(m) for m in o.modules()]
         res = fuse_layers(o)
         assert (res.layers, res.blocks, res.mish)==(0, 0, 0) and [type(m) for m in o.modules()]==kinds
@@ -210,7 +227,8 @@ def curve(fuse, steps=20, device='cpu'):
             self.all.append(self.loss.item())
             if len(self.all)==steps: raise CancelFitException()
     track = make_track('digits', epochs=1)
-    learn = make_learner(Job(track, recipes('digits')().but(channels_last=True), verify(find(track), 'digits')), 0, Machine(device=device, workers=0))
+    learn = make_learner(Job(track, recipes('digits')().but(channels_last=True), verify(find(track), 'digits')), 0,
+                         Machine(device=device, workers=0))
     if fuse: fuse_layers(learn.model)
     course = Course()
     with learn.no_bar(), learn.no_logging(), learn.added_cbs([course]): learn.fit(1, 8e-3)
@@ -219,10 +237,12 @@ def curve(fuse, steps=20, device='cpu'):
 def test_training_takes_the_same_course():
     a,b = curve(False),curve(True)
     assert len(a)==20 and a[-5:].mean()<a[:5].mean()-.1
-    close(a[:5], b[:5], 1e-4); close(a, b, 1e-2)
+    close(a[:5], b[:5], 1e-4)
+    close(a, b, 1e-2)
 
 
-# Kernels: `check_*` take a device, and are called by Triton's interpreter in a process of its own, and by the tests for a GPU
+# Kernels: `check_*` take a device, and are called by Triton's interpreter in a process of its own, and by the tests
+# for a GPU
 
 def check_layers(dev, shapes, names=tuple(dtypes)):
     "Values, gradients, running statistics and evaluation of one layer"
@@ -241,11 +261,14 @@ def _layer(dev, shape, dtype, tol, act, f, residual, mean=0.):
     want = grads(lambda x, r=0: f(ref(x)+r), dz.double(), *(o.double() for o in xs))
     assert all(o.dtype==dtype and o.is_contiguous(**last) for o in got)
     for a,b in zip(got, want, strict=True): close(a, b, tol)
-    for k in ('weight','bias'): close(getattr(norm, k).grad, getattr(ref, k).grad, tol*max(1, getattr(ref, k).grad.abs().max().item()))
+    for k in ('weight','bias'):
+        close(getattr(norm, k).grad, getattr(ref, k).grad, tol*max(1, getattr(ref, k).grad.abs().max().item()))
     for k in ('running_mean','running_var'): close(getattr(norm, k), getattr(ref, k), 1e-5*max(1, mean))
     assert norm.num_batches_tracked==1
     norm.eval(),ref.eval()
-    with torch.no_grad(): close(norm_act(x, norm, f, r if residual else None), f(ref(x.double())+(r.double() if residual else 0)), tol*max(1, mean))
+    with torch.no_grad():
+        close(norm_act(x, norm, f, r if residual else None), f(ref(x.double())+(r.double() if residual else 0)),
+              tol*max(1, mean))
 
 def check_large_mean(dev):
     "A mean of 100 with deviation 1, and of 1000: what a mean of squares would lose"
@@ -269,7 +292,8 @@ def check_edges(dev):
     with torch.no_grad(): close(norm_act(one, norm.eval(), nn.ReLU()), norm(one).relu(), 1e-6)
     norm = awake(nn.BatchNorm2d(3)).to(dev)
     dz = torch.rand(2, 3, 1, 1, device=dev).expand(2, 3, 4, 4) # as the mean over a map gives it
-    for a,b in zip(*(grads(f, dz, x) for f in (lambda o: norm_act(o, norm, nn.ReLU()), lambda o: norm(o).relu()))): close(a, b, 1e-5)
+    for a,b in zip(*(grads(f, dz, x) for f in (lambda o: norm_act(o, norm, nn.ReLU()), lambda o: norm(o).relu()))):
+        close(a, b, 1e-5)
 
 def check_plain_ways(dev):
     "Where there is no kernel for it, the layers run as ever"
@@ -310,7 +334,8 @@ def check_network(dev, spec, side=32, dtype=None, n=4, kept=None, slack=3):
     if kept: assert saved_bytes(quick, x)<kept*saved_bytes(plain, x)
     plain.load_state_dict(quick.eval().state_dict())
     truth = copy.deepcopy(plain).double().eval()(x.double())
-    with torch.no_grad(), torch.autocast(dev, dtype=dtype) if dtype else nullcontext(): a,b = plain.eval()(x).double(),quick(x).double()
+    with torch.no_grad(), torch.autocast(dev, dtype=dtype) if dtype else nullcontext():
+        a,b = plain.eval()(x).double(),quick(x).double()
     assert (b-truth).norm() <= slack*(a-truth).norm() + 1e-5*truth.norm()
 
 def check_course(dev, steps=4):
@@ -324,7 +349,9 @@ def check_course(dev, steps=4):
         opt = torch.optim.SGD(m.parameters(), lr=.1, momentum=.9)
         for _ in range(steps):
             loss = F.cross_entropy(m(x), y)
-            opt.zero_grad(); loss.backward(); opt.step()
+            opt.zero_grad()
+            loss.backward()
+            opt.step()
             losses.append(loss.detach())
     a,b = torch.stack(losses).view(2, steps)
     assert a[-1]<a[0]
@@ -335,11 +362,14 @@ def interpreted(*calls):
     "Run calls of this file's functions in a process in which Triton's kernels are interpreted"
     code = ['import torch', 'torch.manual_seed(0)', 'from test_fused import *', *calls]
     p = subprocess.run([sys.executable, '-c', '\n'.join(code)], capture_output=True, text=True,
-                       env=os.environ | dict(TRITON_INTERPRET='1', PYTHONPATH=os.pathsep.join([str(Path(__file__).parent), *sys.path])))
+                       env=os.environ | dict(TRITON_INTERPRET='1',
+                                             PYTHONPATH=os.pathsep.join([str(Path(__file__).parent), *sys.path])))
     assert p.returncode==0, p.stderr[-3000:]
 
 @needs_triton
-def test_layers_interpreted(): interpreted("check_layers('cpu', [(2,3,5,7), (4,24,1,1)])", "check_layers('cpu', [(3,70,3,3)], ['bf16'])", "check_layers('cpu', [(2,8,40,33)], ['fp32'])")
+def test_layers_interpreted():
+    interpreted("check_layers('cpu', [(2,3,5,7), (4,24,1,1)])", "check_layers('cpu', [(3,70,3,3)], ['bf16'])",
+                "check_layers('cpu', [(2,8,40,33)], ['fp32'])")
 
 @needs_triton
 def test_edges_interpreted(): interpreted("check_large_mean('cpu')", "check_edges('cpu')", "check_plain_ways('cpu')")
@@ -350,8 +380,10 @@ def test_pool_interpreted(): interpreted("check_pool('cpu', [(2,3,5,7), (1,18,4,
 @needs_triton
 def test_networks_interpreted():
     "The interpreter cuts bf16 where a GPU rounds, hence the slack"
-    interpreted("check_network('cpu', change(small, pool='max_blur', stem_pool='max_blur'), kept=.75)", "check_network('cpu', change(small, block='reduce_first', expansion=4, act='relu'))",
-                "check_network('cpu', change(small, sa='simple_sa', act='leaky'))", "check_network('cpu', small, dtype=torch.bfloat16, slack=6)", "check_course('cpu')")
+    interpreted("check_network('cpu', change(small, pool='max_blur', stem_pool='max_blur'), kept=.75)",
+                "check_network('cpu', change(small, block='reduce_first', expansion=4, act='relu'))",
+                "check_network('cpu', change(small, sa='simple_sa', act='leaky'))",
+                "check_network('cpu', small, dtype=torch.bfloat16, slack=6)", "check_course('cpu')")
 
 @needs_triton
 @pytest.mark.slow
@@ -366,19 +398,25 @@ def compiled(cc):
     from woofbench.fast import blur_kernel as B, norm_kernel as N, ranger_kernel as R
     from woofbench.data import crop_kernel as C
     def compile(kernel, kind, consts):
-        res = triton.compile(ASTSource(kernel, kind, {(kernel.arg_names.index(k),):v for k,v in consts.items()}), target=GPUTarget('cuda', cc, 32))
+        res = triton.compile(ASTSource(kernel, kind, {(kernel.arg_names.index(k),):v for k,v in consts.items()}),
+                             target=GPUTarget('cuda', cc, 32))
         assert len(res.asm['cubin'])>0
     tile,whole = dict(BM=32, BC=64),'M C R P n N H W HO WO'.split()
-    jobs = [(N._stats, tile), (N._merge, dict(BP=256, BC=8)), (N._add_up, dict(BP=256, BC=8)), *((o, dict(BP=16, BC=64)) for o in (B._blur, B._blur_back))]
+    jobs = [(N._stats, tile), (N._merge, dict(BP=256, BC=8)), (N._add_up, dict(BP=256, BC=8)),
+            *((o, dict(BP=16, BC=64)) for o in (B._blur, B._blur_back))]
     for res,act in ((False,'mish'), (True,'mish'), (True,'relu')):
-        jobs += [(o, tile|dict(RES=res, ACT=act)) for o in (N._sums, N._dx)] + [(N._apply, tile|dict(RES=res, ACT=act, EVAL=not res))]
+        jobs += [(o, tile|dict(RES=res, ACT=act))
+                 for o in (N._sums, N._dx)] + [(N._apply, tile|dict(RES=res, ACT=act, EVAL=not res))]
     maps = 'x res out dz dres dx'.split()
     for kernel,consts in jobs:
-        kind = {k:'constexpr' if k in consts else '*bf16' if k in maps else 'i32' if k in whole else '*i64' if k=='batches' else 'fp32' if k in ('eps','mom','slope') else '*fp32' for k in kernel.arg_names}
+        kind = {k:'constexpr' if k in consts else '*bf16' if k in maps else 'i32' if k in whole else '*i64' if k
+                =='batches' else 'fp32' if k in ('eps','mom','slope') else '*fp32' for k in kernel.arg_names}
         compile(kernel, kind, consts)
-    compile(C._crop_resize, dict(pixels='*u8', plan='*i64', first='*i32', weight='*i32', out='*u8', size='i32', taps='i32', BLOCK='constexpr'), dict(BLOCK=512))
+    compile(C._crop_resize, dict(pixels='*u8', plan='*i64', first='*i32', weight='*i32', out='*u8', size='i32',
+                                 taps='i32', BLOCK='constexpr'), dict(BLOCK=512))
     for half,low,softplus in ((o,l,s) for o in ('*fp32','*bf16') for l in (False,True) for s in (False,True)):
-        kind = dict.fromkeys('p m v slow rows'.split(), '*fp32') | dict(g=half, low='*bf16' if low else '*fp32', count='*i64', last='i32', n='i32', beta='fp32') | dict.fromkeys(('SOFTPLUS','LOW','BLOCK'), 'constexpr')
+        kind = dict.fromkeys('p m v slow rows'.split(), '*fp32') | dict(g=half, low='*bf16' if low else '*fp32',
+                count='*i64', last='i32', n='i32', beta='fp32') | dict.fromkeys(('SOFTPLUS','LOW','BLOCK'), 'constexpr')
         compile(R._ranger, {k:kind[k] for k in R._ranger.arg_names}, dict(SOFTPLUS=softplus, LOW=low, BLOCK=1024))
 
 @needs_triton
@@ -386,7 +424,9 @@ def compiled(cc):
 @pytest.mark.parametrize('cc', (pytest.param(80, marks=pytest.mark.slow), 90))
 def test_kernels_compile_for_gpus(cc, tmp_path):
     code = f'import os\nos.environ.pop("TRITON_INTERPRET", None)\nfrom test_fused import compiled\ncompiled({cc})'
-    p = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, env=os.environ | dict(TRITON_CACHE_DIR=str(tmp_path), PYTHONPATH=os.pathsep.join([str(Path(__file__).parent), *sys.path])))
+    p = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True,
+                       env=os.environ | dict(TRITON_CACHE_DIR=str(tmp_path),
+                                             PYTHONPATH=os.pathsep.join([str(Path(__file__).parent), *sys.path])))
     assert p.returncode==0, p.stderr[-3000:]
 
 
@@ -398,10 +438,14 @@ def cuda(f):
     return f
 
 @cuda
-def test_layers_cuda(): check_layers('cuda', [(2,3,5,7), (4,24,1,1), (3,70,9,9), (64,64,32,32), (64,2048,4,4), (2,8,40,33), (16,100,17,13)])
+def test_layers_cuda():
+    check_layers('cuda', [(2,3,5,7), (4,24,1,1), (3,70,9,9), (64,64,32,32), (64,2048,4,4), (2,8,40,33), (16,100,17,13)])
 
 @cuda
-def test_edges_cuda(): check_large_mean('cuda'); check_edges('cuda'); check_plain_ways('cuda')
+def test_edges_cuda():
+    check_large_mean('cuda')
+    check_edges('cuda')
+    check_plain_ways('cuda')
 
 @cuda
 def test_pool_cuda(): check_pool('cuda', [(2,3,5,7), (1,18,4,4), (1,2,2,9), (8,64,32,32), (4,256,17,16), (2,100,33,35)])
@@ -417,7 +461,8 @@ def test_training_cuda(monkeypatch):
     monkeypatch.setattr(torch.backends.cudnn, 'allow_tf32', False) # its rounding would be all there is to see
     check_course('cuda', 10)
     a,b = curve(False, device='cuda'),curve(True, device='cuda')
-    close(a[:5], b[:5], 1e-3); close(a, b, 2e-2)
+    close(a[:5], b[:5], 1e-3)
+    close(a, b, 2e-2)
 
 @cuda
 def test_same_input_same_result_cuda():
@@ -467,7 +512,8 @@ def _measured(model, x, steps=20):
     for i in range(steps+3):
         if i==3: start.record()
         graph.replay()
-    stop.record(); torch.cuda.synchronize()
+    stop.record()
+    torch.cuda.synchronize()
     return start.elapsed_time(stop)/steps, kept/2**20
 
 @cuda
@@ -483,5 +529,7 @@ def test_memory_and_time_cuda(arch, size, capsys):
         res[name] = _measured(model, x)
         del model
         torch.cuda.empty_cache()
-    with capsys.disabled(): print(f'\n{arch} {size} px, bs 64, bf16, forward and backward in a graph:', *(f'{k} {ms:.2f} ms, {mb:.0f} MiB kept;' for k,(ms,mb) in res.items()))
+    with capsys.disabled():
+        print(f'\n{arch} {size} px, bs 64, bf16, forward and backward in a graph:',
+              *(f'{k} {ms:.2f} ms, {mb:.0f} MiB kept;' for k,(ms,mb) in res.items()))
     assert res['fused'][1]<.75*res['plain'][1]

@@ -69,7 +69,7 @@ def test_what_is_done_is_not_done_again(tmp_path, monkeypatch):
     assert gpu.go(args(tmp_path), said.append)==0 and log.read_text()=='acb'
 
 def test_budget_ends_a_piece_and_what_it_started(tmp_path, monkeypatch):
-    slow = f"import subprocess, sys, time; p = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)']); open({str(tmp_path/'pid')!r}, 'w').write(str(p.pid)); time.sleep(60)"
+    slow = f"import subprocess, sys, time; p = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)']); open({str(tmp_path/'pid')!r}, 'w').write(str(p.pid)); time.sleep(60)" # noqa: E501
     monkeypatch.setattr(gpu, 'pieces', lambda a: [('slow', [sys.executable, '-c', slow]), *quick(tmp_path/'log')])
     said,t = [],time.time()
     assert gpu.go(args(tmp_path, minutes=6/60), said.append)==4 and time.time()-t<30
@@ -87,7 +87,8 @@ from argparse import Namespace
 from pathlib import Path
 from benchmarks import gpu
 out = Path(sys.argv[1])
-piece = "import sys, time, pathlib; p = pathlib.Path(sys.argv[1]); n = len(list(p.glob('begun-*'))); (p/f'begun-{n}').touch(); time.sleep(0 if n else 60)"
+piece = ("import sys, time, pathlib; p = pathlib.Path(sys.argv[1]); n = len(list(p.glob('begun-*'))); "
+         "(p/f'begun-{n}').touch(); time.sleep(0 if n else 60)")
 gpu.pieces = lambda a: [('one', [sys.executable, '-c', piece, str(out)]), ('two', [sys.executable, '-c', ''])]
 print(gpu.go(Namespace(data=None, out=out, minutes=1, only=None, toy=True)), flush=True)
 '''
@@ -116,7 +117,7 @@ def test_halving_finds_the_best_in_time():
 
 def test_equivalence_goes_on_with_whole_pairs():
     head = '# digits: x\n'
-    lines = 'engine,seed,correct,of,train_s,eval_s\nfast,1000,355,360,1.0,0.1\nfastai,1000,357,360,2.0,0.1\nfastai,1001,358,360,2.0,0.1\n'
+    lines = 'engine,seed,correct,of,train_s,eval_s\nfast,1000,355,360,1.0,0.1\nfastai,1000,357,360,2.0,0.1\nfastai,1001,358,360,2.0,0.1\n' # noqa: E501
     assert [o['correct'] for o in equivalence.finished(head+lines, head)]==['355','357']
     assert equivalence.finished(head+lines, '# another device\n')==[] and equivalence.finished('', head)==[]
     assert len(equivalence.finished(head+lines+'fast,1001,35', head))==2

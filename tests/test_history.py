@@ -7,7 +7,7 @@ from msgspec.structs import replace
 from hypothesis import given, strategies as st
 from audit import comparable, faults, fits, path, reported, rows
 from conftest import root
-from woofbench.board.reported.history import ASK, FIRST, Reported, best_reported, of_board, parse_reported, read_accuracy, reported_md, seal
+from woofbench.board.reported.history import ASK, FIRST, Reported, best_reported, of_board, parse_reported, read_accuracy, reported_md, seal # noqa: E501
 from woofbench.board.table import COLUMNS, to_csv, to_md, update_csv
 from woofbench.hashes import digest
 from woofbench.registry import BadInput
@@ -33,7 +33,8 @@ def test_the_page_of_today_is_whole():
     "12 cells in each of its five tables"
     page = [(o.dataset, o.noise, o.size, o.epochs) for o in rows if o.state=='page']
     cells = {(s,e) for s in (128,192,256) for e in (5,20,80,200)}
-    for d in (('imagenette',0), ('imagenette',5), ('imagenette',50), ('imagewoof',0), ('imagewang',0)): assert {o[2:] for o in page if o[:2]==d}==cells
+    for d in (('imagenette',0), ('imagenette',5), ('imagenette',50), ('imagewoof',0), ('imagewang',0)):
+        assert {o[2:] for o in page if o[:2]==d}==cells
     assert len(page)==60
 
 def test_links_are_https_and_evidence_names_a_commit():
@@ -77,9 +78,12 @@ def _other(**kw):
     o['rows'][0] |= kw
     return o
 
-@pytest.mark.parametrize('kw', [dict(link='http://github.com/a'), dict(link='https://a b'), dict(link='https://a/x)'), dict(link='javascript:1'), dict(method='=1+1'), dict(method='a\nb'), dict(method='-x'),
-    dict(state='ranked'), dict(edition=3), dict(dataset='cats'), dict(noise=7), dict(protocol='none such'), dict(evidence='https://github.com/a/b/blob/main/c', logged=['0.5']),
-    dict(logged=['0.5'], evidence=None), dict(size='128'), dict(accuracy='NA'), dict(added='today'), dict(commit='abc'), dict(fancy=1), dict(n=-1)], ids=str)
+@pytest.mark.parametrize('kw', [dict(link='http://github.com/a'), dict(link='https://a b'), dict(link='https://a/x)'),
+                                dict(link='javascript:1'), dict(method='=1+1'), dict(method='a\nb'), dict(method='-x'),
+    dict(state='ranked'), dict(edition=3), dict(dataset='cats'), dict(noise=7), dict(protocol='none such'),
+    dict(evidence='https://github.com/a/b/blob/main/c', logged=['0.5']),
+    dict(logged=['0.5'], evidence=None), dict(size='128'), dict(accuracy='NA'), dict(added='today'), dict(commit='abc'),
+    dict(fancy=1), dict(n=-1)], ids=str)
 def test_bad_rows_are_refused(kw):
     bad = _other(**kw)
     try: bad = seal(bad)
@@ -87,8 +91,11 @@ def test_bad_rows_are_refused(kw):
     with pytest.raises(BadInput) as e: parse_reported(bad.encode())
     assert 'what seal gives' not in str(e.value) or 'accuracy' in kw
 
-@pytest.mark.parametrize('change', [lambda s: s.replace('92.50%', '92.51%'), lambda s: s+' ', lambda s: s[:-9], lambda s: '', lambda s: '[]', lambda s: s.replace('"schema": 1', '"schema": NaN'),
-    lambda s: s.replace('"n": null', '"n": null, "n": null', 1), lambda s: json.dumps(json.loads(s) | dict(rows=json.loads(s)['rows'][::-1]), sort_keys=True, indent=1)+'\n'])
+@pytest.mark.parametrize('change',
+                         [lambda s: s.replace('92.50%', '92.51%'), lambda s: s+' ', lambda s: s[:-9], lambda s: '',
+                          lambda s: '[]', lambda s: s.replace('"schema": 1', '"schema": NaN'),
+    lambda s: s.replace('"n": null', '"n": null, "n": null', 1),
+    lambda s: json.dumps(json.loads(s) | dict(rows=json.loads(s)['rows'][::-1]), sort_keys=True, indent=1)+'\n'])
 def test_other_texts_are_refused(change):
     with pytest.raises(BadInput): parse_reported(change(text).encode())
 
@@ -136,13 +143,18 @@ def test_wrong_source():
     assert not faults(replace(r, protocol=r.protocol | dict(sources={'128':'320'})))
 
 def test_500_images_under_the_new_name():
-    r = replace(GOOD, accuracy='75.56%', n=5, protocol=None, logged=('0.760000','0.768000','0.762000','0.746000','0.742000'))
+    r = replace(GOOD, accuracy='75.56%', n=5, protocol=None,
+                logged=('0.760000','0.768000','0.762000','0.746000','0.742000'))
     assert faults(r)==['0.760000 is no number of right answers of 3929; all runs fit the 500 of the first edition']
     assert not faults(replace(r, edition=1))
 
-def test_impossible_number(): assert faults(replace(GOOD, dataset='imagewang', size=256, epochs=200, accuracy='71.78%', n=1, protocol=None, logged=None))==['71.78% is no number of right answers of 3929']
+def test_impossible_number():
+    assert faults(replace(GOOD, dataset='imagewang', size=256, epochs=200, accuracy='71.78%', n=1, protocol=None,
+                          logged=None))==['71.78% is no number of right answers of 3929']
 
-def test_truncation_is_named(): assert '76.87% is cut off: the runs average 76.88 %' in faults(row('imagewoof', 256, 5, accuracy='76.87%', state='replaced'))
+def test_truncation_is_named():
+    assert '76.87% is cut off: the runs average 76.88 %' in faults(row('imagewoof', 256, 5, accuracy='76.87%',
+            state='replaced'))
 
 def test_faults_are_pure():
     before = [repr(o) for o in rows]
@@ -152,22 +164,34 @@ def test_faults_are_pure():
 # Comparable only where the protocol allows it
 
 def mine(*args, n=5, known=True, val_resize='squish'):
-    return SimpleNamespace(track=make_track(*args), data=dict(known=known, edition='part of imagewoof2'), n=n, val_resize=val_resize)
+    return SimpleNamespace(track=make_track(*args), data=dict(known=known, edition='part of imagewoof2'), n=n,
+                           val_resize=val_resize)
 
 GOOD = row('imagewoof', 128, 5, accuracy='73.37%', state='replaced')
 
 def test_one_may_be_compared(): assert comparable(mine('imagewoof', 128, 5), GOOD)[0] is True
 
-@pytest.mark.parametrize('kw,why', [(dict(dataset='imagenette'),'another dataset'), (dict(size=192),'another size'), (dict(epochs=20),'another epochs'), (dict(noise=5),'another noise'), (dict(edition=1),'first edition'),
-    (dict(state='unmerged'),'never was on the page'), (dict(barred='cheated'),'cheated'), (dict(protocol=None),'which images'), (dict(protocol=GOOD.protocol | dict(sources={'128':'full'})),'from full'),
-    (dict(protocol=GOOD.protocol | dict(px={'128':112})),'not trained at'), (dict(protocol=GOOD.protocol | dict(val_resize='shorter+32')),'by shorter+32, not by squish'), (dict(logged=None, n=None),'how many runs'), (dict(protocol=GOOD.protocol | dict(val_resize=None)),'became squares'), (dict(state='elsewhere'),'never was on the page'), (dict(logged=None, n=4),'4 of 5'), (dict(logged=GOOD.logged[:3]),'3 of 5'), (dict(accuracy='75.00%'),'another mean'),
-    (dict(logged=None),'how much its runs differ'), (dict(protocol=GOOD.protocol | dict(last=None)),'last epoch'), (dict(protocol=GOOD.protocol | dict(tta=None)),'test-time')], ids=str)
+@pytest.mark.parametrize('kw,why',
+                         [(dict(dataset='imagenette'),'another dataset'), (dict(size=192),'another size'),
+                          (dict(epochs=20),'another epochs'), (dict(noise=5),'another noise'),
+                          (dict(edition=1),'first edition'),
+    (dict(state='unmerged'),'never was on the page'), (dict(barred='cheated'),'cheated'),
+    (dict(protocol=None),'which images'), (dict(protocol=GOOD.protocol | dict(sources={'128':'full'})),'from full'),
+    (dict(protocol=GOOD.protocol | dict(px={'128':112})),'not trained at'),
+    (dict(protocol=GOOD.protocol | dict(val_resize='shorter+32')),'by shorter+32, not by squish'),
+    (dict(logged=None, n=None),'how many runs'),
+    (dict(protocol=GOOD.protocol | dict(val_resize=None)),'became squares'),
+    (dict(state='elsewhere'),'never was on the page'), (dict(logged=None, n=4),'4 of 5'),
+    (dict(logged=GOOD.logged[:3]),'3 of 5'), (dict(accuracy='75.00%'),'another mean'),
+    (dict(logged=None),'how much its runs differ'), (dict(protocol=GOOD.protocol | dict(last=None)),'last epoch'),
+    (dict(protocol=GOOD.protocol | dict(tta=None)),'test-time')], ids=str)
 def test_obstacles(kw, why):
     ok,said = comparable(mine('imagewoof', 128, 5), replace(GOOD, **kw))
     assert ok is False and why in said
 
 def test_another_validation_on_this_side():
-    assert comparable(mine('imagewoof', 128, 5, val_resize='shorter32'), GOOD)==(False, 'validated on images by squish, not by shorter+32')
+    assert comparable(mine('imagewoof', 128, 5, val_resize='shorter32'), GOOD)==(False,
+            'validated on images by squish, not by shorter+32')
 
 def test_obstacles_on_this_side():
     assert comparable(mine('imagewoof', 128, 5, n=4), GOOD)==(False, '4 of 5 runs on this side')
@@ -229,11 +253,13 @@ def test_every_row_is_in_one_table():
     got = {head:t.count('\n| ')-2 for head,t in sections(reported_md(rows)).items()} # less head and rule
     def head(o):
         if o.state=='elsewhere': return f'{o.dataset}, printed elsewhere (reported)'
-        noise,old = f', {o.noise} % of the labels changed'*bool(o.noise), ', first edition with 500 validation images' if o.edition==1 else ', earlier rows'
+        noise,old = f', {o.noise} % of the labels changed'*bool(
+                o.noise), ', first edition with 500 validation images' if o.edition==1 else ', earlier rows'
         return f'{o.dataset}{noise}{old*(o.state!="page")} (reported)'
     assert got==Counter(map(head, rows))
 
-def test_csv_is_pure(): assert to_csv([], rows)==to_csv([], reported()) and to_csv([])==to_csv([], rows).splitlines()[0]+'\n'
+def test_csv_is_pure():
+    assert to_csv([], rows)==to_csv([], reported()) and to_csv([])==to_csv([], rows).splitlines()[0]+'\n'
 
 def sections(md): return {m[1]:m[2] for m in re.finditer(r'^### ([^\n]+)\n(.*?)(?=^#|\Z)', md, re.M|re.S)}
 
@@ -248,11 +274,13 @@ def test_no_measured_table_has_a_reported_row(board):
 
 def test_text_is_escaped():
     seen = {k:getattr(rows[0], k) for k in (*Reported.__struct_fields__, 'pinned', 'source')}
-    evil = SimpleNamespace(**seen | dict(method='a <img src=x onerror=alert(1)> | **b** [c](javascript:d) `e` ~~f~~ &lt;', notes=['<script>|_x_']))
+    evil = SimpleNamespace(
+            **seen | dict(method='a <img src=x onerror=alert(1)> | **b** [c](javascript:d) `e` ~~f~~ &lt;',
+                          notes=['<script>|_x_']))
     with pytest.raises(ValueError, match='text that may be shown'): replace(rows[0], method=evil.method)
     md = reported_md([evil])
     table = md.split('### ')[1]
-    assert '<img' not in md and '<script' not in md and '[c](' not in md and '&amp;lt;' in md and r'\*\*b\*\*' in md and r'\~\~f\~\~' in md
+    assert '<img' not in md and '<script' not in md and '[c](' not in md and '&amp;lt;' in md and r'\*\*b\*\*' in md and r'\~\~f\~\~' in md # noqa: E501
     width = [len(re.findall(r'(?<!\\)\|', o)) for o in table.splitlines() if o.startswith('|')]
     assert len(set(width))==1
 

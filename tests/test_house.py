@@ -61,7 +61,7 @@ def _writes(o):
         mode = next((k.value for k in o.keywords if k.arg=='mode'),
                     o.args[1] if len(o.args)>1 and f in ('open','io.open') else None)
         return isinstance(mode, ast.Constant) and bool(set(mode.value) & set('wax+'))
-    return f.split('.')[-1] in 'write_text write_bytes write_atomic write_record unlink rmtree mkdir rmdir touch rename symlink_to'.split() or f in ('os.replace','os.remove','torch.save')
+    return f.split('.')[-1] in 'write_text write_bytes write_atomic write_record unlink rmtree mkdir rmdir touch rename symlink_to'.split() or f in ('os.replace','os.remove','torch.save') # noqa: E501
 
 @pytest.mark.parametrize('path', modules, ids=lambda o: o.stem)
 def test_files_are_written_by_few(path):
@@ -88,7 +88,8 @@ def test_the_first_lesson_comes_early():
     assert not late
 
 def test_code_has_at_most_120_columns_and_one_statement_a_line():
-    "`ruff` looks at notebooks, tests and scripts; here it is the exported package. nbdev writes `__all__` on lines of its own"
+    """`ruff` looks at notebooks, tests and scripts; here it is the exported package. nbdev writes `__all__` on lines
+    of its own"""
     long = [f'{name_of(o)}:{i}' for o in modules for i,line in enumerate(o.read_text(encoding='utf-8').splitlines(), 1)
             if len(line)>120 and not re.match(r"__all__ = |           '", line)]
     assert not long
@@ -147,7 +148,7 @@ def test_the_documentation_builds_and_asks_no_other_server(tmp_path):
     out = docs(root, os.path.relpath(tmp_path/'docs', root))
     pages = [*out.rglob('*.html')]
     assert len(pages)>100 and (out/'search.json').exists()
-    load = re.compile(r'<(?:script|img)[^>]*\ssrc="(https?:[^"]+)"|<link[^>]*rel="(?:stylesheet|preconnect|icon)"[^>]*href="(https?:[^"]+)"')
+    load = re.compile(r'<(?:script|img)[^>]*\ssrc="(https?:[^"]+)"|<link[^>]*rel="(?:stylesheet|preconnect|icon)"[^>]*href="(https?:[^"]+)"') # noqa: E501
     assert not {(o.name, m[0]) for o in pages for m in load.finditer(o.read_text(encoding='utf-8'))}
 
 
@@ -304,7 +305,8 @@ def test_a_word_has_one_meaning_in_the_glossary():
     assert len(words)>60 and len(set(words))==len(words)
 
 @pytest.mark.parametrize('word',
-                         """record recipe track cell audit_flag review replication credit prefetch multi-seed schema validation official_seed
+                         """record recipe track cell audit_flag review replication credit prefetch multi-seed schema
+                            validation official_seed
     exploration_seed challenge engine capture p_beat tie_group practice_cell""".split())
 def test_the_glossary_has_the_words_of_messages(word):
     assert word.replace('_', ' ').replace('p beat', 'p_beat') in dict(glossary())

@@ -29,11 +29,14 @@ def noise(*shape, dtype='uint8', most=256): return np.random.default_rng(0).inte
 def test_files_are_fastais(tiny):
     from fastai.data.transforms import get_image_files
     rgb = Image.fromarray(noise(9, 11, 3))
-    for o in ('train/a/x.webp', 'train/a/deep/er/x.bmp', 'val/b/x.GIF', 'train/c/x.tiff', 'train/c/.x.png', 'train/.hidden/x.png', 'val/a/x.JPG'):
+    for o in ('train/a/x.webp', 'train/a/deep/er/x.bmp', 'val/b/x.GIF', 'train/c/x.tiff', 'train/c/.x.png',
+              'train/.hidden/x.png', 'val/a/x.JPG'):
         (tiny/o).parent.mkdir(parents=True, exist_ok=True)
         rgb.save(tiny/o)
     (tiny/'train/a/notes.txt').write_text('no image')
-    for split in ('train','val'): assert list_images(tiny, split)==sorted(o.relative_to(tiny).as_posix() for o in get_image_files(tiny/split) if '.hidden' not in str(o))
+    for split in ('train','val'):
+        assert list_images(tiny, split)==sorted(o.relative_to(tiny).as_posix() for o in get_image_files(tiny/split)
+                                                if '.hidden' not in str(o))
     m = verify(tiny, 'imagewoof')
     assert len(m.train)==24+3 and m.label('train/a/deep/er/x.bmp')=='a' and m.classes==('a','b','c')
     assert [tuple(CheckedImage(m)(str(m.root/o)).size) for o in m.train if 'x.' in o]==[(11,9)]*3
@@ -50,21 +53,26 @@ def test_special_files_are_named(tiny):
     p = tiny/'train/a/x.png'
     os.mkfifo(p)
     with pytest.raises(BadInput, match='x.png .* a FIFO'): verify(tiny, 'imagewoof')
-    p.unlink(); p.symlink_to('/dev/zero')
+    p.unlink()
+    p.symlink_to('/dev/zero')
     with pytest.raises(BadInput, match='x.png .* a device'): verify(tiny, 'imagewoof')
-    p.unlink(); p.symlink_to('nowhere')
+    p.unlink()
+    p.symlink_to('nowhere')
     with pytest.raises(BadInput, match='x.png'): verify(tiny, 'imagewoof')
     p.unlink()
     with socket.socket(socket.AF_UNIX) as s:
         s.bind(os.path.relpath(p))
         with pytest.raises(BadInput, match='x.png .* a socket'): verify(tiny, 'imagewoof')
-    p.unlink(); (tiny/'train/a/loop').symlink_to(tiny/'train/a')
+    p.unlink()
+    (tiny/'train/a/loop').symlink_to(tiny/'train/a')
     with pytest.raises(BadInput, match='loop is a link'): verify(tiny, 'imagewoof')
 
 
 # What they seem
 
-@pytest.mark.parametrize('name,x', [('x.png', noise(9, 9, dtype='uint16', most=65536)), ('x.tiff', noise(9, 9, dtype='float32')), ('y.tiff', noise(9, 9, dtype='int32', most=70000))])
+@pytest.mark.parametrize('name,x',
+                         [('x.png', noise(9, 9, dtype='uint16', most=65536)), ('x.tiff', noise(9, 9, dtype='float32')),
+                          ('y.tiff', noise(9, 9, dtype='int32', most=70000))])
 def test_what_fastai_would_clip_is_refused(tiny, name, x):
     Image.fromarray(x).save(tiny/'train/a'/name)
     with pytest.raises(BadInput, match=f'{name} has pixels of kind'): verify(tiny, 'imagewoof')
@@ -86,7 +94,8 @@ def test_a_damaged_jpeg_is_refused(tiny):
 def test_a_damaged_png_is_refused(tiny):
     p = tiny/'train/a/x.png'
     picture(p)
-    raw = bytearray(p.read_bytes()); raw[-18] ^= 1 # in the checksum of the data
+    raw = bytearray(p.read_bytes())
+    raw[-18] ^= 1 # in the checksum of the data
     p.write_bytes(raw)
     with pytest.raises(BadInput, match='x.png'): verify(tiny, 'imagewoof')
 
@@ -107,7 +116,8 @@ def test_a_damaged_scan_is_absent(tiny):
     m = verify(tiny, 'imagewoof')
     path, = scans()
     raw = path.read_bytes()
-    for bad in (b'', b'[]', b'null', b'[[[', b'['*99999, raw[:-9], raw.replace(b'[', b'{', 1), json.dumps([[1,2,3]]*36).encode(), raw[:70]+bytes([raw[70]^1])+raw[71:], raw[:-30]+b'0'+raw[-29:]):
+    for bad in (b'', b'[]', b'null', b'[[[', b'['*99999, raw[:-9], raw.replace(b'[', b'{', 1),
+                json.dumps([[1,2,3]]*36).encode(), raw[:70]+bytes([raw[70]^1])+raw[71:], raw[:-30]+b'0'+raw[-29:]):
         path.write_bytes(bad)
         assert verify(tiny, 'imagewoof')==m and path.read_bytes()==raw
 
@@ -116,8 +126,10 @@ def test_a_file_of_the_same_size_and_date_is_read_again(tiny):
     p = tiny/m.train[0]
     s,raw = p.stat(),bytearray(p.read_bytes())
     raw[15] ^= 1 # the density in the header
-    p.write_bytes(raw); os.utime(p, ns=(s.st_atime_ns, s.st_mtime_ns))
-    assert (p.stat().st_size, p.stat().st_mtime_ns)==(s.st_size, s.st_mtime_ns) and verify(tiny, 'imagewoof').sha256!=m.sha256
+    p.write_bytes(raw)
+    os.utime(p, ns=(s.st_atime_ns, s.st_mtime_ns))
+    assert (p.stat().st_size, p.stat().st_mtime_ns)==(s.st_size, s.st_mtime_ns) and verify(tiny,
+            'imagewoof').sha256!=m.sha256
 
 @pytest.mark.parametrize('workers', [0, 1])
 def test_fastais_loaders_refuse_an_exchanged_image(tiny, workers):
@@ -139,7 +151,8 @@ def test_known_needs_the_images_that_a_maintainer_has_seen(tiny, woof):
     m = verify(tiny, 'imagewoof')
     names = [data_module._sha(o) for o in ([*m.train, *m.val], m.val)]
     for sha,known in ((m.sha256, True), ('0'*64, False), (None, True)):
-        dict.__setitem__(datasets, 'imagewoof', replace(woof, names=names[0], val_names=names[1], images={m.source:sha} if sha else {}))
+        dict.__setitem__(datasets, 'imagewoof',
+                         replace(woof, names=names[0], val_names=names[1], images={m.source:sha} if sha else {}))
         now = verify(tiny, 'imagewoof')
         assert now.known==known and ('with other images' in now.edition)==(not known)
 
@@ -165,7 +178,8 @@ def test_label_files_that_contradict_are_refused(tiny):
     with pytest.raises(BadInput, match='has no .*which is a training image'): labels(tiny, rows[1:])()
     with pytest.raises(BadInput, match="'dog' in line 4"): labels(tiny, [*rows[:2], [rows[2][0], 'dog'], *rows[3:]])()
     with pytest.raises(BadInput, match='no label in line 3'): labels(tiny, [rows[0], rows[1][:1], *rows[2:]])()
-    with pytest.raises(BadInput, match='changes 16 of 24 labels, the first of them in line 2'): labels(tiny, [[o, 'c'] for o in m.train])()
+    with pytest.raises(BadInput, match='changes 16 of 24 labels, the first of them in line 2'):
+        labels(tiny, [[o, 'c'] for o in m.train])()
     with pytest.raises(BadInput, match='changes 0 of 24'): labels(tiny, [[o, m.label(o)] for o in m.train])()
     with pytest.raises(BadInput, match='no column noisy_labels_25'): labels(tiny, rows, 'noisy')()
 
@@ -182,12 +196,16 @@ def test_a_wrong_clock_is_told(monkeypatch):
     from datetime import datetime
     from woofbench.board import rules
     assert rules.clock_fault()=='' and '2999' in rules.clock_fault('2999-01-01T00:00:00Z')
-    monkeypatch.setattr(rules, 'datetime', type('Then', (datetime,), dict(now=classmethod(lambda cls, tz=None: datetime(2020, 1, 1, tzinfo=tz)))))
+    monkeypatch.setattr(rules, 'datetime',
+                        type('Then', (datetime,), dict(now=classmethod(lambda cls,
+                                tz=None: datetime(2020, 1, 1, tzinfo=tz)))))
     assert 'the clock says 2020-01-01' in rules.clock_fault()
 
 def test_shared_memory_is_not_memory():
     from woofbench.train.learner import _lack
-    assert 'shared memory' in _lack(RuntimeError('DataLoader worker (pid 7) is killed by signal: Bus error. It is possible that dataloader\'s workers are out of shared memory'))
+    assert 'shared memory' in _lack(
+            RuntimeError('DataLoader worker (pid 7) is killed by signal: Bus error. It is possible that dataloader\'s '
+                         'workers are out of shared memory'))
     assert _lack(RuntimeError('CUDA out of memory')) is None
 
 

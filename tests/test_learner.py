@@ -45,7 +45,8 @@ class Raise(Callback):
 
 # What breaks off
 
-events = ('before_batch','after_pred','after_loss','before_backward','after_step','before_validate','after_validate','after_epoch')
+events = ('before_batch','after_pred','after_loss','before_backward','after_step','before_validate','after_validate',
+          'after_epoch')
 
 @engines
 @pytest.mark.parametrize('at', events)
@@ -103,7 +104,8 @@ def test_other_loaders_are_the_ones_that_are_used(folder, other, k, capsys):
     changes[k](fast, make(other, engine='fast', size=64 if k=='dls' else 32))
     with fast.no_bar(): fast.fit(1, 1e-3, cbs=See())
     kinds = {t:{n for tt,n,_ in seen if tt==t} for t in (True, False)}
-    part = dict(valid=[False], train=[True], bs=[True], items=[True], labels=[False], size=[True], indices=[True], tfms=[True]).get(k, [True, False])
+    part = dict(valid=[False], train=[True], bs=[True], items=[True], labels=[False], size=[True], indices=[True],
+                tfms=[True]).get(k, [True, False])
     assert all(kinds[t]=={'TfmdDL'} for t in part), kinds
     assert capsys.readouterr().out.count('fastai reads their images itself')==1
     preds,y = fast.get_preds()
@@ -168,7 +170,8 @@ def test_slow_weights_follow_weights_that_were_changed(folder, engine, how, tmp_
 # Copies and files
 
 @engines
-@pytest.mark.parametrize('kw', ({}, dict(ema=.9, precision='bf16', channels_last=True), dict(mixup=.4), dict(erase=.3)), ids=str)
+@pytest.mark.parametrize('kw', ({}, dict(ema=.9, precision='bf16', channels_last=True), dict(mixup=.4), dict(erase=.3)),
+                         ids=str)
 def test_export_and_copy(folder, engine, kw, tmp_path):
     l = make(folder, engine=engine, **kw)
     l.fit(1, 1e-2)

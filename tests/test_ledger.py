@@ -34,7 +34,8 @@ def stopped(bench, out, monkeypatch, n=1):
         raise Stop
     with monkeypatch.context() as m:
         m.setattr('woofbench.train.multi_seed.train_seeds', some)
-        with pytest.raises(Stop): runner.train_row(bench.plan, list(range(5)), out, Machine(device='cpu', workers=0), say=None)
+        with pytest.raises(Stop):
+            runner.train_row(bench.plan, list(range(5)), out, Machine(device='cpu', workers=0), say=None)
     return next(out.rglob('seed-0.json')).parent
 
 
@@ -67,12 +68,20 @@ def sealed(change):
     return f
 
 damage = {
-    'number':edited(correct=1), 'another seed':edited(seed=1), 'more':edited(more=1), 'nan':lambda raw, key: raw.replace(b'"peak_mem_mb": ', b'"peak_mem_mb": NaN, "x": '),
-    'missing':lambda raw, key: json.dumps({k:v for k,v in json.loads(raw).items() if k!='device'}).encode(), 'no hash':lambda raw, key: json.dumps({k:v for k,v in json.loads(raw).items() if k!='sha256'}).encode(),
-    'deep':lambda raw, key: b'['*200000, 'huge':lambda raw, key: b'9'*9999, 'long':lambda raw, key: raw+b' '*(1<<21), 'cut':lambda raw, key: raw[:len(raw)//2], 'empty':lambda raw, key: b'',
-    'list':lambda raw, key: b'[]', 'null':lambda raw, key: b'null', 'not utf-8':lambda raw, key: raw.replace(b'"device"', b'"devic\xff"'), 'command':edited(device='=cmd|x'), 'loss':lambda raw, key: raw.replace(b'"train_loss": ', b'"train_loss": 1'),
-    'sealed count':sealed(lambda r: r.update(correct=r['correct']-1)), 'sealed epochs':sealed(lambda r: r.update(curve=r['curve']*2)), 'sealed command':sealed(lambda r: r.update(device='=cmd|x')),
-    'sealed curve':sealed(lambda r: r.update(curve=[])), 'sealed type':sealed(lambda r: r.update(preds=7)), 'other seed':sealed(lambda r: r.update(seed=1)),
+    'number':edited(correct=1), 'another seed':edited(seed=1), 'more':edited(more=1), 'nan':lambda raw,
+    key: raw.replace(b'"peak_mem_mb": ', b'"peak_mem_mb": NaN, "x": '),
+    'missing':lambda raw, key: json.dumps({k:v for k,v in json.loads(raw).items() if k!='device'}).encode(),
+    'no hash':lambda raw, key: json.dumps({k:v for k,v in json.loads(raw).items() if k!='sha256'}).encode(),
+    'deep':lambda raw, key: b'['*200000, 'huge':lambda raw, key: b'9'*9999, 'long':lambda raw, key: raw+b' '*(1<<21),
+    'cut':lambda raw, key: raw[:len(raw)//2], 'empty':lambda raw, key: b'',
+    'list':lambda raw, key: b'[]', 'null':lambda raw, key: b'null', 'not utf-8':lambda raw,
+    key: raw.replace(b'"device"', b'"devic\xff"'), 'command':edited(device='=cmd|x'), 'loss':lambda raw,
+    key: raw.replace(b'"train_loss": ', b'"train_loss": 1'),
+    'sealed count':sealed(lambda r: r.update(correct=r['correct']-1)),
+    'sealed epochs':sealed(lambda r: r.update(curve=r['curve']*2)),
+    'sealed command':sealed(lambda r: r.update(device='=cmd|x')),
+    'sealed curve':sealed(lambda r: r.update(curve=[])), 'sealed type':sealed(lambda r: r.update(preds=7)),
+    'other seed':sealed(lambda r: r.update(seed=1)),
 }
 
 @pytest.mark.parametrize('what', damage)
@@ -101,7 +110,8 @@ def test_two_commands_share_the_seeds_of_a_row(bench, want, tmp_path):
             assert go.wait(60)
             trained.append(s)
             yield bench.runs[s]
-    def one(): rows.append(runner.train_row(bench.plan, [0,1], tmp_path, Machine(device='cpu', workers=0), say=said.append))
+    def one():
+        rows.append(runner.train_row(bench.plan, [0,1], tmp_path, Machine(device='cpu', workers=0), say=said.append))
     true,several.train_seeds = several.train_seeds,train
     try:
         threads = [threading.Thread(target=one) for _ in range(2)]
@@ -123,7 +133,8 @@ def test_every_third_step_may_be_the_last(how, again, bench, want, tmp_path):
     "All of them are tried by benchmarks/faults.py"
     for i in range(1 + ('kill','stop','full').index(how), want[1]+1, 3 if how=='kill' and not again else 6):
         code,lies,end = faults.crash(bench, tmp_path/f'{i}', want[0], i, how, again)
-        assert not lies and not end and code in dict(kill=(faults.DIED,), stop=(130,0), full=(2,0))[how], (i, code, lies, end)
+        assert not lies and not end and code in dict(kill=(faults.DIED,), stop=(130,0), full=(2,0))[how], (i, code,
+                lies, end)
 
 def test_the_line_comes_with_the_same_command(bench, want, tmp_path):
     "Killed between the record and its line"
@@ -151,7 +162,8 @@ def test_eight_writers_at_once(same_pid, bench, tmp_path):
 def test_unfinished_files_without_a_process_are_swept(bench, want, tmp_path):
     bench.train(tmp_path)
     cell = next((tmp_path/'records').rglob('*.json')).parent
-    left = [cell/'.0123456789abcdef.json.4711.tmp', tmp_path/'.leaderboard.csv.00ff.tmp', tmp_path/'.woofbench'/'.probe.12.tmp']
+    left = [cell/'.0123456789abcdef.json.4711.tmp', tmp_path/'.leaderboard.csv.00ff.tmp',
+            tmp_path/'.woofbench'/'.probe.12.tmp']
     for i,o in enumerate(left):
         o.write_text('{')
         os.utime(o, (2**33*(i%2) or 1,)*2) # from 2242, or 1970
@@ -168,8 +180,9 @@ def test_check_says_what_unfinished_files_are(bench, tmp_path, cli):
 
 def test_a_living_writer_keeps_its_file(tmp_path):
     "Also one in another process"
-    code = f'import sys, pathlib; from woofbench.files import replacing\nwith replacing(pathlib.Path({str(tmp_path/"a")!r})) as f: f.write(b"whole"); print("open", flush=True); sys.stdin.read()'
-    p = subprocess.Popen([sys.executable, '-c', code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=root)
+    code = f'import sys, pathlib; from woofbench.files import replacing\nwith replacing(pathlib.Path({str(tmp_path/"a")!r})) as f: f.write(b"whole"); print("open", flush=True); sys.stdin.read()' # noqa: E501
+    p = subprocess.Popen([sys.executable, '-c', code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+                         cwd=root)
     assert p.stdout.readline()=='open\n'
     tmp, = tmp_path.iterdir()
     os.utime(tmp, (2**33, 2**33))
@@ -255,12 +268,14 @@ def untrained(monkeypatch):
 def test_an_old_board_is_found_before_training(text, tmp_path, refused, untrained):
     (tmp_path/'leaderboard.csv').write_bytes(text)
     assert 'leaderboard.csv' in refused([*tiny, '--seeds', '1', '--out', str(tmp_path)])
-    assert 'leaderboard.csv' in refused(['ablate', '--one-at-a-time', 'act=relu', *tiny[1:], '--seeds', '2', '--out', str(tmp_path)])
+    assert 'leaderboard.csv' in refused(['ablate', '--one-at-a-time', 'act=relu', *tiny[1:], '--seeds', '2', '--out',
+                                         str(tmp_path)])
     assert (tmp_path/'leaderboard.csv').read_bytes()==text and not (tmp_path/'records').exists()
 
 @pytest.mark.parametrize('plot,word', (('/nowhere/x.png','/nowhere'), ('x.xyz','no format'), ('.','folder')))
 def test_a_plot_that_cannot_be_is_refused_before_training(plot, word, tmp_path, refused, untrained):
-    assert word in refused(['ablate', '--one-at-a-time', 'act=relu', *tiny[1:], '--seeds', '2', '--out', str(tmp_path/'out'), '--plot', str(tmp_path/plot)])
+    assert word in refused(['ablate', '--one-at-a-time', 'act=relu', *tiny[1:], '--seeds', '2', '--out',
+                            str(tmp_path/'out'), '--plot', str(tmp_path/plot)])
 
 def test_the_table_comes_before_the_plot(tmp_path, monkeypatch, capsys):
     from woofbench.commands.verbs import ablate
@@ -285,14 +300,17 @@ def test_quiet_and_here(bench, tmp_path, monkeypatch, capsys):
     bench.train(None)
     assert check_csv(tmp_path) and capsys.readouterr().out==''
     with pytest.raises(BadInput, match='out must be a folder'): bench.train(5)
-    monkeypatch.setattr('woofbench.train.multi_seed.train_seeds', lambda *args, **kw: iter([replace(bench.runs[0], peak_mem_mb=1)])) # no evidence goes into two rows
+    # no evidence goes into two rows
+    monkeypatch.setattr('woofbench.train.multi_seed.train_seeds', lambda *args,
+                        **kw: iter([replace(bench.runs[0], peak_mem_mb=1)]))
     row = runner.run('digits', size=16, epochs=1, arch='xresnet10_tiny', seeds=1, say=None, out=None, device='cpu')
     assert row.path.is_file() and capsys.readouterr().out==''
 
 
 # What the program says
 
-def shell(line, cwd): return subprocess.run(['bash', '-c', line], capture_output=True, text=True, cwd=cwd, errors='replace')
+def shell(line, cwd):
+    return subprocess.run(['bash', '-c', line], capture_output=True, text=True, cwd=cwd, errors='replace')
 
 @pytest.mark.skipif(not os.path.exists('/dev/full'), reason='takes /dev/full')
 def test_output_that_goes_nowhere(tmp_path):
@@ -311,7 +329,7 @@ def test_names_of_files_are_not_obeyed(bench, tmp_path, cli):
     (tmp_path/'records'/bad).write_text('{}')
     for line in (f'board --out {tmp_path}', f'check {tmp_path}'):
         rc,out,err = cli(line)
-        assert rc in (1,2) and '\x1b' not in out+err and '\udcff' not in out+err and '\u202e' not in out+err and 'udcff' in out
+        assert rc in (1,2) and '\x1b' not in out+err and '\udcff' not in out+err and '\u202e' not in out+err and 'udcff' in out # noqa: E501
     assert '\x1b' not in cli(['board', '--out', '/nowhere/\x1b[31m'])[2]
 
 @pytest.mark.parametrize('e', (MemoryError(), RuntimeError('CUDA out of memory. Tried to allocate 2 GiB')))
@@ -323,7 +341,8 @@ def test_out_of_memory_outside_training(e, tmp_path, monkeypatch, refused):
 def test_three_ctrl_c(tmp_path):
     "Within 90 ms, to all processes, while loaders work"
     args = [program, *tiny, '--seeds', '9', '--engine', 'fastai', '--workers', '2', '--out', str(tmp_path)]
-    p = subprocess.Popen(args, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+    p = subprocess.Popen(args, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+                         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     while p.poll() is None and not list(tmp_path.rglob('seed-0.json')): time.sleep(.02)
     time.sleep(.5)
     for _ in range(3):

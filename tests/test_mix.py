@@ -26,14 +26,17 @@ class Seen(Callback):
     def after_loss(self):
         if not self.training: return
         self.lam += self.mix.lam.detach().flatten().tolist()
-        self.y1.append(self.mix.yb1[0].clone()); self.x.append(self.x_.clone()); self.loss.append(self.learn.loss.detach().clone())
+        self.y1.append(self.mix.yb1[0].clone())
+        self.x.append(self.x_.clone())
+        self.loss.append(self.learn.loss.detach().clone())
     def before_batch(self): self.x_ = self.learn.x
 
 def go(mix, bs=16, n=400, side=10, device='cpu'):
     items = [(torch.rand(3,side,side+2), i%5) for i in range(bs*n)]
     seen = Seen(mix)
     dls = DataLoaders(*(DataLoader(items, bs=bs, num_workers=0, device=device) for _ in range(2)), device=device)
-    learn = Learner(dls, nn.Sequential(nn.Flatten(), nn.Linear(3*side*(side+2), 5)).to(device), loss_func=CrossEntropyLossFlat(), cbs=[mix, seen])
+    learn = Learner(dls, nn.Sequential(nn.Flatten(), nn.Linear(3*side*(side+2), 5)).to(device),
+                    loss_func=CrossEntropyLossFlat(), cbs=[mix, seen])
     with learn.no_bar(), learn.no_logging(): learn.fit(1, 0.)
     return seen
 
@@ -45,7 +48,8 @@ def test_weights_are_distributed_as_fastais(ours, theirs, alpha):
     n = 60 if ours is SeededMixUp else 1000
     a,b = (go(o(alpha), n=n, bs=16 if ours is SeededMixUp else 2).lam for o in (ours,theirs))
     assert len(a)==len(b) and ks_2samp(a, b).pvalue>.001
-    assert ks_2samp(a, go(ours(alpha*3), n=n, bs=16 if ours is SeededMixUp else 2).lam).pvalue<1e-6, 'the test sees a difference'
+    assert ks_2samp(a, go(ours(alpha*3), n=n,
+                          bs=16 if ours is SeededMixUp else 2).lam).pvalue<1e-6, 'the test sees a difference'
 
 def test_boxes_are_distributed_as_fastais():
     "Sides and places, for images that are no square"
@@ -97,14 +101,17 @@ def test_given_the_same_draws_the_batch_and_the_loss_are_fastais(ours, theirs, m
         from itertools import cycle
         ends,turn = (12, 10),cycle((0,1))
         rand = torch.randint
-        monkeypatch.setattr(torch, 'randint', lambda lo, hi, size, **kw: torch.tensor([int(rows[-1][1][(i := next(turn))]*ends[i])]) if size==(1,) else rand(lo, hi, size, **kw))
+        monkeypatch.setattr(torch, 'randint', lambda lo, hi, size,
+                            **kw: torch.tensor([int(rows[-1][1][(i := next(turn))]*ends[i])]) if size==(1,)
+                            else rand(lo, hi, size, **kw))
     torch.manual_seed(1)
     lend = Lend()
     ref.add = None
     items = [(torch.rand(3,10,12), i%5) for i in range(16*4)]
     seen = Seen(ref)
     dls = DataLoaders(*(DataLoader(items, bs=16, num_workers=0) for _ in range(2)))
-    learn = Learner(dls, nn.Sequential(nn.Flatten(), nn.Linear(360, 5)), loss_func=CrossEntropyLossFlat(), cbs=[ref, seen, lend])
+    learn = Learner(dls, nn.Sequential(nn.Flatten(), nn.Linear(360, 5)), loss_func=CrossEntropyLossFlat(),
+                    cbs=[ref, seen, lend])
     again.learn = learn
     with learn.no_bar(), learn.no_logging(): learn.fit(1, 0.)
     assert len(a.x)==len(seen.x)==4
@@ -120,7 +127,8 @@ def test_erasing_draws_for_every_epoch_and_leaves_validation_alone(monkeypatch):
         def before_batch(self): shown.append((self.training, bool((self.x!=1).any())))
     items = [(torch.ones(1,8,8), 0) for _ in range(12)]
     dls = DataLoaders(*(DataLoader(items, bs=4, num_workers=0) for _ in range(2)))
-    learn = Learner(dls, nn.Sequential(nn.Flatten(), nn.Linear(64, 2)), loss_func=CrossEntropyLossFlat(), cbs=[erase, Show()])
+    learn = Learner(dls, nn.Sequential(nn.Flatten(), nn.Linear(64, 2)), loss_func=CrossEntropyLossFlat(),
+                    cbs=[erase, Show()])
     with learn.no_bar(), learn.no_logging(): learn.fit(2, 0.)
     assert [b for a,b in shown if not a]==[False]*6 and sum(b for a,b in shown if a)>=5
 

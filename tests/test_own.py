@@ -169,7 +169,8 @@ def test_draws_are_uniform_and_independent():
 def test_seeds_repeat_with_an_augmentation():
     p = digits(aug='trivial')
     one = replace(p.track, epochs=1)
-    a,b = (fit(Job(one, p.recipe, p.manifest), 3, Machine(device='cpu', workers=0, engine='fast')).preds for _ in range(2))
+    a,b = (fit(Job(one, p.recipe, p.manifest), 3, Machine(device='cpu', workers=0, engine='fast')).preds
+           for _ in range(2))
     assert a==b
 
 def test_an_exported_learner_predicts_without_its_augmentation(parts, tmp_path):

@@ -242,7 +242,8 @@ def test_nobody_knows_images_of_an_unknown_dataset(row):
 
 @pytest.mark.parametrize('name', ('../x','Flowers','a b','','x/y','-x','con','x'*41))
 def test_a_record_cannot_name_a_folder_outside_the_board(row, name):
-    with pytest.raises(BadInput, match='cannot be called|may be shown'): check_record(forged(row.record, track=dict(dataset=name)))
+    with pytest.raises(BadInput, match='cannot be called|may be shown'):
+        check_record(forged(row.record, track=dict(dataset=name)))
 
 def test_a_row_is_run_again_from_the_folder(row, tmp_path):
     home = row.path.parents[3].parent
@@ -255,7 +256,8 @@ def test_a_row_is_run_again_from_the_folder(row, tmp_path):
 
 def test_only_the_table_of_datasets_knows_their_names():
     "A default of a parameter, a name of a recipe and an example for the shell aside"
-    allowed = re.compile(r'dataset:str=.digits|_preset..digits|dataset:str = |woofbench run --dataset|datasets."digits"')
+    allowed = re.compile(
+            r'dataset:str=.digits|_preset..digits|dataset:str = |woofbench run --dataset|datasets."digits"')
     pattern,found = re.compile(r'''['"](imagewoof|imagenette|imagewang|digits)\b'''),[]
     for o in (root/'woofbench').rglob('*.py'):
         if o.name in ('track.py','_modidx.py'): continue

@@ -1,4 +1,5 @@
-"Every part by its name: it builds, runs forward and backward, and really is in the network. A new trick needs no line here"
+"""Every part by its name: it builds, runs forward and backward, and really is in the network. A new trick needs no
+line here"""
 from collections import Counter
 from dataclasses import replace
 import pytest
@@ -10,7 +11,8 @@ import woofbench.tricks  # noqa: F401  registers all tricks
 
 small = XResNetSpec(depths=(1,1), widths=(16,32), expansion=1, stem_szs=(8,8,16))
 field = dict(act='act', norm='norm', conv='conv', pool='pool', attn='attn', stem='stem', block='block')
-parts = [(k, n) for k,reg in slots.items() for n in (*reg, *(f'{p}:{o}' for p,(_,names) in reg.providers.items() for o in names()))]
+parts = [(k, n) for k,reg in slots.items()
+         for n in (*reg, *(f'{p}:{o}' for p,(_,names) in reg.providers.items() for o in names()))]
 staged = [(k, n) for k,n in parts if field[k] in per_stage]
 
 
@@ -39,7 +41,8 @@ def step(model, size=32, dtype=None, n_out=10):
 def probe(kind, name, spec=small):
     "The part by itself, as text, as the first stage has it"
     f = slots[kind](name)
-    made = dict(act=lambda: f(), norm=lambda: f(16), conv=lambda: f(16, 16, 3, stride=1, padding=1, groups=1), pool=lambda: f(16),
+    made = dict(act=lambda: f(), norm=lambda: f(16), conv=lambda: f(16, 16, 3, stride=1, padding=1, groups=1),
+                pool=lambda: f(16),
                 attn=lambda: f(16, acts(spec.act)), stem=lambda: f(spec)[0], block=lambda: f(spec, 16, 16))[kind]()
     return repr(made) if kind!='block' else type(made)
 
@@ -57,7 +60,8 @@ def test_part_is_in_the_network_and_trains(kind, name):
     p,o = probe(kind, name),other(kind, name)
     n = count(kind, model)[p]
     assert n>0, f'{p} is not in the network'
-    if o or kind=='attn': assert n > count(kind, XResNet(replace(small, **{field[kind]:None}) if o is None else with_part(kind, o)))[p]
+    if o or kind=='attn':
+        assert n > count(kind, XResNet(replace(small, **{field[kind]:None}) if o is None else with_part(kind, o)))[p]
     step(model)
 
 
@@ -83,7 +87,9 @@ def test_attention_at_the_end_of_the_first_stage_only(name):
 @pytest.mark.parametrize('block', slots['block'])
 def test_pools_and_blocks_fit_at_the_sizes_of_the_board(pool, block):
     for size in (64,128,192,256):
-        with torch.device('meta'): assert build(replace(small, pool=pool, block=block, stem_pool=pool))(torch.empty(1,3,size,size)).shape==(1,10)
+        with torch.device('meta'):
+            assert build(replace(small, pool=pool, block=block, stem_pool=pool))(torch.empty(1,3,size,size)).shape==(1,
+                    10)
 
 
 @pytest.mark.parametrize('name', ('resnet18','mobilenetv3_small_050','vit_tiny_patch16_224'))
@@ -91,7 +97,8 @@ def test_whole_timm_models(name): step(build(TimmSpec(name), 10, 64), 64)
 
 
 def test_a_row_knows_which_parts_are_not_this_packages(monkeypatch):
-    "Own parts, partials of own classes among them, are covered by the commit; one registered elsewhere is not, whatever class it is of"
+    """Own parts, partials of own classes among them, are covered by the commit; one registered elsewhere is not,
+    whatever class it is of"""
     from functools import partial
     from woofbench.train.recipe import Recipe
     from woofbench.board.record.provenance import outside as found

@@ -206,7 +206,8 @@ def late(r):
     return far(r)
 @lru_cache
 def kept(r): return helper(r)
-parts = dict(part=Part, made=Part(), closed=closed(1), partial=partial(helper, 3), far=far, late=late, kept=kept, bound=Part().twice, named=lambda r: Part)
+parts = dict(part=Part, made=Part(), closed=closed(1), partial=partial(helper, 3), far=far, late=late, kept=kept,
+             bound=Part().twice, named=lambda r: Part)
 """
 seen = dict(part=('x**POWER', 'x**3'), made=('POWER = 2', 'POWER = 3'), closed=('closed(1)', 'closed(2)'),
             partial=('partial(helper, 3)', 'partial(helper, 4)'), far=('+ 1', '+ 2'), late=('+ 1', '+ 2'),

@@ -87,7 +87,8 @@ def test_the_committed_row_of_real_dogs(tmp_path):
     assert replication(doctored, res.row).word=='inconsistent'
 
 def test_one_run_without_a_band_cannot_tell(done, tmp_path, cli):
-    "Really trained, in a folder of its own, by another number of threads than the record's: so that it is not identical"
+    """Really trained, in a folder of its own, by another number of threads than the record's: so that it is not
+    identical"""
     path = done[1].path
     rec = sealed(json.loads(path.read_text()) | dict(env=done[1].record['env'] | dict(device='abacus', threads=7)))
     rec['runs'] = [r | dict(device='abacus') for r in preds_of(rec, -1)['runs']]
@@ -111,7 +112,9 @@ def test_quick(done, board, cli):
     rc,out,_ = cli(f'reproduce {done[1].id} --quick --out {board}')
     assert rc==0 and 'identical: first epoch of seed 0' in out and len(load_rows(board)[0])==2, 'it leaves no record'
 
-@pytest.mark.parametrize('k,by,word', (('train_loss', 0, 'identical'), ('train_loss', 1e-6, 'consistent'), ('train_loss', 1., 'inconsistent'), ('valid_loss', None, 'inconsistent')))
+@pytest.mark.parametrize('k,by,word',
+                         (('train_loss', 0, 'identical'), ('train_loss', 1e-6, 'consistent'),
+                          ('train_loss', 1., 'inconsistent'), ('valid_loss', None, 'inconsistent')))
 def test_first_epochs(done, k, by, word):
     row = done[1]
     new = dict(row.runs[0]['curve'][0])
@@ -144,7 +147,8 @@ def test_which_seeds(done):
     assert _seeds_for(official, 3)==own[:3], 'as the hash has them, so that they are official again'
 
 def test_no_flag_chooses_the_seeds(done, board, refused, replay):
-    for o in ('fresh','mine','record'): assert "unknown flag '--seeds'" in refused(f'reproduce {done[1].id} --seeds {o} --out {board}')
+    for o in ('fresh','mine','record'):
+        assert "unknown flag '--seeds'" in refused(f'reproduce {done[1].id} --seeds {o} --out {board}')
     assert not replay
 
 
@@ -165,7 +169,8 @@ def test_claim_stands_or_falls_with_the_challenge(done):
     def other(shift, **kw):
         from woofbench.train.recipe import from_dict
         rec,o = preds_of(row.record, shift),from_dict(row.record['recipe']).but(**kw)
-        return Row(make_record(row.track, o, rec['data'], rec['runs'], Made(rec['code'] | dict(dirty=False), rec['env'], rec['cost'], rec['created'])))
+        return Row(make_record(row.track, o, rec['data'], rec['runs'],
+                               Made(rec['code'] | dict(dirty=False), rec['env'], rec['cost'], rec['created'])))
     low,high = other(-40, lr=1e-3),other(1, lr=3e-3)
     assert judge_challenge(row, new, [row, new]).word=='holds'
     res = judge_challenge(row, new, [row, new, low])
@@ -177,7 +182,8 @@ def test_claim_stands_or_falls_with_the_challenge(done):
 
 def test_only_repeats_of_the_same_configuration_count(done):
     row,new = done[1],done[2].row
-    wrong = Row(new.record | dict(config_id='0'*16)),Row(new.record | dict(data=new.data | dict(manifest_sha256='0'*64)))
+    wrong = Row(new.record | dict(config_id='0'*16)),Row(new.record
+                                                         | dict(data=new.data | dict(manifest_sha256='0'*64)))
     assert [o.word for o in replications(row, [row, new, *wrong])]==['identical']
     assert replication_status(Row(preds_of(row.record, -30) | dict(record_id=row.id)), [new])=='contradicted by 1'
 
@@ -208,7 +214,8 @@ def test_unknown_rules_schema_and_parts(done, tmp_path, refused, replay):
     from woofbench.train.recipe import from_dict
     recipe = from_dict(rec['recipe'])
     strange = replace(recipe, model=replace(recipe.model, act='swish7'))
-    path = write_record(tmp_path, make_record(done[1].track, strange, rec['data'], rec['runs'], Made(*(rec[k] for k in ('code','env','cost','created')))))
+    path = write_record(tmp_path, make_record(done[1].track, strange, rec['data'], rec['runs'],
+                                              Made(*(rec[k] for k in ('code','env','cost','created')))))
     assert 'needs act swish7' in refused(f'reproduce {path} --out {tmp_path}') and not replay
 
 class Swish8(torch.nn.Module):
@@ -230,6 +237,8 @@ def test_changed_code_takes_trust(done, tmp_path, refused, monkeypatch):
 
 def test_differences(done):
     a = done[1].record
-    b = a | dict(engine='fast', env=a['env'] | dict(workers=3, cores=99, versions=a['env']['versions'] | dict(torch='9', new='1')))
-    assert {k for k,_,_ in differences(a, b)}=={'engine','workers','torch','new'}-({'engine'} if a['engine']=='fast' else set())
+    b = a | dict(engine='fast', env=a['env']
+                 | dict(workers=3, cores=99, versions=a['env']['versions'] | dict(torch='9', new='1')))
+    assert {k for k,_,_ in differences(a, b)}=={'engine','workers','torch',
+                                                'new'}-({'engine'} if a['engine']=='fast' else set())
     assert differences(a, a)==[]

@@ -11,12 +11,16 @@ quick = 'run --dataset digits --epochs 1'.split()
 woof = 'run --dataset imagewoof --arch xresnet10_tiny --size 32 --epochs 1 --seeds 1 --bs 8 --workers 0'
 
 
-def start(*args, **kw): return subprocess.Popen([program, *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, bufsize=1, **kw)
+def start(*args, **kw):
+    return subprocess.Popen([program, *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, bufsize=1,
+                            **kw)
 
 def stop_in_seed_1(sig, out):
     "Start six seeds, send `sig` when the first is on disk; exit code and errors"
-    # Six are enough to be stopped in, however busy the machine; a shell's background job would have passed on that it ignores Ctrl-C
-    p = start(*quick, '--seeds', '6', '--out', str(out), preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL))
+    # Six are enough to be stopped in, however busy the machine; a shell's background job would have passed on
+    # that it ignores Ctrl-C
+    p = start(*quick, '--seeds', '6', '--out', str(out),
+              preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL))
     while p.poll() is None and not list(out.rglob('seed-0.json')): time.sleep(.02)
     p.send_signal(sig)
     _,err = p.communicate(timeout=120)
@@ -24,7 +28,9 @@ def stop_in_seed_1(sig, out):
 
 def records(out): return [json.loads(o.read_text()) for o in sorted((out/'records').rglob('*.json'))]
 def lines(out): return list(csv.DictReader((out/'leaderboard.csv').open(newline='')))
-def numbers(rec): return [(r['seed'], r['correct'], r['preds'], r['init_sha256'], [(o['train_loss'], o['valid_loss']) for o in r['curve']]) for r in rec['runs']]
+def numbers(rec):
+    return [(r['seed'], r['correct'], r['preds'], r['init_sha256'],
+             [(o['train_loss'], o['valid_loss']) for o in r['curve']]) for r in rec['runs']]
 
 
 @pytest.fixture(scope='module')
@@ -101,9 +107,11 @@ def test_workers_precision_and_memory_format(tiny, tmp_path, cli):
 
 def test_training_options(tiny, tmp_path, cli):
     "Each changes the result, and all that can go together do"
-    base = f'run --dataset imagewoof --data {tiny} --arch xresnet10_tiny --size 64 --epochs 2 --seeds 1 --bs 8 --workers 0 --out {tmp_path}'
-    options = ('--mixup 0.4','--cutmix 1','--erase 0.5','--ema 0.5','--progressive 0.5','--centralize','--gamma-l2 0.1','--opt radam','--opt lookahead','--beta 50','--smooth 0')
-    for o in ('', *options, '--mixup 0.4 --ema 0.5 --progressive 0.5 --centralize --gamma-l2 0.1 --beta 50 --precision bf16 --channels-last'):
+    base = f'run --dataset imagewoof --data {tiny} --arch xresnet10_tiny --size 64 --epochs 2 --seeds 1 --bs 8 --workers 0 --out {tmp_path}' # noqa: E501
+    options = ('--mixup 0.4','--cutmix 1','--erase 0.5','--ema 0.5','--progressive 0.5','--centralize','--gamma-l2 0.1',
+               '--opt radam','--opt lookahead','--beta 50','--smooth 0')
+    for o in ('', *options, '--mixup 0.4 --ema 0.5 --progressive 0.5 --centralize --gamma-l2 0.1 --beta 50 --precision '
+                            'bf16 --channels-last'):
         rc,_,err = cli(f'{base} {o}')
         assert rc==0, err
     recs = records(tmp_path)
@@ -128,15 +136,20 @@ def test_noise_comes_from_the_csv(tiny, tmp_path, cli, refused):
     run = f'{woof} --data {tiny} --out {tmp_path}/out --noise 5'
     assert 'noisy_imagewoof.csv' in refused(run)
     paths = [f'train/{c}/{c}_train_{i}.JPEG' for c in 'abc' for i in range(8)]
-    text = 'path,noisy_labels_0,noisy_labels_1,noisy_labels_5,noisy_labels_25,noisy_labels_50,is_valid\n' + ''.join(f'{p},{p[6]},{p[6]},{"b" if i<2 else p[6]},a,a,False\n' for i,p in enumerate(paths))
+    text = 'path,noisy_labels_0,noisy_labels_1,noisy_labels_5,noisy_labels_25,noisy_labels_50,is_valid\n' + ''.join(
+            f'{p},{p[6]},{p[6]},{"b" if i<2 else p[6]},a,a,False\n' for i,p in enumerate(paths))
     (tiny/'noisy_imagewoof.csv').write_text(text)
     assert cli(run)[0]==0 and lines(tmp_path/'out')[0]['noise']=='5'
     from woofbench.data.loaders import noisy_labels
     from woofbench.data.manifest import verify
     assert noisy_labels(verify(tiny, 'imagewoof'), 'imagewoof', 5)==['b','b'] + ['a']*6 + ['b']*8 + ['c']*8
 
-bad_noise = {'no column':b'path,x\ntrain/a/a_train_0.JPEG,a\n', 'short line':b'path,noisy_labels_5\n' + b''.join(b'train/%c/%c_train_%d.JPEG\n'%(c,c,i) for c in b'abc' for i in range(8)),
-             'not a class':b'path,noisy_labels_5\n' + b''.join(b'train/%c/%c_train_%d.JPEG,zebra\n'%(c,c,i) for c in b'abc' for i in range(8)), 'binary':b'\xff\xfe\0'*99, 'huge field':b'"'+b'x'*200000}
+bad_noise = {'no column':b'path,x\ntrain/a/a_train_0.JPEG,a\n',
+             'short line':b'path,noisy_labels_5\n'
+             + b''.join(b'train/%c/%c_train_%d.JPEG\n'%(c,c,i) for c in b'abc' for i in range(8)),
+             'not a class':b'path,noisy_labels_5\n'
+             + b''.join(b'train/%c/%c_train_%d.JPEG,zebra\n'%(c,c,i) for c in b'abc' for i in range(8)),
+             'binary':b'\xff\xfe\0'*99, 'huge field':b'"'+b'x'*200000}
 
 @pytest.mark.parametrize('what', bad_noise)
 def test_bad_noise_files_are_named(what, tiny, tmp_path, refused):
@@ -156,10 +169,12 @@ damage = {
     'no val':     (lambda o: shutil.rmtree(o/'val'), 'val'),
     'empty class':(lambda o: (o/'train/d').mkdir(), 'train/d'),
     'empty file': (lambda o: (o/'train/a/a_train_0.JPEG').write_bytes(b''), 'a_train_0.JPEG'),
-    'cut short':  (lambda o: (o/'val/b/b_val_1.JPEG').write_bytes((o/'val/b/b_val_1.JPEG').read_bytes()[:-40]), 'b_val_1.JPEG'),
+    'cut short':  (lambda o: (o/'val/b/b_val_1.JPEG').write_bytes((o/'val/b/b_val_1.JPEG').read_bytes()[:-40]),
+                   'b_val_1.JPEG'),
     'no image':   (lambda o: (o/'train/c/c_train_3.JPEG').write_bytes(b'<html>'), 'c_train_3.JPEG'),
     'dead link':  (lambda o: (o/'train/c/x.JPEG').symlink_to(o/'nowhere'), 'x.JPEG'),
-    'odd name':   (lambda o: (o/'train/c/c_train_3.JPEG').rename(os.fsdecode(os.fsencode(o/'train/c') + b'/\xff.JPEG')), 'JPEG'),
+    'odd name':   (lambda o: (o/'train/c/c_train_3.JPEG').rename(os.fsdecode(os.fsencode(o/'train/c') + b'/\xff.JPEG')),
+                   'JPEG'),
     'other class':(lambda o: picture(o/'val/z/1.JPEG'), 'val'),
     'twins':      (lambda o: shutil.copy(o/'train/a/a_train_0.JPEG', o/'val/a/x.JPEG'), 'a_train_0.JPEG'),
 }
@@ -183,7 +198,8 @@ def server(tmp_path, monkeypatch):
     monkeypatch.setenv('FASTAI_HOME', str(tmp_path/'fastai'))
     fastai_cfg.cache_clear()
     tiny_dataset(tmp_path/'src/imagewoof2-320')
-    with tarfile.open(tmp_path/'imagewoof2-320.tgz', 'w:gz') as f: f.add(tmp_path/'src/imagewoof2-320', 'imagewoof2-320')
+    with tarfile.open(tmp_path/'imagewoof2-320.tgz', 'w:gz') as f:
+        f.add(tmp_path/'src/imagewoof2-320', 'imagewoof2-320')
     class Quiet(http.server.SimpleHTTPRequestHandler):
         def log_message(self, *args): pass
     with http.server.ThreadingHTTPServer(('127.0.0.1', 0), partial(Quiet, directory=tmp_path)) as s:
@@ -270,7 +286,10 @@ def test_absurd_networks_are_refused_before_they_are_built():
     for kw in (dict(depths=(10**8,1,1,1)), dict(widths=(10**8,)*4), dict(stem_szs=(10**8,)), dict(expansion=10**8)):
         with pytest.raises(BadInput): Recipe().but(**kw)
 
-@pytest.mark.parametrize('error', (MemoryError(), RuntimeError('CUDA out of memory. Tried to allocate 2 GiB'), RuntimeError('DataLoader worker (pid 7) is killed by signal: Killed.')), ids='python cuda worker'.split())
+@pytest.mark.parametrize('error',
+                         (MemoryError(), RuntimeError('CUDA out of memory. Tried to allocate 2 GiB'),
+                          RuntimeError('DataLoader worker (pid 7) is killed by signal: Killed.')),
+                          ids='python cuda worker'.split())
 def test_out_of_memory_says_what_to_lower(error, monkeypatch, tmp_path, refused):
     "Acted, as really using up the memory would hurt whatever else runs"
     from woofbench.train import learner as train
@@ -284,7 +303,8 @@ def test_cuda_where_there_is_none(refused, tmp_path):
 
 def test_odd_sizes_train(tmp_path, cli):
     for size in (33,50):
-        rc,_,err = cli([*quick, '--seeds', '1', '--bs', '512', '--out', str(tmp_path), '--size', str(size), '--pool', 'max_blur', '--block', 'reduce_first', '--sa', 'simple_sa'])
+        rc,_,err = cli([*quick, '--seeds', '1', '--bs', '512', '--out', str(tmp_path), '--size', str(size), '--pool',
+                        'max_blur', '--block', 'reduce_first', '--sa', 'simple_sa'])
         assert rc==0, err
 
 
@@ -292,25 +312,31 @@ def test_odd_sizes_train(tmp_path, cli):
 
 def test_output_that_cannot_be_written(tmp_path, refused):
     (tmp_path/'file').write_text('x')
-    for out in (tmp_path/'file', tmp_path/'file/below', '/proc', '/dev/full'): assert 'cannot write' in refused([*quick, '--out', str(out)])
+    for out in (tmp_path/'file', tmp_path/'file/below', '/proc', '/dev/full'):
+        assert 'cannot write' in refused([*quick, '--out', str(out)])
 
 def test_board_of_a_folder_that_is_not_there(tmp_path, refused):
     assert 'nowhere' in refused(f'board --out {tmp_path}/nowhere')
     assert not (tmp_path/'nowhere').exists()
 
-@pytest.mark.parametrize('text', (lambda s: s.replace('0.9','0.99'), lambda s: s[:-90], lambda s: '\x00', lambda s: s+'mine,1,2,3\n'), ids='edited cut binary added'.split())
+@pytest.mark.parametrize('text',
+                         (lambda s: s.replace('0.9','0.99'), lambda s: s[:-90], lambda s: '\x00',
+                          lambda s: s+'mine,1,2,3\n'), ids='edited cut binary added'.split())
 def test_edited_board_is_left_alone(text, copy, cli, refused):
     path = copy/'leaderboard.csv'
     path.write_text(text(path.read_text()))
     old = path.read_bytes()
     assert 'leaderboard.csv' in refused(f'board --out {copy}') and path.read_bytes()==old
-    assert 'do not follow from a record' in refused([*quick, '--seeds', '1', '--act', 'relu', '--bs', '512', '--out', str(copy)])
+    assert 'do not follow from a record' in refused([*quick, '--seeds', '1', '--act', 'relu', '--bs', '512', '--out',
+                                                     str(copy)])
     assert path.read_bytes()==old and len(records(copy))==1, 'it is said before training'
     assert cli(f'board --force --out {copy}')[0]==0 and len(lines(copy))==1
     assert (copy/'leaderboard.csv.bak').read_bytes()==old
 
-bad_records = {'edited':lambda s: s.replace('"correct": 3','"correct": 1',1), 'cut':lambda s: s[:len(s)//2], 'empty':lambda s: '', 'list':lambda s: '[]', 'deep':lambda s: '['*200000,
-               'nan':lambda s: s.replace('"noise": 0','"noise": NaN'), 'huge':lambda s: '9'*9999, 'binary':lambda s: '\x00'}
+bad_records = {'edited':lambda s: s.replace('"correct": 3','"correct": 1',1), 'cut':lambda s: s[:len(s)//2],
+               'empty':lambda s: '', 'list':lambda s: '[]', 'deep':lambda s: '['*200000,
+               'nan':lambda s: s.replace('"noise": 0','"noise": NaN'), 'huge':lambda s: '9'*9999,
+               'binary':lambda s: '\x00'}
 
 @pytest.mark.parametrize('what', bad_records)
 def test_bad_record_is_named_and_left_alone(what, copy, cli, refused):
@@ -321,11 +347,13 @@ def test_bad_record_is_named_and_left_alone(what, copy, cli, refused):
     assert path.name in refused(f'board --out {copy}')
     assert path.read_bytes()==old and (copy/'leaderboard.csv').read_bytes()==board
 
-junk = [None, True, -1, 10**400, 1e308, float('nan'), '', 'x', 'a\nb', '\ud800', '../../x', 'a'*5000, [], {}, [[]], [None], {'a':1}]
+junk = [None, True, -1, 10**400, 1e308, float('nan'), '', 'x', 'a\nb', '\ud800', '../../x', 'a'*5000, [], {}, [[]],
+        [None], {'a':1}]
 
 def places(o, at=()):
     yield at
-    for k,v in o.items() if isinstance(o, dict) else list(enumerate(o))[:2] if isinstance(o, list) else []: yield from places(v, (*at, k))
+    for k,v in o.items() if isinstance(o, dict) else list(enumerate(o))[:2] if isinstance(o, list) else []:
+        yield from places(v, (*at, k))
 
 def changed(o, at, v):
     if not at: return v
@@ -383,6 +411,7 @@ def test_slice_of_real_images_trains(real, tmp_path, cli):
         for c in sorted((real/split).iterdir()):
             (tmp_path/'slice'/split/c.name).mkdir(parents=True)
             for o in sorted(c.iterdir())[:n]: (tmp_path/'slice'/split/c.name/o.name).symlink_to(o)
-    rc,out,err = cli(f'run --dataset imagewoof --arch xresnet10_tiny --size 64 --epochs 1 --seeds 1 --bs 32 --workers 2 --data {tmp_path}/slice --out {tmp_path}/out')
+    rc,out,err = cli('run --dataset imagewoof --arch xresnet10_tiny --size 64 --epochs 1 --seeds 1 --bs 32 --workers '
+                     f'2 --data {tmp_path}/slice --out {tmp_path}/out')
     assert rc==0, err
     assert 'partial copy of imagewoof2' in out and records(tmp_path/'out')[0]['data']['n_train']==320

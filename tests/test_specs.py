@@ -22,7 +22,8 @@ small = XResNetSpec(depths=(1,1), widths=(16,32), expansion=1, stem_szs=(8,8,16)
 def names(slot):
     "Canonical names, with a few of every provider's"
     reg = slot_of[slot]
-    return [*reg, *(f'{p}:{o}' for p,(_,find) in reg.providers.items() for o in find()[:6])] + ([None] if slot in optional else [])
+    return [*reg, *(f'{p}:{o}' for p,(_,find) in reg.providers.items() for o in find()[:6])] + ([None]
+            if slot in optional else [])
 
 @st.composite
 def specs(draw):
@@ -43,7 +44,8 @@ def learn(spec, size, precision, channels_last, bs=2):
     "One step forward and backward"
     model = build(spec, 10, size).train()
     x = torch.randn(bs, 3, size, size)
-    if channels_last: model,x = model.to(memory_format=torch.channels_last),x.contiguous(memory_format=torch.channels_last)
+    if channels_last:
+        model,x = model.to(memory_format=torch.channels_last),x.contiguous(memory_format=torch.channels_last)
     with torch.autocast('cpu', dtype=torch.bfloat16, enabled=precision=='bf16'): out = model(x)
     loss = F.cross_entropy(out.float(), torch.arange(bs))
     loss.backward()
@@ -92,9 +94,12 @@ def test_part_at_all_sizes(kind, name):
 def test_what_cannot_work_is_refused_before_data_is_read(monkeypatch):
     def never(*args, **kw): raise AssertionError('data was read')
     monkeypatch.setattr('woofbench.commands.run.find', never)
-    for kw,hint in ((dict(arch='timm:tresnet_m', size=66), 'cannot take 66 px'), (dict(arch='xresnet18', stem='space_to_depth', stem_pool='none', size=66), 'cannot take 66 px'),
-                    (dict(arch='xresnet18', norm='inplace', act='mish', size=64), 'leaky'), (dict(progressive=.5, size=32), 'multiples of 32'),
-                    (dict(mixup=.2, cutmix=1., size=64), 'one of them'), (dict(opt='sgd', beta=50., size=64), 'no use of beta')):
+    for kw,hint in ((dict(arch='timm:tresnet_m', size=66), 'cannot take 66 px'),
+                    (dict(arch='xresnet18', stem='space_to_depth', stem_pool='none', size=66), 'cannot take 66 px'),
+                    (dict(arch='xresnet18', norm='inplace', act='mish', size=64), 'leaky'),
+                    (dict(progressive=.5, size=32), 'multiples of 32'),
+                    (dict(mixup=.2, cutmix=1., size=64), 'one of them'),
+                    (dict(opt='sgd', beta=50., size=64), 'no use of beta')):
         with pytest.raises(BadInput, match=hint) as e: plan('imagewoof', **kw)
         assert len(str(e.value).splitlines())==1
 
@@ -102,4 +107,5 @@ def test_what_cannot_work_is_refused_before_data_is_read(monkeypatch):
 def test_aliases_resolve_to_one_name():
     for reg in slots.values():
         for alias,name in reg.aliases.items(): assert reg.canon(alias)==name
-    assert change(XResNetSpec(), sa='ssa', pool='MaxBlurPool2d', block='NewResBlock')==change(XResNetSpec(), sa='simple_sa', pool='max_blur', block='reduce_first')
+    assert change(XResNetSpec(), sa='ssa', pool='MaxBlurPool2d', block='NewResBlock')==change(XResNetSpec(),
+            sa='simple_sa', pool='max_blur', block='reduce_first')

@@ -52,12 +52,14 @@ def test_p_beat_is_how_often_a_new_run_wins(prior):
         va = vb = df*pooled_std([a, b], prior)**2/rng.chisquare(df, N)
     else: va,vb = (4*o.var(ddof=1)/rng.chisquare(4, N) for o in (a, b))
     new_a,new_b = (rng.normal(o.mean(), (1.2*v)**.5) for o,v in ((a, va), (b, vb)))
-    assert abs(compare(a, b, prior=prior)['p_beat']-(new_a>new_b).mean())<.012 # Welch's has an approximate number of degrees of freedom
+    # Welch's has an approximate number of degrees of freedom
+    assert abs(compare(a, b, prior=prior)['p_beat']-(new_a>new_b).mean())<.012
 
 @pytest.mark.parametrize('n,m', [(5, 5), (3, 20)])
 @pytest.mark.parametrize('prior', [None, woof])
 def test_p_beat_keeps_its_word(n, m, prior):
-    "Seen from the new runs' difference, p_beat must be uniform: below 0.2 in a fifth of all cases, and below 0.8 in four"
+    """Seen from the new runs' difference, p_beat must be uniform: below 0.2 in a fifth of all cases, and below 0.8
+    in four"""
     rng,res = np.random.default_rng([n, m]),[]
     for _ in range(1500):
         sa,sb = [prior[0]*(prior[1]/rng.chisquare(prior[1]))**.5]*2 if prior else (.005, .01)
@@ -73,7 +75,8 @@ def test_swapping_rows_mirrors_a_comparison(prior):
 
 def test_equivalent_is_two_t_tests():
     a,b = pair(5, 6)
-    p = max(stats.ttest_ind(a+.02, b, equal_var=False, alternative='greater').pvalue, stats.ttest_ind(a-.02, b, equal_var=False, alternative='less').pvalue)
+    p = max(stats.ttest_ind(a+.02, b, equal_var=False, alternative='greater').pvalue,
+            stats.ttest_ind(a-.02, b, equal_var=False, alternative='less').pvalue)
     close(equivalent(a, b, .02)['p'], p)
     inside = equivalent(a, b, .02, woof)
     assert (inside['p']<.05)==(-.02<inside['lo'] and inside['hi']<.02)
@@ -88,7 +91,8 @@ def test_dunnett_of_one_neighbour_is_students_test():
 
 @pytest.mark.parametrize('a', [[.7,float('nan')], [.7,float('inf')], [[.7,.8]], .7, [], [.7]])
 def test_compare_refuses(a):
-    for f in (compare, lambda a,b: compare(b, a), lambda a,b: compare(a, b, prior=woof), lambda a,b: equivalent(a, b, .1)):
+    for f in (compare, lambda a,b: compare(b, a), lambda a,b: compare(a, b, prior=woof), lambda a,
+              b: equivalent(a, b, .1)):
         with pytest.raises(ValueError, match='finite|two seeds'): f(a, [.6,.7])
 
 @pytest.mark.parametrize('prior', [(-1, 10), (float('nan'), 10), (.01, -1), (.01, float('inf'))])
@@ -126,7 +130,9 @@ def test_a_claim_is_the_worse_of_two_tests(n, m, sd):
     assert c['p_mean']==min(o['p_mean'] for o in tests.values())
     for o in tests.values(): assert c['lo']<=o['lo'] and o['hi']<=c['hi']
     assert c['p_beat']+claim(b, a, woof)['p_beat']<=1+1e-12
-    assert claim(a, b)==tests['Welch'] | dict(by='Welch') or {k:v for k,v in claim(a, b).items() if k!='by'}=={k:v for k,v in tests['Welch'].items() if k!='p'}
+    assert claim(a, b)==tests['Welch'] | dict(by='Welch') or {k:v for k,
+                                                              v in claim(a, b).items() if k!='by'}=={k:v for k,
+                                                                      v in tests['Welch'].items() if k!='p'}
 
 @pytest.mark.parametrize('factor', [1, 2]) # a recipe may be noisier than the band; for a quieter one it is fewer still
 def test_at_most_4_percent_of_null_submissions_are_records(factor):
@@ -221,10 +227,12 @@ def test_power_far_out():
 
 def test_what_no_number_of_seeds_can_do():
     assert seeds_to_beat(1.19, 1) is None and seeds_to_beat(0, 1) is None and seeds_needed(0, 1) is None
-    for f,bad in itertools.product((seeds_needed, seeds_to_beat), [(.1, 0), (.1, float('nan')), (float('nan'), 1), (float('inf'), 1)]):
+    for f,bad in itertools.product((seeds_needed, seeds_to_beat),
+                                   [(.1, 0), (.1, float('nan')), (float('nan'), 1), (float('inf'), 1)]):
         with pytest.raises(ValueError): f(*bad)
     assert seeds_needed(1e-4, .0077)>50_000 # and quickly
-    assert seeds_to_beat(1.1903, 1)>1000 and seeds_to_beat(stats.norm.ppf(P_BEAT)*2**.5*(1+1e-15), 1) is None # nor do these take long
+    # nor do these take long
+    assert seeds_to_beat(1.1903, 1)>1000 and seeds_to_beat(stats.norm.ppf(P_BEAT)*2**.5*(1+1e-15), 1) is None
 
 def test_five_seeds_in_round_numbers():
     close(critical_t([5], 5)*.7*(2/5)**.5, .0102*100, 5e-3)
@@ -254,14 +262,16 @@ def test_by_image_is_a_paired_test_and_a_binomial_one(sa, sb):
     close((r['diff'], r['lo']), (-c['diff'], -c['hi']))
 
 def test_by_image_refuses():
-    for a,b in (([1,0], [1,0]), ([[1,2]], [[1,0]]), ([[1,0,1]], [[1,0]]), ([[1]], [[0]]), (np.ones((0,3)), np.ones((1,3))), ([[1,float('nan')]], [[1,0]])):
+    for a,b in (([1,0], [1,0]), ([[1,2]], [[1,0]]), ([[1,0,1]], [[1,0]]), ([[1]], [[0]]),
+                (np.ones((0,3)), np.ones((1,3))), ([[1,float('nan')]], [[1,0]])):
         with pytest.raises(ValueError): by_image(a, b)
     assert by_image([[1,1]], [[1,1]])['p']==1 and not by_image([[1,1]], [[0,0]])['p']<.05
 
 
 # Verdicts on records
 
-real = dict(none='7f014871471a0398', five='92fad615da9826c5', fast='021a2b1c3de593fb', fast5='f39ed66a26afdab4', digits='12de6e5acfcd9fba', part='878b36d3c8ddb50c')
+real = dict(none='7f014871471a0398', five='92fad615da9826c5', fast='021a2b1c3de593fb', fast5='f39ed66a26afdab4',
+            digits='12de6e5acfcd9fba', part='878b36d3c8ddb50c')
 
 def make(out, rights, n_val=100, seeds=None, dataset='digits', sha='', engine='fastai', **kw):
     "Write a record with so many right in each seed, the first images of all; return its id"
@@ -272,12 +282,17 @@ def make(out, rights, n_val=100, seeds=None, dataset='digits', sha='', engine='f
     labels = [i%10 for i in range(n_val)]
     def seed(i, right):
         epoch = dict(train_loss=1., valid_loss=1., correct=right, train_s=1., eval_s=.1)
-        return dict(seed=i, correct=right, diverged=False, curve=[epoch]*5, preds=encode_preds([y if j<right else (y+1)%10 for j,y in enumerate(labels)], labels, 10),
+        return dict(seed=i, correct=right, diverged=False, curve=[epoch]*5,
+                    preds=encode_preds([y if j<right else (y+1)%10 for j,y in enumerate(labels)], labels, 10),
                     init_sha256=f'{i}', peak_mem_mb=1, device='abacus')
-    data = dict(edition='made up', known=True, manifest_sha256=sha, n_train=100, n_val=n_val, twins=0, classes=list('0123456789'))
-    env = dict(device='abacus', workers=0, threads=1, cores=1, cuda=None, platform='', python='', versions={}, context='')
-    rec = make_record(make_track(dataset, epochs=5), recipes('digits')().but(**kw), data, [seed(i, o) for i,o in zip(seeds or range(len(rights)), rights)],
-                      Made(dict(version='0', source_sha256='', commit=None, dirty=None), env, dict(params=1, macs=1), '2020-02-02T00:00:00Z', engine))
+    data = dict(edition='made up', known=True, manifest_sha256=sha, n_train=100, n_val=n_val, twins=0,
+                classes=list('0123456789'))
+    env = dict(device='abacus', workers=0, threads=1, cores=1, cuda=None, platform='', python='', versions={},
+               context='')
+    rec = make_record(make_track(dataset, epochs=5), recipes('digits')().but(**kw), data,
+                      [seed(i, o) for i,o in zip(seeds or range(len(rights)), rights)],
+                      Made(dict(version='0', source_sha256='', commit=None, dirty=None), env, dict(params=1, macs=1),
+                           '2020-02-02T00:00:00Z', engine))
     return write_record(out, rec).stem
 
 def test_real_rows():
@@ -287,7 +302,9 @@ def test_real_rows():
     assert any('act=mish' in o and 'sa=simple_sa' in o for o in beats.lines())
     assert told.outcome=='unknown' and '39 more than now' in told.sentence() and 'recipe: the same' in told.lines()
     assert any('engine fast against fastai' in o and 'device' in o for o in told.lines())
-    for v in (beats, told): assert str(v).startswith(v.sentence()) and v.sentence() in v._repr_markdown_() and len(v.sentence().splitlines())==1
+    for v in (beats, told):
+        assert str(v).startswith(
+                v.sentence()) and v.sentence() in v._repr_markdown_() and len(v.sentence().splitlines())==1
     assert versus(real['none'], real['part'], root).images is None
     assert versus(real['fast5'], real['five'], root).outcome=='ties'
 
@@ -300,7 +317,8 @@ def test_rows_as_ids_prefixes_paths_and_rows(tmp_path, refused, cli):
     from woofbench.board.table import find_row
     ids = [make(tmp_path, [80, 81, 82+i], lr=1e-3*(i+1)) for i in range(20)]
     path = next((tmp_path/'records').rglob(f'{ids[0]}.json'))
-    assert {find_row(o, tmp_path).id for o in (ids[0], ids[0][:12], path, str(path), find_row(ids[0], tmp_path))}=={ids[0]}
+    assert {find_row(o, tmp_path).id
+            for o in (ids[0], ids[0][:12], path, str(path), find_row(ids[0], tmp_path))}=={ids[0]}
     twice = next(c for c in '0123456789abcdef' if sum(o.startswith(c) for o in ids)>1)
     assert 'records start with' in refused(f'compare {twice} {ids[0]} --out {tmp_path}')
     assert 'no record' in refused(['compare', '', ids[0], '--out', str(tmp_path)])
@@ -311,7 +329,9 @@ def test_rows_as_ids_prefixes_paths_and_rows(tmp_path, refused, cli):
     rc,out,_ = cli(f'compare {ids[1]} {ids[2]} --out {tmp_path}')
     assert rc==0 and out.count('unranked: 3 of 5 seeds')==2
 
-@pytest.mark.parametrize('line,what', [('7f01 12de', 'different cells'), ('7f01 92fa --margin 0', 'margin'), ('7f01 92fa --margin big', 'margin'), ('7f01 92fa --margin nan', 'margin'),
+@pytest.mark.parametrize('line,what',
+                         [('7f01 12de', 'different cells'), ('7f01 92fa --margin 0', 'margin'),
+                          ('7f01 92fa --margin big', 'margin'), ('7f01 92fa --margin nan', 'margin'),
     ('7f01', 'required'), ('7f01 nosuch', 'no record'), ('7f01 92fa --out nowhere', 'no record')])
 def test_compare_is_refused(line, what, refused, monkeypatch):
     monkeypatch.chdir(root)
@@ -319,12 +339,17 @@ def test_compare_is_refused(line, what, refused, monkeypatch):
 
 def test_warnings(tmp_path):
     from woofbench.commands.compare import versus
-    a,b = make(tmp_path, [80,81,82,83,84]),make(tmp_path, [81,82,83,84,85], seeds=[3,5,7,9,11], sha='x', engine='fast', precision='bf16')
+    a,b = make(tmp_path, [80,81,82,83,84]),make(tmp_path, [81,82,83,84,85], seeds=[3,5,7,9,11], sha='x', engine='fast',
+                                                precision='bf16')
     v = versus(a, b, tmp_path)
     text = '\n'.join(v.lines())
-    for o in ('chosen seeds', 'engine fastai against fast', 'precision fp32 against bf16', 'manifest', 'by image: not possible', 'no band'): assert o in text
+    for o in ('chosen seeds', 'engine fastai against fast', 'precision fp32 against bf16', 'manifest',
+              'by image: not possible', 'no band'):
+        assert o in text
 
-@pytest.mark.parametrize('rights', [([80], [70,71,72]), ([80]*5, [70]*5), ([80]*5, [80]*5), ([80], [80]), ([80]*5, [70,71,72,73,74])])
+@pytest.mark.parametrize('rights',
+                         [([80], [70,71,72]), ([80]*5, [70]*5), ([80]*5, [80]*5), ([80], [80]),
+                          ([80]*5, [70,71,72,73,74])])
 @pytest.mark.parametrize('dataset', ['digits', 'imagewoof'])
 def test_rows_without_noise_have_a_verdict(rights, dataset, tmp_path):
     from woofbench.commands.compare import versus
@@ -338,4 +363,5 @@ def test_rows_of_one_image(tmp_path):
     from woofbench.commands.compare import versus
     a,b = make(tmp_path, [1,1,0,1,1], n_val=1),make(tmp_path, [1,0,0,1,1], n_val=1, arch='xresnet18')
     v = versus(a, b, tmp_path)
-    assert v.outcome=='unknown' and v.images is None and any(o.startswith('recipe: ') and 'arch=' in o for o in v.lines())
+    assert v.outcome=='unknown' and v.images is None and any(o.startswith('recipe: ') and 'arch=' in o
+                                                             for o in v.lines())

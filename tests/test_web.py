@@ -62,7 +62,8 @@ def forced(o, **kw):
 
 @pytest.fixture(scope='module')
 def some(pool):
-    "Eight rows, one of them with a stranger's text wherever a record has text, in a board of the real names and reported rows"
+    """Eight rows, one of them with a stranger's text wherever a record has text, in a board of the real names and
+    reported rows"""
     rows = [make_row(i, pool) for i in range(8)]
     rows[1] = make_row(1, pool, Review('', 'audited', EVIL, '2026-11-27'))
     rec = rows[1].record
@@ -101,7 +102,8 @@ def test_same_records_give_the_same_bytes(files, some, tmp_path):
             if o.is_file()}=={o.relative_to(two):o.read_bytes() for o in two.rglob('*') if o.is_file()}
 
 def test_pages_keep_the_policy(pages):
-    want = ("default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; connect-src 'self'; "
+    want = ("default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
+            "connect-src 'self'; "
             "base-uri 'none'; form-action 'none'")
     for name,tags in pages.items():
         assert [a['content'] for t,a in tags if t=='meta' and a.get('http-equiv')]==[want], name
@@ -304,7 +306,8 @@ def test_sort_filter_and_link(site, some, tab):
     pg = tab(site, f'cells/{CELL}.html')
     accs = [float(o.split()[0]) for o in column(pg, 3)]
     button = pg.get_by_role('button', name='Accuracy, %')
-    button.click(); button.click()
+    button.click()
+    button.click()
     assert [float(o.split()[0]) for o in column(pg, 3)]==sorted(accs)
     assert pg.locator('th[aria-sort=ascending]').count()==1
     pg.get_by_role('searchbox').fill('trick no. 7')
@@ -364,7 +367,8 @@ def test_without_javascript_everything_is_there(site, some, tab):
         pg = tab(site, page, java_script_enabled=False)
         assert pg.locator('main').inner_text().strip()
     pg = tab(site, f'cells/{CELL}.html', java_script_enabled=False)
-    assert len(column(pg, 2))==8 and pg.locator('.dots').count()==8 and pg.get_by_text('Device', exact=True).is_visible()
+    assert len(column(pg, 2))==8 and pg.locator('.dots').count()==8 and pg.get_by_text('Device',
+            exact=True).is_visible()
 
 def test_keyboard_alone(site, some, tab):
     pg = tab(site, f'cells/{CELL}.html')
@@ -406,7 +410,8 @@ def serious(pg):
     return [(o['id'], o['nodes'][0]['html'][:160]) for o in found if o['impact'] in ('serious','critical')]
 
 def test_axe_has_nothing_serious(site, some, tab):
-    need(None if axe() else 'axe-core is not here: npm install --no-save axe-core@4.14.1, or name its file in $WOOFBENCH_AXE')
+    need(None if axe() else 'axe-core is not here: npm install --no-save axe-core@4.14.1, or name its file in '
+                            '$WOOFBENCH_AXE')
     for page in kinds(some):
         for kw in (dict(color_scheme='light'), dict(color_scheme='dark', viewport=dict(width=375, height=800))):
             assert serious(tab(site, page, **kw))==[], (page, kw)

@@ -57,7 +57,7 @@ def all_fields(
     registries:list[Registry],
 ) -> dict[str,Param]: # By field; of two parts with one parameter, the first
     "The parameters of all registered parts, for help and flags"
-    res = {}
+    res:dict[str,Param] = {}
     for reg in registries:
         for name in reg.params:
             for k,p in reg.params[name].items(): res.setdefault(f'{reg.kind}_{k}', p)

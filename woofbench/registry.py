@@ -42,7 +42,7 @@ def near(
     return f"there is {', '.join(names[:20])}{' and more' if names[20:] else ''}" if names else 'there is none yet'
 
 # %% ../nbs/00_registry.ipynb #registry-class
-_root = os.path.dirname(find_spec('woofbench').origin) + os.sep
+_root = os.path.dirname(str(find_spec('woofbench').origin)) + os.sep
 
 def in_package(file:str) -> bool:
     "Is `file` one of this package's?"

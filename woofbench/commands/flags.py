@@ -203,7 +203,7 @@ def _import(p, words):
 # %% ../../nbs/commands/07_flags.ipynb #add-flags-def
 def add_flags(
     p:Parser,
-    words:list[str]=(), # What was typed behind the verb
+    words:list[str]|tuple=(), # What was typed behind the verb
     *, v:Verb,
 ) -> None:
     "Add all flags of a verb, after the import of the files that bring some of them"

@@ -274,4 +274,4 @@ class CheckedImage:
         from fastai.vision.core import PILImage
         if not isinstance(o, (str,Path)): return PILImage.create(o)
         digest = self.digests.get(str(o).removeprefix(self.root).replace(os.sep, '/'))
-        return PILImage(to_rgb(read_same(o, digest), o))
+        return PILImage(to_rgb(read_same(o, digest), o)) # ty: ignore[too-many-positional-arguments]

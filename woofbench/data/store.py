@@ -67,7 +67,7 @@ class Store:
 
 # %% ../../nbs/data/08_store.ipynb #store-move-def
 @patch(as_prop=True)
-def pixels(self:Store) -> torch.Tensor:
+def pixels(self:Store) -> torch.Tensor|None:
     "All pixels, uint8, flat; read from the file each time, where they are in one"
     return self._read('cpu') if self.kept else self._pixels
 
@@ -193,7 +193,7 @@ def _remove(self:Kept):
 def sample(self:Kept, most:int=64<<20) -> list[int]:
     "Images to be compared at a start: all, or about `most` bytes of them"
     n = len(self.sums)
-    if self.total<=most: return range(n)
+    if self.total<=most: return list(range(n))
     return sorted(random.Random(os.urandom(8)).sample(range(n), max(1, n*most//self.total)))
 
 # %% ../../nbs/data/08_store.ipynb #cache-read-open

@@ -108,7 +108,7 @@ class _Timed:
     "One network, ready to be timed a batch at a time"
     def __init__(self, spec, size, bs, precision, channels_last, device):
         fmt = torch.channels_last if channels_last else torch.contiguous_format
-        self.model = build(spec, 10, size).to(device, memory_format=fmt)
+        self.model = build(spec, 10, size).to(device).to(memory_format=fmt)
         self.x = torch.randn(bs, 3, size, size, device=device).to(memory_format=fmt)
         self.y = torch.arange(bs, device=device)%10
         dtype = dict(bf16=torch.bfloat16, fp16=torch.float16).get(precision)

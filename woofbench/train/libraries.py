@@ -69,7 +69,7 @@ def torch_opts() -> list[str]:
 def timm_opts() -> list[str]:
     "timm's optimisers that need no other package"
     from timm.optim import list_optimizers
-    return [o for o in list_optimizers() if not o.startswith(_not_timm)]
+    return [str(o) for o in list_optimizers() if not str(o).startswith(_not_timm)]
 
 def _timm(name):
     "timm's optimiser, and the defaults that its name stands for"

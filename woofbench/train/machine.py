@@ -38,7 +38,8 @@ def working(
     _check_device(device)
     try:
         probe = torch.zeros(1, device=device or default_device())
-        if probe.item()==0: return torch.device(probe.device.type, probe.device.index)
+        if probe.item()!=0: raise RuntimeError('a zero is not zero there')
+        return torch.device(probe.device.type, probe.device.index)
     except (RuntimeError, AssertionError, NotImplementedError) as e:
         raise BadInput(f'device {str(device)!r} does not work here: {str(e).splitlines()[0]}') from e
 

@@ -30,7 +30,7 @@ class Drawn:
         alpha:float, # Of the Beta distribution
         seed:int=0
     ):
-        super().__init__(alpha)
+        super().__init__(alpha) # ty: ignore[too-many-positional-arguments]  a callback stands beside it
         self.alpha,self.places = alpha,{}
         self.reseed(seed)
 

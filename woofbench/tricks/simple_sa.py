@@ -22,7 +22,7 @@ def spectral_weight(
     lin = nn.Linear(ni, nf, bias=False)
     nn.init.kaiming_normal_(lin.weight)
     for o in first: register_parametrization(lin, 'weight', o)
-    return spectral_norm(lin).parametrizations.weight
+    return spectral_norm(lin).parametrizations.weight # ty: ignore[invalid-explicit-return]
 
 def matrix_of(
     weight:nn.Module, # From `spectral_weight`

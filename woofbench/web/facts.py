@@ -306,7 +306,7 @@ def _order(c):
 
 def from_rows(
     rows:list, # `Row`s
-    bad:list=(), # Lines about broken files
+    bad:list|tuple=(), # Lines about broken files
     **kw # More fields of `Board`
 ) -> Board:
     "What a list of rows says"

@@ -65,7 +65,7 @@ def context_id(
     manifest_sha256:str,
     outside:dict, # From `outside`
     engine:str,
-    imports:list=(), # `Imported`, from `imported`, or what a record says of them
+    imports:list|tuple=(), # `Imported`, from `imported`, or what a record says of them
 ) -> str: # 16 hexadecimal digits
     "The hash of all that two seeds of one row must share besides the configuration"
     env = {k:v for k,v in env.items() if k not in ('cores','seeds_at_once')}

@@ -151,7 +151,7 @@ class _Common(Facts, tag_field='schema'):
             if not re.search(NAME, o): raise ValueError(f'recipe has a value that is not a name: {ascii(o)[:60]}')
 
     @property
-    def schema(self) -> int: return self.__struct_config__.tag
+    def schema(self) -> int: return int(self.__struct_config__.tag)
     @property
     def numbers(self) -> list: return [o.seed for o in self.runs]
 

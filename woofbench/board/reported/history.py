@@ -35,7 +35,8 @@ def read_accuracy(
     v,unit = Decimal(f'{m[1]}.{m[2] or 0}'),Decimal(1).scaleb(-len(m[2] or ''))
     scale = Decimal(1) if not m[3] and v<=1 else Decimal('.01')
     if v*scale>1: raise BadInput(f'{text} is more than all')
-    return v*scale, unit*scale, m[4] and Decimal(m[4].replace(',', '.'))*scale
+    std = Decimal(m[4].replace(',', '.'))*scale if m[4] else None
+    return v*scale, unit*scale, std
 
 # %% ../../../nbs/board/reported/01_history.ipynb #row-def
 FIRST = 500 # Validation images of the first edition, until December 2019

@@ -79,7 +79,8 @@ def equivalent(
 def _inside(c, ns, m):
     "Probability that every |t| against one base stays below `c` where nothing has an effect"
     df = sum(ns)+m-len(ns)-1
-    y,dy = np.linspace(*np.log(stats.chi(df).ppf([1e-13, 1-1e-13])), 300, retstep=True)
+    lo,hi = np.log(stats.chi(df).ppf([1e-13, 1-1e-13]))
+    y,dy = np.linspace(lo, hi, 300, retstep=True)
     z,dz = np.linspace(-8.5, 8.5, 241, retstep=True)
     s,res = np.exp(y)[:,None],1.
     for n,k in Counter(ns).items(): # equal groups have equal factors
