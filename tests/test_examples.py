@@ -123,7 +123,8 @@ def test_other_processes_read_the_records_without_the_parts():
     for name in PARTS: assert p.stdout.count(f'{made(name)["record_id"]}.json')==1
 
 def test_every_example_is_in_this_test_and_names_its_command():
-    assert {o.stem for o in (root/'examples').glob('*.py')}=={*PARTS}
+    "That of own images has a test elsewhere"
+    assert {o.stem for o in (root/'examples').glob('*.py')}-{'own_images'}=={*PARTS}
     for name in PARTS:
         line = (root/'examples'/f'{name}.py').read_text().splitlines()[2].split()
         assert line[:5]==['woofbench', 'run', '--dataset', 'digits', '--import'] and line[5]==f'{name}.py'
