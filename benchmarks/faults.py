@@ -65,7 +65,7 @@ class Bench:
         from woofbench.train import multi_seed as several
         from woofbench.commands.run import train_row
         from woofbench.train.machine import Machine
-        def stored(track, recipe, m, seeds, *args, **kw):
+        def stored(job, seeds, *args, **kw):
             if gate: gate.wait(60)
             yield from (self.runs[o] for o in seeds)
         true,several.train_seeds = several.train_seeds,stored

@@ -29,7 +29,7 @@ class Stop(Exception): "Breaks off a run"
 
 def stopped(bench, out, monkeypatch, n=1):
     "A run of five seeds that is broken off after `n`; the folder with its seeds"
-    def some(track, recipe, m, seeds, *args, **kw):
+    def some(job, seeds, *args, **kw):
         for s in seeds[:n]: yield replace(bench.runs[s%2], seed=s)
         raise Stop
     with monkeypatch.context() as m:
@@ -48,7 +48,7 @@ def test_a_shorter_run_takes_nothing_from_a_stopped_one(bench, tmp_path, monkeyp
     assert [r['seed'] for r in row.runs]==[0] and not (folder/'seed-0.json').exists()
     assert (folder/'seed-1.json').is_file(), 'it went into no record'
     trained = []
-    def train(track, recipe, m, seeds, *args, **kw):
+    def train(job, seeds, *args, **kw):
         trained.extend(seeds)
         yield from (replace(bench.runs[s%2], seed=s, init_sha256=f'{s:016}') for s in seeds)
     monkeypatch.setattr('woofbench.train.multi_seed.train_seeds', train)
@@ -93,7 +93,7 @@ def test_damaged_seed_is_trained_again(what, bench, want, tmp_path, monkeypatch)
     assert new!=path.read_bytes()
     path.write_bytes(new)
     said,trained = [],[]
-    def train(track, recipe, m, seeds, *args, **kw):
+    def train(job, seeds, *args, **kw):
         trained.extend(seeds)
         yield from (bench.runs[s] for s in seeds)
     monkeypatch.setattr('woofbench.train.multi_seed.train_seeds', train)
@@ -105,7 +105,7 @@ def test_two_commands_share_the_seeds_of_a_row(bench, want, tmp_path):
     "The second waits for what the first trains, and nothing is trained twice"
     trained,said,rows,go = [],[],[],threading.Event()
     from woofbench.train import multi_seed as several
-    def train(track, recipe, m, seeds, *args, **kw):
+    def train(job, seeds, *args, **kw):
         for s in seeds:
             assert go.wait(60)
             trained.append(s)

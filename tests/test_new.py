@@ -117,10 +117,12 @@ def test_a_row_on_a_new_board(course, row, tmp_path):
     rc,log = script(course, 'push-board', BRANCH='main', TABLE=str(tmp_path/'table.csv'), TOKEN='t0ken')
     assert (rc, log)==(0, 'The board is in step\n')
 
+@pytest.mark.slow
 def test_an_anonymous_board_refuses_authors(course, row):
     said = pull(course, claimed(row, 'a method', 'a-login'))
     assert [rc for rc,_ in said]==[0, 1] and 'names authors' in said[1][1], said
 
+@pytest.mark.slow
 def test_a_row_of_another_program_needs_an_audit_until_it_is_there(course, row):
     other = doctored(row, lambda r: r['code'].update(source_sha256='0'*16))
     (rc,log),*_ = pull(course, other)
@@ -128,6 +130,7 @@ def test_a_row_of_another_program_needs_an_audit_until_it_is_there(course, row):
     commit(course, put(other))
     assert script(course, 'rebuild-board')[0]==0, 'a later version of the program leaves it as it is'
 
+@pytest.mark.slow
 def test_a_row_that_does_not_hold_stops_the_board(course, row):
     commit(course, {k:v.replace(b'"diverged": false', b'"diverged": true') for k,v in put(row).items()})
     assert script(course, 'rebuild-board')[0] in (1, 2)
