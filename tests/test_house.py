@@ -126,10 +126,11 @@ def test_package_is_what_the_notebooks_export(tmp_path):
 
 
 def test_pages_are_in_step(monkeypatch):
-    from woofbench.site.site import dead_links, stale
+    from woofbench.site.site import dead_links, site, stale
     monkeypatch.chdir(root)
-    assert stale()==[]
-    assert dead_links()==[]
+    files = site()
+    assert stale(files=files)==[]
+    assert dead_links(files=files)==[]
 
 
 def test_the_menu_of_the_documentation_has_every_page_once():

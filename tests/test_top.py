@@ -32,6 +32,11 @@ def test_the_board_is_a_table():
             pd.read_csv(root/'leaderboard.csv')) and everything.status.str.startswith(
                     'reported').sum()==len(everything)-len(t)
 
+def test_a_row_by_its_name_needs_no_other_import():
+    code = f'from woofbench import Row; print(Row.load("2ef040", {str(root)!r}).id)'
+    p = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, cwd=root)
+    assert p.stdout=='2ef040089326534f\n', p.stderr
+
 def test_a_row_by_its_name():
     row = Row.load('2ef040', root)
     assert row.id=='2ef040089326534f' and row.status=='ranked'

@@ -2,7 +2,6 @@ __version__ = "0.2.0"
 
 _lazy = {name:module for module,names in {
     'commands.run': 'run learner plan',
-    'board.row': 'Row',
     'data.track': 'Track datasets',
     'train.recipe': 'Recipe recipes',
     'models.spec': 'XResNetSpec TimmSpec archs change',
@@ -12,7 +11,7 @@ _lazy = {name:module for module,names in {
     'commands.reproduce': 'reproduce challenge',
     'commands.submit': 'submit',
     'board.table': 'load_rows find_row',
-    'board.leaderboard': 'leaderboard',
+    'board.leaderboard': 'leaderboard Row',
     'train.optim': 'opts scheds',
     'models.xresnet': 'build',
     'models.parts': 'acts norms convs pools attns stems blocks',

@@ -319,8 +319,8 @@ def _look(o, text):
     if isinstance(o, partial):
         return 'partial', look(o.func), *map(look, o.args), *((k, look(v)) for k,v in o.keywords.items())
     if isinstance(o, type):
-        return o.__qualname__, *(b.__qualname__ for b in o.__bases__), *((k, look(v)) for k,
-                v in vars(o).items() if k not in _no_part)
+        inner = ((k, look(v)) for k,v in vars(o).items() if k not in _no_part)
+        return o.__qualname__, *(b.__qualname__ for b in o.__bases__), *inner
     f = o.fget if isinstance(o, property) else getattr(o, '__func__', o)
     if not hasattr(f, '__code__'):
         return repr(o) if isinstance(o, (bool,int,float,str,tuple,list,dict,type(None))) else who(o)[1]

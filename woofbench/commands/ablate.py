@@ -20,7 +20,7 @@ from ..board.row import Row
 from ..board.table import find_rows
 from ..text import md_table, percent
 from .run import check_board, check_job, learner, out_folder, plan, quiet, run
-from .run import takes_fields, which_seeds
+from .run import given, takes_fields, which_seeds
 
 # %% ../../nbs/commands/02_ablate.ipynb #alike-def
 def _own(r): return dict(seeds=[o['seed'] for o in r.runs], seeds_at_once=r.record['env'].get('seeds_at_once', 1))
@@ -197,7 +197,7 @@ def _base(recipe, dataset, changes):
     "The base's recipe: a preset, a text such as `official+act=relu`, or a recipe, with the given fields changed"
     usual = datasets(dataset).recipe
     if not isinstance(recipe, Recipe): recipe = base_of(recipe or usual, usual)
-    return recipe.but(**{k:v for k,v in changes.items() if v is not None})
+    return recipe.but(**given(changes))
 
 def _some_seeds(seeds):
     "The seeds that are meant, as for `run`, and at least two of them; raises `BadInput`"

@@ -9,7 +9,7 @@ __all__ = ['slot_of', 'per_stage', 'spec_fields', 'optional', 'archs', 'introduc
 # %% ../../nbs/models/02_spec.ipynb #imports
 from dataclasses import dataclass, replace, fields
 from fastcore.basics import patch
-from ..params import check, fields_of, plain_values
+from ..params import fields_of, plain_values, settled
 from ..registry import near, Registry, BadInput
 from .parts import stems, pools, acts, blocks, convs, norms, attns, inits
 
@@ -182,13 +182,11 @@ def parts_of(
 # %% ../../nbs/models/02_spec.ipynb #change-filled
 def _filled(spec, given, known):
     "`spec` with the values of its parts' parameters: those that are given, those it has, and defaults"
-    if not known:
-        return replace(spec, params=tuple(sorted(plain_values(given).items()))) if given else spec
-    found,have = fields_of(parts_of(spec)),dict(spec.params)
+    if not known: return replace(spec, params=plain_values(given)) if given else spec
+    found = fields_of(parts_of(spec))
     if odd := [k for k in given if k not in found]:
         raise BadInput(f'unknown field {odd[0]!r}; {near(odd[0], [*spec_fields, *found])}')
-    values = {k:check(k, p, given.get(k, have.get(k, p.default))) for k,p in found.items()}
-    return replace(spec, params=tuple(sorted(values.items())))
+    return replace(spec, params=settled(found, given, spec.params))
 
 def _shaped(spec, name):
     "`spec` with another arch"
@@ -228,7 +226,9 @@ def arch_of(
 ) -> str: # Name of the arch, `custom` if it has none
     "The name of the shape of `spec`"
     if isinstance(spec, ModelSpec): return f'timm:{spec.name}' if isinstance(spec, TimmSpec) else spec.name
-    tests = (lambda shape: shape), (lambda shape: _shape[:-1]) # all that an arch says; or its numbers alone
-    return next((n for keys in tests for n,
-                 o in archs.items() if (archs.own(n) or not own) and isinstance(o, dict)
-                 and all(getattr(spec, k)==o[k] for k in keys(o))), 'custom')
+    def fits(o, keys): return isinstance(o, dict) and all(getattr(spec, k)==o[k] for k in keys(o))
+    found = [(n, o) for n,o in archs.items() if archs.own(n) or not own]
+    for keys in (lambda shape: shape), (lambda shape: _shape[:-1]): # all that an arch says; or its numbers alone
+        for n,o in found:
+            if fits(o, keys): return n
+    return 'custom'

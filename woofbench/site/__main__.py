@@ -8,13 +8,14 @@ __all__ = []
 # %% ../../nbs/site/04_main.ipynb #imports
 import sys
 from woofbench.site.docs import docs
-from woofbench.site.site import dead_links, readme, sync_address
+from woofbench.site.site import dead_links, readme, site, sync_address
 
 # %% ../../nbs/site/04_main.ipynb #main-def
 def _main(task, path='.'):
     if task=='readme': sync_address(path)
-    {'readme':readme, 'docs':docs}[task](path)
-    bad = dead_links(path)
+    files = site(path)
+    {'readme':lambda: readme(path, files), 'docs':lambda: docs(path)}[task]()
+    bad = dead_links(path, files)
     if bad: raise SystemExit('\n'.join(f'{page}: no file at {target}' for page,target in bad))
 
 if __name__=='__main__' and __spec__: _main(sys.argv[1])

@@ -173,13 +173,19 @@ def _differ(root, files):
     new = {k for k,v in files.items() if not (root/k).is_file() or (root/k).read_bytes()!=v}
     return sorted(new | (old - set(files)))
 
-def stale(path:str|Path='.') -> list[str]:
+def stale(
+    path:str|Path='.',
+    files:dict|None=None, # From `site`, if they were made already
+) -> list[str]:
     "Generated files in git that are not in step with the notebooks"
-    return _differ(_root(path), {k:v for k,v in site(path).items() if _in_git(k)})
+    return _differ(_root(path), {k:v for k,v in (files or site(path)).items() if _in_git(k)})
 
-def readme(path:str|Path='.') -> list[str]: # Paths of the files that were written or removed
+def readme(
+    path:str|Path='.',
+    files:dict|None=None, # From `site`, if they were made already
+) -> list[str]: # Paths of the files that were written or removed
     "Write the generated files that are in git: README.md and its pictures, docs/board.md, the cards"
-    root,files = _root(path),{k:v for k,v in site(path).items() if _in_git(k)}
+    root,files = _root(path),{k:v for k,v in (files or site(path)).items() if _in_git(k)}
     if 'README.md' not in files: raise BadInput('there is no nbs/index.ipynb to make README.md from')
     changed = _differ(root, files)
     for o in changed:
@@ -212,9 +218,12 @@ def sync_address(path:str|Path='.') -> None:
         if [c.source for c in nb.cells]!=old: write_nb(nb, Path(cfg.config_path)/fn)
 
 # %% ../../nbs/site/02_site.ipynb #dead-def
-def dead_links(path:str|Path='.') -> list[tuple[str,str]]:
+def dead_links(
+    path:str|Path='.',
+    files:dict|None=None, # From `site`, if they were made already
+) -> list[tuple[str,str]]:
     "Page and target of every relative link that leads to no file"
-    root,files,res = _root(path),site(path),[]
+    root,files,res = _root(path),files or site(path),[]
     for page,text in files.items():
         if not page.endswith('.md'): continue
         prose = re.sub(r'^(`{3,}).*?^\1', '', text.decode(), flags=re.M|re.S)

@@ -23,11 +23,11 @@ def none(r):
 class _Mean:
     "A running mean of a network's weights; statistics of norms are averaged alike, counters are copied"
     def __init__(self, model):
-        self.module,self.n = deepcopy(model).eval(),0
+        self.module,self.n = deepcopy(model).eval(),1
 
     @torch.no_grad()
-    def update(self, model, begun):
-        self.n = self.n+1 if begun else 1
+    def update(self, model):
+        self.n += 1
         for a,b in zip(self.module.state_dict().values(), model.state_dict().values()):
             if a.is_floating_point(): a.lerp_(b.to(a.dtype), 1/self.n)
             else: a.copy_(b)
@@ -36,10 +36,12 @@ class Tail(Ema):
     """Validate, and end with, the mean of the weights since a share `start` of the steps;
     https://arxiv.org/abs/1803.05407"""
     def __init__(self, start:float): self.start = start
-    def before_fit(self): self.average,self.raw,self.begun = _Mean(self.model),None,False
+    def before_fit(self): self.average = self.raw = None
     def after_step(self):
-        self.average.update(self.model, self.begun)
-        self.begun = self.begun or self.pct_train>=self.start
+        if self.average is not None: self.average.update(self.model)
+        elif self.pct_train>=self.start: self.average = _Mean(self.model)
+    def after_fit(self):
+        if self.average is not None: super().after_fit() # else the last weights stay
 
 # %% ../../nbs/train/12_averages.ipynb #tail-tail
 @averages.register('tail', params=dict(start=Param(.75, 'Share of the steps before the mean begins', 0, .99)))

@@ -9,7 +9,7 @@ __all__ = ['limits', 'own', 'of_model', 'registries', 'precisions', 'engines', '
 # %% ../../nbs/train/02_recipe.ipynb #imports
 from dataclasses import dataclass, replace, fields, asdict
 from fastcore.basics import patch
-from ..params import all_fields, check, fields_of, plain_values
+from ..params import all_fields, fields_of, plain_values, settled
 from ..registry import NAME, Registry, BadInput, near
 from ..data.track import Track
 from ..models.parts import inits, slots
@@ -116,14 +116,12 @@ def recipe_parts(r) -> list: # Of (registry, name)
 # %% ../../nbs/train/02_recipe.ipynb #check-with-params
 def _with_params(r, given, known):
     "`r` with the values of its parts' parameters: those that are given, those it has, and defaults"
-    if not known:
-        return replace(r, params=tuple(sorted(plain_values(given['params']).items()))) if 'params' in given else r
-    mine,have,model = fields_of(recipe_parts(r)),dict(r.params),fields_of(parts_of(r.model))
+    if not known: return replace(r, params=plain_values(given['params'])) if 'params' in given else r
+    mine,model = fields_of(recipe_parts(r)),fields_of(parts_of(r.model))
     if odd := [k for k in given if k not in mine and k not in model]:
         raise BadInput(f'unknown field {odd[0]!r}; {_near_field(odd[0], [*mine, *model])}')
-    values = {k:check(k, p, given.get(k, have.get(k, p.default))) for k,p in mine.items()}
-    rest = {k:v for k,v in given.items() if k in model}
-    return replace(r, model=change(r.model, **rest) if rest else r.model, params=tuple(sorted(values.items())))
+    own_,rest = ({k:v for k,v in given.items() if k in o} for o in (mine, model))
+    return replace(r, model=change(r.model, **rest) if rest else r.model, params=settled(mine, own_, r.params))
 
 def _registries(): return [*registries.values(), *slots.values(), inits, archs]
 
@@ -133,8 +131,8 @@ def parameters() -> dict: # `Param` by field
 
 def _near_field(k, more=()):
     "A hint at fields near `k`, or at the parts whose parameter it is"
-    owners = [f'{reg.kind} {n}' for reg in _registries() for n,
-              ps in reg.params.items() if k in (f'{reg.kind}_{o}' for o in ps)]
+    def has(reg, params): return k in {f'{reg.kind}_{o}' for o in params}
+    owners = [f'{reg.kind} {n}' for reg in _registries() for n,ps in reg.params.items() if has(reg, ps)]
     return f'it belongs to {" and ".join(owners)}' if owners else near(k, [*own, *of_model, 'arch', *more])
 
 # %% ../../nbs/train/02_recipe.ipynb #check-but
@@ -278,7 +276,7 @@ def from_dict(d:dict) -> Recipe:
     if kind!='xresnet' and (not isinstance(m['name'], str) or not NAME.fullmatch(m['name'])):
         raise BadInput(f'a whole model has a name, not {m["name"]!r}')
     if kind=='model':
-        model = ModelSpec(m['name'], tuple(sorted(plain_values(m['params']).items())) if 'params' in m else ())
+        model = ModelSpec(m['name'], plain_values(m['params']) if 'params' in m else ())
     else: model = TimmSpec(m['name']) if kind=='timm' else change(XResNetSpec(), known=False, **tup)
     return _but(replace(Recipe(), model=model), d, known=False)
 

@@ -48,9 +48,9 @@ def depthwise_stem(
     mult:int=4, # Kernels a channel
 ) -> list: # Modules, from 3 channels to `spec.stem_szs[-1]`
     "Depthwise 3x3 (the first with stride 2), then 1x1, norm and activation"
+    def layer(ni, nf, stride): return nn.Sequential(depthwise(ni, mult, stride), *conv_layer(spec, ni*mult, nf, 1))
     szs = (3, *spec.stem_szs)
-    return [nn.Sequential(depthwise(ni, mult, 1 if i else 2), *conv_layer(spec, ni*mult, nf, 1)) for i,
-            (ni,nf) in enumerate(zip(szs, szs[1:]))]
+    return [layer(ni, nf, 1 if i else 2) for i,(ni,nf) in enumerate(zip(szs, szs[1:]))]
 
 # %% ../../nbs/tricks/depthwise.ipynb #depthwise-register
 def _part(f, m, doc):

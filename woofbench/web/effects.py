@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from itertools import combinations
 import numpy as np
 from scipy.special import stdtrit
-from ..models.effect import parts_of
 from ..train.recipe import Recipe
 from ..models.parts import slots
-from ..models.spec import XResNetSpec, archs, slot_of
+from ..models.spec import XResNetSpec, archs, slot_of, parts_of
 from .facts import Board, Entry, against, side
 
 # %% ../../nbs/web/05_effects.ipynb #flat-def
@@ -148,7 +147,7 @@ def uses(
     parts:set, # From `parts_by_trick`
 ) -> bool:
     "Does the row's model name one of the parts?"
-    return any((slot_of[k].kind, o) in parts for k,o in parts_of(e.recipe.model))
+    return any((reg.kind, o) in parts for reg,o in parts_of(e.recipe.model))
 
 def pairs_with(pairs:list, parts:set) -> list[Pair]:
     "Pairs in which one side has the trick and the other has not; the side with it is `b`"

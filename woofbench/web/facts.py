@@ -30,7 +30,7 @@ from ..board.table import load_rows
 from ..board.row import rates
 from ..board.reported.history import of_board
 from .markup import HERE
-from .noise import differences, split_noise
+from .noise import split_noise
 
 # %% ../../nbs/web/03_facts.ipynb #many-def
 @dataclass(frozen=True)
@@ -149,7 +149,7 @@ class Described:
     @property
     def params(self) -> int: return self.record['cost']['params']
     @cached_property
-    def diffs(self): return differences(self.row)
+    def diffs(self): return self.row.vectors
 
 # %% ../../nbs/web/03_facts.ipynb #entry-among-def
 class Entry(Described):

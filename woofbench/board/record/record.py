@@ -81,7 +81,7 @@ def make_record(
     rec = dict(schema=max(SCHEMAS), record_id='', config_id=cid, track=asdict(track), recipe=to_dict(recipe), data=data,
                seeds=dict(kind=kind, nonce=said.pop('nonce')), runs=sorted(runs, key=lambda o: o['seed']),
                claim=dict(method='', authors='')) | asdict(made) | said
-    rec['env'] = dict(compile=False, seeds_at_once=1) | made.env
+    rec['env'] = dict(compile=False, seeds_at_once=1) | dict(rec['env']) # ty: ignore[no-matching-overload]
     rec = as_record(json.loads(canonical(plain(rec)))) # as it will be read back
     return replace(rec, record_id=record_id(rec))
 
