@@ -154,9 +154,9 @@ def verb(
     imports:bool=False, # Does it train, so that it takes `--import` and reads the project file?
     **aliases:str # Parameter -> another name of its flag, such as the one that it had before
 ) -> Callable: # Decorator
-    "Make a function a command; it returns an exit code, or None for 0"
+    "Make a function a command of its name, without a _ at the end; it returns an exit code, or None for 0"
     def _f(f):
-        verbs[f.__name__] = Verb(f, more or {}, without, read, aliases, imports)
+        verbs[f.__name__.rstrip('_')] = Verb(f, more or {}, without, read, aliases, imports)
         return f
     return _f
 
