@@ -180,6 +180,7 @@ def stale(
     "Generated files in git that are not in step with the notebooks"
     return _differ(_root(path), {k:v for k,v in (files or site(path)).items() if _in_git(k)})
 
+# %% ../../nbs/site/02_site.ipynb #readme-def
 def readme(
     path:str|Path='.',
     files:dict|None=None, # From `site`, if they were made already
