@@ -22,6 +22,8 @@ def readme():
     return re.sub(r'(!?\[[^\]]*\]\()(?!https?:|#)', absolute, (root/'README.md').read_text(encoding='utf-8'))
 
 
+extras = {k: lines(f'{k}_requirements') for k in 'browser docs submit log export tune'.split()}
+
 setup(
     version=re.search(r'^__version__ = "(.+)"', (root/'woofbench/__init__.py').read_text(encoding='utf-8'), re.M)[1],
     author=cfg['author'],
@@ -34,8 +36,6 @@ setup(
     packages=find_packages(include=['woofbench', 'woofbench.*']),
     package_data={'woofbench': ['py.typed', 'cards.json', 'starter/*'], 'woofbench.web': ['static/*', 'editions/*']},
     install_requires=lines('requirements'),
-    extras_require={'browser': lines('browser_requirements'), 'docs': lines('docs_requirements'),
-                    'submit': lines('submit_requirements'),
-                    'dev': [o for k in ('submit','docs','dev') for o in lines(f'{k}_requirements')]},
+    extras_require=extras | {'dev': [o for v in (*extras.values(), lines('dev_requirements')) for o in v]},
     entry_points={'console_scripts': lines('console_scripts'), 'nbdev': ['woofbench = woofbench._modidx:d']},
 )
