@@ -20,8 +20,8 @@ from .site import _root, site, subpackages
 # %% ../../nbs/site/03_docs.ipynb #groups-def
 # The menu: patterns of pages by what you want to do
 groups = {
-    'Start': 'index.md lessons/first_row.md tutorials/first_row.md',
-    'Use': 'commands/run.md commands/ablate.md commands/compare.md commands/reproduce.md lessons/* tutorials/*',
+    'Start': 'index.md lessons/first_row.md',
+    'Use': 'commands/run.md commands/ablate.md commands/compare.md commands/reproduce.md lessons/*',
     'Add': 'registry.md models/parts.md models/spec.md commands/verbs.md tricks/*',
     'Submit': 'board.md commands/submit.md commands/request.md board/rules.md board/check.md',
     'Understand': 'catalogue.md board/stats/* board/reported/*',
