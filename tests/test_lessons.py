@@ -6,7 +6,7 @@ from conftest import root
 
 folder = root/'nbs/lessons'
 index = (folder/'00_index.ipynb').read_text(encoding='utf-8')
-lessons = [folder/o for o in re.findall(r'^ *"\| \[[^\]]+\]\((\w+\.ipynb)\)', index.split('Longer reports')[0], re.M)]
+lessons = [folder/o for o in re.findall(r'^ *"\| \[[^\]]+\]\((\w+\.ipynb)\)', index.split('More to read')[0], re.M)]
 pattern = '#| eval: false\n!pip install -q "woofbench[submit] @ git+{repo}"'
 
 
@@ -21,7 +21,7 @@ def repo(): return re.search(r'^Repository = "(.+)"', (root/'pyproject.toml').re
 
 
 def test_the_index_has_every_lesson_once():
-    "And names the reports, which are no lessons"
+    "And what is not a lesson below them"
     listed = re.findall(r'^ *"\| \[[^\]]+\]\((\w+\.ipynb)\)', index, re.M)
     assert len(lessons)>=11 and len(set(listed))==len(listed)
     assert {o.name for o in folder.glob('*.ipynb')} - {'00_index.ipynb'}==set(listed)
