@@ -186,11 +186,13 @@ def site(
     out:Annotated[str,'DIR']='_site', # Folder of the pages; empty, or made by this command before
     board:Annotated[str,'DIR']='.', # Folder of records/
     serve:bool=False, # Show the pages on 127.0.0.1, for this machine alone, until Ctrl-C
+    images:Annotated[str|None,'DIR']=None, # With --serve: a folder of the dataset; pages of rows show its images
 ) -> None:
     "Make the web board from the records: plain files for any server, or for your browser"
     from woofbench.web import build
     print(f'{build.make_site(out, board)}/index.html is the front page')
-    if serve: build.serve(out)
+    if serve: build.serve(out, images=images)
+    elif images: raise BadInput('--images shows pictures on a local server: give --serve too')
 
 # %% ../../nbs/commands/08_verbs.ipynb #cost-def
 @verb({'how it is measured':'models.costs:speeds', 'the model':'models.spec:XResNetSpec',
