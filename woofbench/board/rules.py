@@ -152,6 +152,7 @@ def twins(
 
 # %% ../../nbs/board/08_rules.ipynb #notes-def
 def _notes(row, board):
+    yield from (f'trained with the callback {o.name}' for o in row.record.callbacks)
     n = row.record.get('attempts')
     if n: yield ('the only configuration' if n==1 else f'configuration {n}') + ' of this cell where it was trained'
     same = (o for o in board.where('config_id', row.config_id) if o.same_config(row))
