@@ -330,8 +330,7 @@ class _Kind:
         "A new record with the seeds `runs`, beside the records that are there"
         job,now = self.job,datetime.now(timezone.utc).strftime('%Y-%m-%dT%H:%M:%SZ')
         tried = {job.config_id} | {o['config_id'] for o in recs if Track(**o['track'])==job.track}
-        made = Made(self.code, self.env, job.cost, now, self.engine, self.imports, self.outside,
-                    self.callbacks)
+        made = Made(self.code, self.env, job.cost, now, self.engine, self.imports, self.outside, self.callbacks)
         return make_record(job.track, job.recipe, job.manifest.facts(), runs, made,
                            replace(self.purpose, attempts=len(tried)))
 
@@ -399,6 +398,7 @@ def _one_at_a_time(job, machine, say):
     say('note: callbacks and loggers watch one seed at a time, so seeds_at_once is 1')
     return replace(machine, seeds_at_once=1)
 
+# %% ../../nbs/commands/01_run.ipynb #run-train-row-train
 def train_row(
     job:Job,
     seeds:list[int],

@@ -78,14 +78,6 @@ def _slow(opt):
 # %% ../../nbs/train/08_learner.ipynb #restoring-learner
 class Learner(fastai.learner.Learner):
     "fastai's `Learner`; what callbacks change for a while is put back, whatever breaks off"
-    guard = None # for callbacks that you brought
-
-    def _call_one(self, event_name):
-        if self.guard is None: return super()._call_one(event_name)
-        for o in self.cbs.sorted('order'): self.guard(self, o, event_name)
-
-    def gather_args(self): return {} # for W&B: in fastai 2.8 with fastcore 2 any number in it is an error
-
     def _with_events(self, f, event_type, ex, final=noop):
         if event_type=='batch':
             with same_autocast(): return super()._with_events(f, event_type, ex, final)
@@ -106,6 +98,17 @@ class Learner(fastai.learner.Learner):
     _left = () # where the last training epoch left the weights: (slow weight, copy of the weight)
 
     def __getstate__(self): return {k:v for k,v in super().__getstate__().items() if k!='_left'}
+
+# %% ../../nbs/train/08_learner.ipynb #restoring-guard
+Learner.guard = None # calls the callbacks that you brought
+
+@patch
+def _call_one(self:Learner, event_name):
+    if self.guard is None: return fastai.learner.Learner._call_one(self, event_name)
+    for o in self.cbs.sorted('order'): self.guard(self, o, event_name)
+
+@patch
+def gather_args(self:Learner): return {} # for W&B: in fastai 2.8 with fastcore 2 any number in it is an error
 
 # %% ../../nbs/train/08_learner.ipynb #learner-export
 @patch

@@ -103,6 +103,7 @@ def _sources(learn):
         for o in vars(cb).values():
             if isinstance(o, torch.Generator): yield f'of {name_of(cb)}', o.get_state, o.set_state
 
+# %% ../../nbs/train/17_observers.ipynb #randoms-class
 class Randoms:
     "The random states of a learner's run, as they are now"
     def __init__(self,
@@ -194,6 +195,7 @@ def compare(self:Guard, learn, cb, event, was, randoms):
     odd = next((k for k in was|now if k not in was or k not in now or was[k]!=now[k]), None)
     if odd: raise _caught(cb, event, f'changes {odd.partition(" (")[0]}')
 
+# %% ../../nbs/train/17_observers.ipynb #guard-attach
 def is_known(
     cb:Callback,
 ) -> bool:
@@ -296,6 +298,7 @@ def _tensorboard(logs, seed):
     finally:
         if hasattr(cb, 'writer'): cb.writer.close()
 
+# %% ../../nbs/train/17_observers.ipynb #loggers-services
 @contextmanager
 def _wandb(logs, seed):
     import wandb
@@ -364,6 +367,7 @@ def logged(
             learn.remove_cbs(cbs)
             with same_randoms(learn): stack.close()
 
+# %% ../../nbs/train/17_observers.ipynb #logged-quiet
 @contextmanager
 def quieted(
     learn, # woofbench's `Learner`
@@ -394,6 +398,7 @@ def watched(
     logs = Logs(names, Path(out)/'.woofbench'/'logs', f'{job.track.cell}/{job.config_id}', about)
     return replace(job, cbs=cbs, logs=logs)
 
+# %% ../../nbs/train/17_observers.ipynb #job-used
 def used(
     job:Job,
     source_of:Callable, # f(object) -> the hash of its source
