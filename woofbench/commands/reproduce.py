@@ -45,6 +45,8 @@ def original(
 def other_code(rec:dict) -> str: # Empty if there is no reason
     "Why the code here may not be the code that made a record, beyond being another version of this package"
     here,code,foreign = code_facts(),rec['code'],outside(from_dict(rec['recipe']))
+    if odd := [o['name'] for o in rec['callbacks'] if not o['observes']]:
+        return f'it was trained with the callback {", ".join(odd)}, and is trained without it here'
     env = {k:v for k,v in rec['env'].items() if k!='context'}
     made = context_id(code, env, rec['data']['manifest_sha256'], foreign, rec['engine'], rec['imports'])
     same = made==rec['env']['context']

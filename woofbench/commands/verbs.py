@@ -19,7 +19,7 @@ _recipe = {
     'its training':'train.recipe:Recipe',
     'parameters of its parts':'train.recipe:parameters()'}
 # Parts have parameters, and so each parameter has a flag
-_fields = dict(without=('params',), imports=True, read='train.recipe:parse')
+_fields = dict(without=('params','cbs'), log_to='log', imports=True, read='train.recipe:parse')
 
 def _say_row(row):
     print(f'\n{row!r}\nrecord: {row.path}\nboard:  {row.path.parents[3]/"leaderboard.csv"}')
