@@ -54,10 +54,10 @@ def test_the_learner_makes_the_predictions_of_the_record(row):
     assert distinct(row), 'else the weights of any seed would do'
     assert all(same_as_recorded(row, o) for o in (3,5))
 
-ways = dict(fastai=dict(engine='fastai'), ema=dict(ema=.7), tail=dict(average='tail', tail_start=.3),
+ways = dict(fastai=dict(engine='fastai'), ema=dict(ema=.7), tail=dict(average='tail', average_start=.3),
             layers=dict(act='mish', sa='simple_sa', pool='max_blur', stem='whitening', channels_last=True),
             inplace=dict(act='leaky', norm='inplace'), crop=dict(val_resize='crop'), plain=dict(normalize=False),
-            bce=dict(loss='bce'), mixup=dict(mixup=.4, erase=.3))
+            bce=dict(loss='bce'), mixup=dict(mixup=.4, erase=.3), bf16=dict(precision='bf16'))
 fast_ways = 'fastai','ema','layers'
 
 @pytest.mark.parametrize('k', [pytest.param(o, marks=() if o in fast_ways else pytest.mark.slow) for o in ways])
