@@ -87,7 +87,7 @@ def plan(
     m = with_noise(m, track)
     return Job(replace(track, source=m.source), recipe, m, cost(recipe.model, track.size, len(m.classes)))
 
-# %% ../../nbs/commands/01_run.ipynb #seeds-def
+# %% ../../nbs/commands/01_run.ipynb #seeds-writing
 @contextmanager
 def _writing(path, done):
     "What to do where a file cannot be written"
@@ -96,6 +96,7 @@ def _writing(path, done):
         raise BadInput(f'cannot write {path}: {e.strerror or e}; {done} finished seeds are kept, mend it and run '
                        'the same command again') from e
 
+# %% ../../nbs/commands/01_run.ipynb #seeds-def
 class _Folder:
     "The finished seeds of one configuration, with one code, on one device"
     def __init__(self, p, path, keep=False):
@@ -488,8 +489,8 @@ def run(
     seeds,keeps = _wanted(seeds, official, engine),keeps_weights(keep)
     job = plan(dataset, size, epochs, source, noise, recipe, data, **given(changes))
     if official: seeds = official_seeds(job.config_id)
-    here = machine_for(job.track, device, workers, engine, seeds_at_once, compile, cache)
-    return train_row(job, seeds, out, replace(here, keep=keeps), Purpose(note, RULES), again, say)
+    here = replace(machine_for(job.track, device, workers, engine, seeds_at_once, compile, cache), keep=keeps)
+    return train_row(job, seeds, out, here, Purpose(note, RULES), again, say)
 
 # %% ../../nbs/commands/01_run.ipynb #learner-def
 @takes_fields
