@@ -231,6 +231,30 @@ def plot(self:Row, ax=None):
     ax.legend(fontsize='small')
     return ax
 
+# %% ../../nbs/board/02_row.ipynb #weights-def
+@patch
+def learner(self:Row,
+    seed:int|None=None, # The first one if None
+    data:str|Path|None=None, # Folder of the dataset; `$WOOFBENCH_DATA` if None, else a download
+    device=None, # Torch device; fastai's default if None
+    engine:str|None=None, # fastai or fast; the record's if None
+):
+    "The trained fastai `Learner` of a seed; raises `BadInput`"
+    from woofbench.board.weights import learner_of
+    return learner_of(self, seed, data, device, engine)
+
+@patch
+def predict(self:Row, image, seed:int|None=None):
+    "(class, its number, probabilities) of an image: a path, an image of Pillow or an array; all seeds if none is named"
+    from woofbench.board.weights import predict
+    return predict(self, image, seed)
+
+@patch
+def export(self:Row, path:str|Path, seed:int|None=None, format:str|None=None) -> Path:
+    "Write the network of a seed as ONNX or as a program of PyTorch, by the end of the file's name"
+    from woofbench.board.weights import export_row
+    return export_row(self, path, seed, format)
+
 # %% ../../nbs/board/02_row.ipynb #board-def
 class Board(Sequence):
     "Rows, and quick ways to find them"

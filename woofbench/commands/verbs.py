@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['run', 'ablate', 'tune', 'board', 'compare', 'check', 'submit', 'reproduce', 'challenge', 'site', 'cost_', 'parts',
-           'new']
+           'new', 'export']
 
 # %% ../../nbs/commands/08_verbs.ipynb #imports
 import json, os, time
@@ -230,3 +230,16 @@ def new(
         return
     if anonymous: raise BadInput('--anonymous is for a board')
     print(f'{new_trick(name)} is ready: woofbench run --dataset digits --import {name}.py --act {name}')
+
+# %% ../../nbs/commands/08_verbs.ipynb #export-def
+@verb()
+def export(
+    id:str, # Id of a record, the beginning of one, or the path of its file
+    file:Annotated[str,'FILE'], /, # The file to write, such as dogs.onnx
+    seed:int|None=None, # Which of its networks; the first seed's if none
+    as_:Literal['onnx','pt2']|None=None, # ONNX, or a program of torch.export; by the end of FILE if none
+    out:str='.', # Folder of the board
+) -> None:
+    "Write a network of a row whose weights were kept as a file for other programs"
+    from woofbench.board.table import find_row
+    print(f'{find_row(id, out).export(file, seed, as_)} is written')

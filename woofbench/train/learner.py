@@ -45,6 +45,7 @@ from .job import Job
 from .machine import Machine, _peak_mb, device_name
 from .kept import Kept
 from .observers import attach, fresh, logged, quieted
+from .weights import weights_of
 
 # %% ../../nbs/train/08_learner.ipynb #init-def
 def init_from_data(
@@ -203,6 +204,7 @@ class SeedRun:
     init_sha256:str     # Of the initial weights
     peak_mem_mb:int     # CUDA: of this run; CPU: of the process so far
     device:str          # As it names itself
+    weights:dict|None=None # What was validated last, by name, where `Machine.keep` asks for it
 
 # %% ../../nbs/train/08_learner.ipynb #evidence-evidence
 class Evidence(Callback):
@@ -302,4 +304,5 @@ def fit(
         with kept.lock: gc.collect() # learners of earlier seeds: they and their callbacks refer to each other
     _check_whole(job, ev)
     return SeedRun(seed, ev.curve[-1]['correct'], ev.diverged, tuple(ev.curve), tuple(ev.preds), init,
-                   _peak_mb(learn.dls.device), device_name(learn.dls.device))
+                   _peak_mb(learn.dls.device), device_name(learn.dls.device),
+                   weights_of(learn.model) if machine and machine.keep else None)
