@@ -18,8 +18,9 @@ from ..train.changes import base_of, label_of, neighbours
 from ..board.stats.tests import dunnett, pooled_std, smallest_effect
 from ..board.row import Row
 from ..board.table import find_rows
+from ..progress import quiet, speaks
 from ..text import md_table, percent
-from .run import check_board, check_job, learner, out_folder, plan, quiet, run
+from .run import check_board, check_job, learner, out_folder, plan, run
 from .run import given, takes_fields, which_seeds
 
 # %% ../../nbs/commands/02_ablate.ipynb #alike-def
@@ -229,6 +230,7 @@ def _train_all(todo, say, **kw):
 
 # %% ../../nbs/commands/02_ablate.ipynb #ablate-def
 @takes_fields
+@speaks
 def ablate(
     changes:list|str, # A text per neighbour, such as `act=mish` or `act=mish+sa=simple_sa`
     dataset:str='digits', # Name of a dataset, or a folder of your own images

@@ -12,6 +12,7 @@ from ..registry import BadInput, whole
 from ..hashes import digest
 from ..data.own_images import own_images
 from ..data.track import datasets
+from ..progress import quiet, speaks
 from ..train.recipe import from_dict
 from ..train.machine import Machine, machine
 from ..train.job import Job
@@ -26,7 +27,7 @@ from ..board.record.provenance import code_facts, context_id, env_facts, missing
 from ..board.record.record import Purpose
 from ..board.record.schema import SEEDS
 from ..board.record.seeds import challenge_seeds, official_seeds
-from .run import plan, quiet, train_row
+from .run import plan, train_row
 
 # %% ../../nbs/commands/04_reproduce.ipynb #original-def
 def original(
@@ -112,15 +113,19 @@ def _quick(row, p, here, say):
     from fastai.callback.core import CancelFitException
     from woofbench.train.kept import Kept
     from woofbench.train.learner import fit
+    from woofbench.train.watch import Shown
     seed,n_val = row.runs[0]['seed'],len(p.manifest.val)
     def stop(epoch, o):
         acc,seconds = 100*o['correct']/n_val,o['train_s']+o['eval_s']
-        say(f'seed {seed}  epoch {epoch}/{p.track.epochs}  accuracy {acc:.2f} %  {seconds:.1f} s')
+        shown.say(f'seed {seed}  epoch {epoch}/{p.track.epochs}  accuracy {acc:.2f} %  {seconds:.1f} s')
         raise CancelFitException()
-    with Kept(compile=here.compile) as kept: run = fit(p, seed, here, stop, kept)
+    shown = Shown(p, 1, 0, say, epochs=1)
+    with Kept(compile=here.compile) as kept:
+        run, = shown.over(fit(p, seed, here, stop, kept, shown.watch) for _ in range(1))
     return first_epoch(row, seed, run.curve[0])
 
 # %% ../../nbs/commands/04_reproduce.ipynb #reproduce-def
+@speaks
 def reproduce(
     name:str|Path|Row, # Id of a record, the beginning of one, or the path of its file
     k:int=5, # Seeds of the record to train, at most as many as it has
@@ -188,6 +193,7 @@ def _landed(row, out):
     return res
 
 # %% ../../nbs/commands/04_reproduce.ipynb #challenge-call
+@speaks
 def challenge(
     name:str|Path|Row, # Id of a record, the beginning of one, or the path of its file
     nonce:str|None=None, # A word unknown when it was made; the commit that brought it to the main branch if None
