@@ -46,13 +46,19 @@ def live(
 _say = ContextVar('say', default=print)
 EVERY = 30 # seconds between two lines of a loop in a log
 
+def _width():
+    "tqdm's arguments for lines and columns; some terminals say that they have none"
+    try: wide = os.get_terminal_size(sys.stderr.fileno()).columns
+    except (OSError, ValueError, AttributeError): wide = 1
+    return dict(dynamic_ncols=True) if wide else dict(ncols=80, nrows=24)
+
 def tqdm_bar(**kw):
     "A bar of tqdm, as the terminal or the notebook draws it"
     with warnings.catch_warnings():
         warnings.simplefilter('ignore') # a notebook without widgets gets text
         if in_notebook(): from tqdm.auto import tqdm
         else: from tqdm import tqdm
-    return tqdm(**dict(leave=False, file=None if in_notebook() else sys.stderr, dynamic_ncols=True) | kw)
+    return tqdm(**dict(leave=False, file=None if in_notebook() else sys.stderr) | _width() | kw)
 
 def _lines(it, total, desc, say):
     last = time.monotonic()
@@ -108,8 +114,8 @@ class RowBar:
     def text(self) -> str:
         "What the line says"
         now = f'seed {self.done+1}' if len(self.at)<2 else f'seeds {self.done+1} to {self.done+len(self.at)}'
-        epoch,batch,of = next(iter(self.at.values()), (1,0,0))
-        where = f', batch {batch}/{of}' if of else ''
+        epoch,batch,of,train = next(iter(self.at.values()), (1,0,0,True))
+        where = f', {"" if train else "validation "}batch {batch}/{of}' if of else ''
         return f'{now} of {self.n}, epoch {epoch}/{self.epochs}{where}{self.acc}'
 
     def say(self, line):
@@ -121,7 +127,7 @@ class RowBar:
 def step(self:RowBar, seed:int, epoch:int, batch:int, of:int, images:int, train:bool):
     "A batch is done; may be called from several threads"
     with self.lock:
-        self.at[seed],self.more = (epoch, batch, of),self.more+images*(3 if train else 1)
+        self.at[seed],self.more = (epoch, batch, of, train),self.more+images*(3 if train else 1)
         if (now := time.monotonic())<self.due: return
         self.due = now+.1
         self._draw()
@@ -142,7 +148,7 @@ def seed(self:RowBar, seed:int):
     "A seed is done, maybe before its last epoch"
     with self.lock:
         self.at.pop(seed, None)
-        self.done += 1
+        self.done,self.acc = self.done+1,''
         self.more = max(self.more, self.bar.total-(self.n-self.done)*self.each-self.bar.n) if not self.at else self.more
         self._draw()
 

@@ -72,8 +72,7 @@ def _plot_path(plot, given, name):
     "The file of a picture, tried before anything is done; None if there is to be none"
     if not plot: return None
     path = Path(given.get('out') or '.')/name if plot is True else Path(plot)
-    if plot is True: path.parent.mkdir(parents=True, exist_ok=True)
-    _check_plot(path)
+    if plot is not True or path.parent.is_dir(): _check_plot(path) # a run makes --out
     return path
 
 def _check_plot(path):
