@@ -9,7 +9,7 @@ from woofbench.commands.cli import EXIT, make_parser
 from woofbench.commands.flags import Verb, _found, _on_board, _taken_over, flags_of, verbs
 from woofbench.commands.skim import skim
 from woofbench.home import home, is_board
-from woofbench.progress import RowBar, bar, live, quiet, speaks
+from woofbench.progress import RowBar, bar, live, quiet, speaking
 
 pty,fcntl,termios = (pytest.importorskip(o, reason='terminals of POSIX') for o in ('pty','fcntl','termios'))
 
@@ -174,8 +174,11 @@ def test_several_seeds_at_once_share_a_bar(monkeypatch):
     job = plan('digits', recipe='digits', **{k:v for k,v in small.items() if k!='device'})
     alone = list(train_seeds(job, [0, 1], Machine('cpu')))
     with Terminal() as t:
-        shown = Shown(job, 2, 0, print)
-        runs = list(shown.over(train_seeds(job, [0, 1], Machine('cpu', seeds_at_once=2), watch=shown.watch)))
+        runs = []
+        with Shown(job, 2, 0, print) as shown:
+            for r in train_seeds(job, [0, 1], Machine('cpu', seeds_at_once=2), watch=shown.watch):
+                runs.append(r)
+                shown.seed(r.seed)
     assert 'seeds 1 to 2 of 2, epoch 1/1' in t.text and shown.bar.bar.n==shown.bar.bar.total
     assert [(r.seed, r.preds) for r in sorted(runs, key=lambda o: o.seed)]==[(r.seed, r.preds) for r in alone]
 
@@ -183,12 +186,9 @@ def test_a_bar_that_breaks_off_leaves_the_terminal_clean(monkeypatch):
     from woofbench.commands.run import plan
     from woofbench.train.watch import Shown
     monkeypatch.setenv('TERM', 'xterm')
-    def broken():
-        yield SimpleNamespace(seed=0)
-        raise KeyboardInterrupt
-    with Terminal() as t:
-        shown = Shown(plan('digits', **{k:v for k,v in small.items() if k!='device'}), 3, 1, print)
-        with pytest.raises(KeyboardInterrupt): list(shown.over(broken()))
+    with Terminal() as t, pytest.raises(KeyboardInterrupt):
+        with Shown(plan('digits', **{k:v for k,v in small.items() if k!='device'}), 3, 1, print) as shown:
+            raise KeyboardInterrupt
     assert 'seed 2 of 3' in t.text and t.text.split('\r')[-1].strip()=='' and shown.bar.bar.disable
 
 def test_a_bar_costs_less_than_a_hundredth_of_an_epoch(monkeypatch):
@@ -226,22 +226,19 @@ def test_loops_over_files_have_the_same_bar(tiny, monkeypatch):
     drawn = []
     monkeypatch.setattr('woofbench.progress.tqdm_bar', lambda iterable, **kw: drawn.append(kw['desc']) or iterable)
     monkeypatch.setattr('woofbench.progress.live', lambda say: say is print)
-    def read(say=print):
-        m = verify(tiny, 'imagewoof', bar)
-        load_images(m, Track('imagewoof', 32, 1, m.source), torch.device('cpu'), cache=False)
-    def quietly(say=print): verify(tiny, 'imagewoof', bar)
-    speaks(quietly)(say=None)
+    with speaking(None): verify(tiny, 'imagewoof', bar)
     assert not drawn
     monkeypatch.setenv('WOOFBENCH_CACHE', str(tiny.parent/'cache')) # where nothing is known of these images
-    speaks(read)()
+    with speaking(print):
+        m = verify(tiny, 'imagewoof', bar)
+        load_images(m, Track('imagewoof', 32, 1, m.source), torch.device('cpu'), cache=False)
     assert 'verify' in drawn and 'decode' in drawn
 
 def test_a_long_loop_says_lines_in_a_log(monkeypatch):
     said = []
     monkeypatch.setattr('woofbench.progress.EVERY', 0)
-    @speaks
-    def read(say=print): return list(bar(range(3), total=3, desc='decode'))
-    assert read(say=said.append)==[0, 1, 2] and said==['decode: 0 of 3', 'decode: 1 of 3', 'decode: 2 of 3']
+    with speaking(said.append): assert list(bar(range(3), total=3, desc='decode'))==[0, 1, 2]
+    assert said==['decode: 0 of 3', 'decode: 1 of 3', 'decode: 2 of 3']
 
 def test_a_log_gets_each_line_when_it_is_said(tmp_path):
     "Not when a buffer is full, which is minutes later"

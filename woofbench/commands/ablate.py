@@ -18,7 +18,7 @@ from ..train.changes import base_of, label_of, neighbours
 from ..board.stats.tests import dunnett, pooled_std, smallest_effect
 from ..board.row import Row
 from ..board.table import find_rows
-from ..progress import quiet, speaks
+from ..progress import quiet, speaking
 from ..text import md_table, percent
 from .run import check_board, check_job, learner, out_folder, plan, run
 from .run import given, takes_fields, which_seeds
@@ -230,7 +230,6 @@ def _train_all(todo, say, **kw):
 
 # %% ../../nbs/commands/02_ablate.ipynb #ablate-def
 @takes_fields
-@speaks
 def ablate(
     changes:list|str, # A text per neighbour, such as `act=mish` or `act=mish+sa=simple_sa`
     dataset:str='digits', # Name of a dataset, or a folder of your own images
@@ -257,5 +256,5 @@ def ablate(
     todo = {'base': (base := _base(recipe, dataset, changes_of_base))} | neighbours(base, changes)
     what = dict(dataset=dataset, size=size, epochs=epochs, source=source, noise=noise, data=data)
     how = dict(workers=workers, device=device, engine=engine, seeds_at_once=seeds_at_once, compile=compile, note=note)
-    _try_all(todo, _some_seeds(seeds), out, say or quiet, what, how)
+    with speaking(say): _try_all(todo, _some_seeds(seeds), out, say or quiet, what, how)
     return _train_all(todo, say or quiet, seeds=seeds, out=out, cache=cache, **what, **how)

@@ -12,7 +12,7 @@ from ..registry import BadInput, whole
 from ..hashes import digest
 from ..data.own_images import own_images
 from ..data.track import datasets
-from ..progress import quiet, speaks
+from ..progress import quiet, speaking
 from ..train.recipe import from_dict
 from ..train.machine import Machine, machine
 from ..train.job import Job
@@ -119,13 +119,11 @@ def _quick(row, p, here, say):
         acc,seconds = 100*o['correct']/n_val,o['train_s']+o['eval_s']
         shown.say(f'seed {seed}  epoch {epoch}/{p.track.epochs}  accuracy {acc:.2f} %  {seconds:.1f} s')
         raise CancelFitException()
-    shown = Shown(p, 1, 0, say, epochs=1)
-    with Kept(compile=here.compile) as kept:
-        run, = shown.over(fit(p, seed, here, stop, kept, shown.watch) for _ in range(1))
+    with Shown(p, 1, 0, say, epochs=1) as shown, Kept(compile=here.compile) as kept:
+        run = fit(p, seed, here, stop, kept, shown.watch)
     return first_epoch(row, seed, run.curve[0])
 
 # %% ../../nbs/commands/04_reproduce.ipynb #reproduce-def
-@speaks
 def reproduce(
     name:str|Path|Row, # Id of a record, the beginning of one, or the path of its file
     k:int=5, # Seeds of the record to train, at most as many as it has
@@ -141,7 +139,7 @@ def reproduce(
     "Train a row again; raises `BadInput`"
     row = original(name, out)
     todo,say = _seeds_for(row, whole('k', k, 1, SEEDS)),say or quiet
-    p = plan_of(row, data, trust_code)
+    with speaking(say): p = plan_of(row, data, trust_code)
     here = settings(row, p, device, workers, engine, say)
     if quick: return _quick(row, p, here, say)
     purpose = Purpose(rules=RULES, based_on=row.id)
@@ -193,7 +191,6 @@ def _landed(row, out):
     return res
 
 # %% ../../nbs/commands/04_reproduce.ipynb #challenge-call
-@speaks
 def challenge(
     name:str|Path|Row, # Id of a record, the beginning of one, or the path of its file
     nonce:str|None=None, # A word unknown when it was made; the commit that brought it to the main branch if None
@@ -210,7 +207,7 @@ def challenge(
     row,say = original(name, out),say or quiet
     nonce = nonce or _landed(row, out)
     todo = challenge_seeds(row.id, nonce, whole('k', k, 1, SEEDS))
-    p = plan_of(row, data, trust_code)
+    with speaking(say): p = plan_of(row, data, trust_code)
     here = settings(row, p, device, workers, engine, say)
     purpose = Purpose(rules=RULES, based_on=row.id, nonce=nonce)
     new = train_row(p, todo, out, here, purpose, True, say)

@@ -43,8 +43,9 @@ from ..board.record.provenance import code_facts, context_id, env_facts, outside
 # %% ../../nbs/commands/01_run.ipynb #imports-part3
 from ..board.table import LOCK, check_csv, update_csv
 from ..board.row import Row
+from ..board.trials import trials
 from ..board.reported.history import of_board
-from ..progress import bar, quiet, speaks
+from ..progress import bar, quiet, speaking
 from ..board.rules import RULES, clock_fault
 
 # %% ../../nbs/commands/01_run.ipynb #resolve-def
@@ -154,11 +155,12 @@ def _train(job, machine, runs, n, folder, say):
     if runs: say(f'going on: {len(runs)} of {n} seeds are done')
     if machine.fast: # all seeds find the images in memory
         load_images(job.manifest, job.track, machine.device, machine.cache, val_resize=job.recipe.val_resize)
-    shown = Shown(job, n, len(runs), say)
     def log(epoch, o, seed): shown.epoch(seed, epoch, o, _epoch_line(job, seed, epoch, o))
-    for r in shown.over(train_seeds(job, list(folder.claims), machine, log=log, say=shown.say, watch=shown.watch)):
-        runs[r.seed] = folder.save(r.seed, seed_dict(r, job.manifest), len(runs))
-        folder.free(r.seed)
+    with Shown(job, n, len(runs), say) as shown:
+        for r in train_seeds(job, list(folder.claims), machine, log=log, say=shown.say, watch=shown.watch):
+            runs[r.seed] = folder.save(r.seed, seed_dict(r, job.manifest), len(runs))
+            folder.free(r.seed)
+            shown.seed(r.seed)
 
 def _epoch_line(job, seed, epoch, o):
     "What is said after each epoch"
@@ -386,7 +388,6 @@ def collect(self:_Row, machine):
             waited = True
 
 # %% ../../nbs/commands/01_run.ipynb #run-train-row
-@speaks
 def train_row(
     job:Job,
     seeds:list[int],
@@ -401,17 +402,18 @@ def train_row(
     purpose = purpose or Purpose(rules=RULES)
     check_job(job, seeds, machine, purpose.note)
     check_board(out, say)
+    purpose = replace(purpose, tuning=trials(out, job.track))
     kind,foreign = _kind(job, machine, purpose)
     _say_notes(job, foreign, machine.device, say)
     last = max((o['created'] for o in read_records(out)[0]), default='')
     if why := clock_fault(last): say(f'note: {why}; set the clock first, or the row will be refused')
     folder = _Folder(job, out/'.woofbench'/job.track.cell/kind.folder)
-    try: return _Row(kind, folder, seeds, out, say, again).collect(machine)
+    try:
+        with speaking(say): return _Row(kind, folder, seeds, out, say, again).collect(machine)
     finally: folder.free()
 
 # %% ../../nbs/commands/01_run.ipynb #run-run
 @takes_fields
-@speaks
 def run(
     dataset:str='digits', # Name of a dataset, or a folder of your own images
     size:int|None=None, # Side of the images, px; the dataset's usual one if None
@@ -436,7 +438,7 @@ def run(
 ) -> Row:
     "Train seeds, write the record and the line of leaderboard.csv, return the row; raises `BadInput`"
     seeds = _wanted(seeds, official, engine)
-    job = plan(dataset, size, epochs, source, noise, recipe, data, **given(changes))
+    with speaking(say): job = plan(dataset, size, epochs, source, noise, recipe, data, **given(changes))
     if official: seeds = official_seeds(job.config_id)
     here = machine_for(job.track, device, workers, engine, seeds_at_once, compile, cache)
     return train_row(job, seeds, out, here, Purpose(note, RULES), again, say)

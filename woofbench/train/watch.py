@@ -49,11 +49,10 @@ class Shown:
         if self.bar: self.bar.epoch(seed, epoch, o['correct']/self.n_val)
         if not self.bar or epoch==self.epochs: self.say(line)
 
-    def over(self, runs):
-        "`runs` as they end; the bar goes when the last one has ended, or when something breaks off"
-        try:
-            for r in runs:
-                if self.bar: self.bar.seed(r.seed)
-                yield r
-        finally:
-            if self.bar: self.bar.close()
+    def seed(self, seed:int):
+        "A seed is done"
+        if self.bar: self.bar.seed(seed)
+
+    def __enter__(self): return self
+    def __exit__(self, *args):
+        if self.bar: self.bar.close()
