@@ -8,6 +8,7 @@ _lazy = {name:module for module,names in {
     'registry': 'BadInput',
     'imports': 'import_parts',
     'commands.ablate': 'ablate',
+    'commands.compare': 'compare',
     'commands.reproduce': 'reproduce challenge',
     'commands.submit': 'submit',
     'board.table': 'load_rows find_row',

@@ -285,6 +285,7 @@ def fit(
     machine:Machine|None=None, # The usual one if None
     log=None, # Called as log(epoch, numbers) after every epoch
     kept:Kept|None=None, # What the fast engine keeps from seed to seed
+    watch=None, # Called as watch(seed): more callbacks, which only observe
 ) -> SeedRun:
     "Train one seed and return its evidence; raises `BadInput` where memory does not suffice"
     kept,ev = kept or Kept(keep=False),Evidence(log)
@@ -293,7 +294,8 @@ def fit(
             learn = make_learner(job, seed, machine, kept)
             init = weights_sha(learn.model)
         if learn.dls.device.type=='cuda': torch.cuda.reset_peak_memory_stats()
-        quiet = quieted(learn, bool(job.cbs or job.logs)),learn.added_cbs([ev]),logged(learn, job.logs, seed)
+        seen = [ev, *(watch(seed) if watch else ())]
+        quiet = quieted(learn, bool(job.cbs or job.logs)),learn.added_cbs(seen),logged(learn, job.logs, seed)
         with ExitStack() as stack:
             for o in (*quiet, using(dict(job.recipe.params))): stack.enter_context(o)
             scheds(job.recipe.sched)(learn, job.track.epochs, job.recipe)
