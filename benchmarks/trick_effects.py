@@ -1,0 +1,102 @@
+"""What a trick of training is worth at one small cell: the same seeds with it and without it, in turns.
+
+    WOOFBENCH_DATA=DIR python -m benchmarks.trick_effects ranger muon-0.03 ...   # again goes on
+    python -m benchmarks.trick_effects --show
+
+The cell: Imagewoof, 32 px from 192 px files, xresnet10_tiny with Mish, 5 epochs, exploration seeds. A line of the
+result is one seed of one recipe: right answers, and seconds of training and validation. Seeds that are there already
+are not trained again, so delete the lines of a recipe when its code has changed. """
+import argparse, csv
+from pathlib import Path
+from statistics import mean, median, stdev
+
+CELL = dict(dataset='imagewoof', size=32, epochs=5, source='192')
+BASE = dict(recipe='official', arch='xresnet10_tiny', act='mish', lr=2e-2)
+OUT = Path(__file__).parent/'results'/'trick-effects.csv'
+COLUMNS = 'name fields seed correct n_val train_s eval_s'.split()
+RECIPES = { # what differs from BASE
+    'ranger': '',
+    'muon-0.01': 'opt=muon lr=0.01 mom=0.6',
+    'muon-0.03': 'opt=muon lr=0.03 mom=0.6',
+    'muon-0.1': 'opt=muon lr=0.1 mom=0.6',
+    'muon-0.03-lookahead': 'opt=muon lr=0.03 mom=0.6 opt_lookahead=true opt_rest=radam',
+}
+
+
+def done(path):
+    "The lines of a result"
+    if not path.exists(): return []
+    with path.open() as f: return [*csv.DictReader(o for o in f if not o.startswith('#'))]
+
+
+def changes(text):
+    "Fields of a recipe from `FIELD=VALUE ...`"
+    from woofbench.train.recipe import parse
+    return {k:parse(k, v) for k,v in (o.split('=', 1) for o in text.split())}
+
+
+def train(name, seed, job):
+    "One line of the result"
+    from woofbench.train.learner import fit
+    from woofbench.train.machine import Machine
+    r = fit(job, seed, Machine(device='cpu', engine='fast'))
+    seconds = {k:round(sum(o[k] for o in r.curve), 2) for k in ('train_s','eval_s')}
+    return dict(name=name, fields=RECIPES[name], seed=seed, correct=r.correct, n_val=job.n_val) | seconds
+
+
+def measure(names, seeds, path):
+    "Train what is not there yet, seed by seed, all recipes in turns"
+    import torch
+    from woofbench.commands.run import plan
+    from woofbench.train.machine import device_name
+    have = {(o['name'], int(o['seed'])) for o in done(path)}
+    jobs = {o:plan(**CELL, **BASE | changes(RECIPES[o])) for o in names}
+    new = not path.exists()
+    with path.open('a', newline='') as f:
+        if new: f.write(f'# Imagewoof, 32 px from 192, 5 epochs, xresnet10_tiny and Mish, fast engine, fp32; '
+                        f'{device_name("cpu")}, torch {torch.__version__}; other work ran beside it\n')
+        w = csv.DictWriter(f, COLUMNS, lineterminator='\n')
+        if new: w.writeheader()
+        for seed in seeds:
+            for name in names:
+                if (name, seed) in have: continue
+                w.writerow(o := train(name, seed, jobs[name]))
+                f.flush()
+                print(*o.values(), flush=True)
+
+
+def effects(rows, base='ranger', level=.95):
+    "By name: (seeds, mean difference to the base on the same seeds, half width of its interval, seconds of a seed)"
+    from scipy.stats import t
+    by = {}
+    for o in rows: by.setdefault(o['name'], {})[int(o['seed'])] = o
+    def points(o): return 100*int(o['correct'])/int(o['n_val'])
+    res = {}
+    for name,seeds in by.items():
+        both = sorted(seeds.keys() & by[base].keys())
+        d = [points(seeds[s])-points(by[base][s]) for s in both]
+        half = t.ppf((1+level)/2, len(d)-1)*stdev(d)/len(d)**.5 if len(d)>1 else float('inf')
+        res[name] = len(d), mean(points(o) for o in seeds.values()), mean(d), half, median(
+            float(o['train_s']) for o in seeds.values())
+    return res
+
+
+def sentence(d, half):
+    "What an interval of differences says, in points"
+    if abs(d)>half: return f'{d:+.2f} ({d-half:+.2f} to {d+half:+.2f})'
+    return f'no effect larger than {max(abs(d-half), abs(d+half)):.1f} ({d-half:+.2f} to {d+half:+.2f})'
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__.split('\n')[0])
+    p.add_argument('names', nargs='*', choices=[[], *RECIPES])
+    p.add_argument('--seeds', type=int, default=5, help='exploration seeds, from 0')
+    p.add_argument('--show', action='store_true', help='print the effects and train nothing')
+    p.add_argument('--out', type=Path, default=OUT)
+    a = p.parse_args()
+    if not a.show: measure(a.names, range(a.seeds), a.out)
+    for name,(n,points,d,half,s) in effects(done(a.out)).items():
+        print(f'{name:24} {n} seeds  {points:.2f} %  {sentence(d, half):44} {s:.0f} s')
+
+
+if __name__=='__main__': main()
