@@ -20,6 +20,17 @@ RECIPES = { # what differs from BASE
     'muon-0.03': 'opt=muon lr=0.03 mom=0.6',
     'muon-0.1': 'opt=muon lr=0.1 mom=0.6',
     'muon-0.03-lookahead': 'opt=muon lr=0.03 mom=0.6 opt_lookahead=true opt_rest=radam',
+    'schedule-free': 'opt=schedule_free lr=0.01 sched=warm_flat',
+    'dirac': 'init=dirac',
+    'norm-bias-8': 'group=norm_bias group_rate=8',
+    'warm-cosine': 'sched=warm_cosine',
+    'drop-path-0.1': 'block=drop_path',
+    'tail': 'average=tail',
+    'wd-cosine': 'vary=wd',
+    'bce': 'loss=bce',
+    'mix': 'aug=mix',
+    'alternate-flip': 'aug=alternate_flip flip=0',
+    'whitening-signs': 'stem=whitening_signs',
 }
 
 

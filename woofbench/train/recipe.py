@@ -186,6 +186,9 @@ _preset('official_2020_01', 'the baselines of January 2020: xse_resnext50 with s
         precision='fp16')
 _preset('digits', 'small and quick, for digits', arch='xresnet10_tiny', act='mish', lr=2e-2, bs=32, min_scale=.6,
         flip=0.)
+_preset('hlb', "hlb-CIFAR10's later network with Muon, as in cifar10-airbench; rates are untuned", arch='hlb',
+        opt='muon', lr=3e-2, mom=.6, opt_rest_rate=1., sched='warm_cosine', sched_warm=.2,
+        aug='alternate_flip', flip=0., smooth=.2)
 
 # %% ../../nbs/train/02_recipe.ipynb #thread-presets
 # the forum's protocol of 2019 and 2020

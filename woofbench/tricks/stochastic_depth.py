@@ -27,7 +27,8 @@ class DropPath(nn.Dropout):
     ):
         "Set the chance, and seed the draws"
         self.p = self.rate*(i+1)/n
-        self.generator.manual_seed(torch.initial_seed()%2**32 + 2**33*(i+1))
+        # 32 bits are all that this generator takes
+        self.generator.manual_seed((torch.initial_seed()*0x9e3779b1 + (i+1)*0x85ebca77) % 2**32)
 
     def forward(self, x):
         if not self.training: return x
