@@ -2,6 +2,7 @@
 
     WOOFBENCH_DATA=DIR python -m benchmarks.trick_effects ranger muon-0.03 ...   # again goes on
     python -m benchmarks.trick_effects --show
+    python -m benchmarks.trick_effects --price ranger muon-0.03 ... # seconds of a step in turns, and memory
 
 The cell: Imagewoof, 32 px from 192 px files, xresnet10_tiny with Mish, 5 epochs, exploration seeds. A line of the
 result is one seed of one recipe: right answers, and seconds of training and validation. Seeds that are there already
@@ -9,6 +10,7 @@ are not trained again, so delete the lines of a recipe when its code has changed
 import argparse, csv
 from pathlib import Path
 from statistics import mean, median, stdev
+from time import perf_counter
 
 CELL = dict(dataset='imagewoof', size=32, epochs=5, source='192')
 BASE = dict(recipe='official', arch='xresnet10_tiny', act='mish', lr=2e-2)
@@ -92,6 +94,62 @@ def effects(rows, base='ranger', level=.95):
     return res
 
 
+class Step:
+    "The training step of a recipe on one batch of noise: forward, loss, backward, optimiser"
+    def __init__(self, text, size, bs, arch):
+        import torch
+        from woofbench.models.xresnet import build
+        from woofbench.registry import using
+        from woofbench.train.kept import prepare
+        from woofbench.train.losses import losses
+        from woofbench.train.optim import opts
+        from woofbench.train.recipe import recipes
+        base = {k:v for k,v in BASE.items() if k!='recipe'} | dict(arch=arch)
+        self.recipe = r = recipes(BASE['recipe'])().but(**base | changes(text))
+        with using(dict(r.params)):
+            self.model = prepare(build(r.model, 10, size), torch.device('cpu'))
+            self.loss,opt = losses(r.loss)(r),opts(r.opt)(r)
+            self.opt = opt([*self.model.parameters()], lr=r.lr)
+        self.x,self.y = torch.randn(bs, 3, size, size),torch.arange(bs)%10
+
+    def __call__(self, n):
+        "Seconds of one of `n` steps"
+        start = perf_counter()
+        for _ in range(n):
+            self.loss(self.model(self.x), self.y).backward()
+            self.opt.step()
+            for p in self.model.parameters(): p.grad = None
+        return (perf_counter()-start)/n
+
+    def state(self):
+        "Bytes that the optimiser keeps"
+        import torch
+        kept = [v for s in self.opt.state.values() for v in s.values() if isinstance(v, torch.Tensor)]
+        kept += [o for ps in getattr(self.opt, 'slow_weights', None) or [] for o in ps]
+        return sum(o.numel()*o.element_size() for o in kept)
+
+
+def price(names, path, arch, size, bs=64, rounds=9, steps=4):
+    "Milliseconds of a step and their ratio to the first recipe, in turns; bytes of state and of activations"
+    import numpy as np, torch
+    from woofbench.models.costs import act_memory
+    from woofbench.train.machine import device_name
+    made = [Step(RECIPES[o], size, bs, arch) for o in names]
+    t = np.array([[o(steps) for o in made] for _ in range(rounds+1)])[1:]
+    new = not path.exists()
+    with path.open('a', newline='') as f:
+        if new: f.write(f'# A training step in turns, {rounds} rounds of {steps}, batches of {bs}, fast engine, fp32; '
+                        f'{device_name("cpu")}, torch {torch.__version__}; other work ran beside it\n')
+        w = csv.writer(f, lineterminator='\n')
+        if new: w.writerow('name arch size step_ms x x_lo x_hi state_bytes activation_bytes'.split())
+        for name,o,col in zip(names, made, t.T):
+            x,lo,hi = np.quantile(col/t[:,0], (.5,.25,.75))
+            row = [name, arch, size, f'{1e3*np.median(col):.1f}', *(f'{v:.3f}' for v in (x, lo, hi)), o.state(),
+                   act_memory(o.recipe.model, size)]
+            w.writerow(row)
+            print(*row, flush=True)
+
+
 def sentence(d, half):
     "What an interval of differences says, in points"
     if abs(d)>half: return f'{d:+.2f} ({d-half:+.2f} to {d+half:+.2f})'
@@ -103,8 +161,12 @@ def main():
     p.add_argument('names', nargs='*', choices=[[], *RECIPES])
     p.add_argument('--seeds', type=int, default=5, help='exploration seeds, from 0')
     p.add_argument('--show', action='store_true', help='print the effects and train nothing')
+    p.add_argument('--price', action='store_true', help='time steps in turns, the first recipe being the measure')
+    p.add_argument('--arch', default=BASE['arch'], help='network to time')
+    p.add_argument('--size', type=int, default=CELL['size'], help='side of the images to time, px')
     p.add_argument('--out', type=Path, default=OUT)
     a = p.parse_args()
+    if a.price: return price(a.names, OUT.with_name('trick-prices.csv'), a.arch, a.size)
     if not a.show: measure(a.names, range(a.seeds), a.out)
     for name,(n,points,d,half,s) in effects(done(a.out)).items():
         print(f'{name:24} {n} seeds  {points:.2f} %  {sentence(d, half):44} {s:.0f} s')

@@ -19,6 +19,16 @@ from .optim import opts, unused
 # %% ../../nbs/train/17_muon.ipynb #ns-def
 quintic = (3.4445, -4.7750, 2.0315) # by Jordan: steep at 0, so that small values grow fast
 
+def _by_squares(x, steps):
+    "The square matrix Q for which Q @ x is what the iteration gives"
+    (a,b,c),s,q = quintic,x@x.mT,None
+    for i in range(steps):
+        p = torch.baddbmm(s, s, s, beta=b, alpha=c)
+        p.diagonal(dim1=-2, dim2=-1).add_(a)
+        q = p if q is None else p@q
+        if i<steps-1: s = p@s@p
+    return q
+
 def orthogonal(
     g:torch.Tensor, # (matrices, m, n)
     steps:int=5,
@@ -29,9 +39,11 @@ def orthogonal(
     tall = x.shape[-2]>x.shape[-1]
     if tall: x = x.mT
     x = x/x.norm(dim=(-2,-1), keepdim=True).clamp(min=eps)
-    for _ in range(steps):
-        s = x@x.mT
-        x = torch.baddbmm(x, torch.baddbmm(s, s, s, beta=b, alpha=c), x, beta=a)
+    if steps<=5 and x.dtype!=torch.bfloat16 and x.shape[-1]>=2*x.shape[-2]: x = _by_squares(x, steps)@x
+    else:
+        for _ in range(steps):
+            s = x@x.mT
+            x = torch.baddbmm(x, torch.baddbmm(s, s, s, beta=b, alpha=c), x, beta=a)
     return (x.mT if tall else x).to(g.dtype)
 
 # %% ../../nbs/train/17_muon.ipynb #how-def
