@@ -136,7 +136,8 @@ class _File:
         while todo:
             if (i := todo.pop()) in found: continue
             found.add(i)
-            for k in _names(self.body[i]): todo += self.by.get(k, ())
+            o = self.body[i]
+            for k in _names(o) | _gives(o, self.origins): todo += self.by.get(k, ()) # methods of a class, too
         return _norm([self.body[i] for i in sorted(found)], self.origins)
 
 def part_shas(

@@ -136,7 +136,7 @@ def submit(
     submit(id, **given)
 
 # %% ../../nbs/commands/08_verbs.ipynb #reproduce-def
-@verb({'how it is run':'commands.reproduce:reproduce'})
+@verb({'how it is run':'commands.reproduce:reproduce'}, imports=True)
 def reproduce(
     id:str, /, # Id of a record, the beginning of one, or the path of its file
     **given
@@ -148,7 +148,7 @@ def reproduce(
     if res.row: _say_row(res.row)
     return {'inconsistent':1, 'cannot tell':3}.get(res.word, 0)
 
-@verb({'how it is run':'commands.reproduce:challenge'})
+@verb({'how it is run':'commands.reproduce:challenge'}, imports=True)
 def challenge(
     id:str, /, # Id of a record, the beginning of one, or the path of its file
     **given
@@ -194,17 +194,27 @@ def parts(
     print(parts_text(name))
 
 # %% ../../nbs/commands/08_verbs.ipynb #new-def
+def _new_trick(name, file):
+    "Make a trick from nothing or from a file, and say what comes next"
+    from woofbench.commands.new import new_trick
+    from woofbench.commands.to_notebook import trick_notebook
+    if (name is None)==(file is None): raise BadInput('give the name of a new trick, or --from and your file')
+    if file:
+        to = trick_notebook(file)
+        print(f'{to} is written: fill in its words, run make nbs readme, then woofbench submit ID --trick {to}')
+    else: print(f'{new_trick(name)} is ready: woofbench run --dataset digits --import {name}.py --act {name}')
+
 @verb()
 def new(
     what:str, # trick or board
-    name:str, /, # Name of the trick, or folder of the board
+    name:str|None=None, /, # Name of the trick, or folder of the board
+    from_:Annotated[str|None,'FILE']=None, # Your file of parts, which becomes the notebook of a trick in your clone
     anonymous:bool=False, # A board that refuses rows with authors
 ) -> None:
-    "Write a file to start a trick from, or the folder of a board with its workflows"
-    from woofbench.commands.new import new_board, new_trick
+    "Write a file to start a trick from, a notebook from such a file, or the folder of a board with its workflows"
+    from woofbench.commands.new import new_board
     if what not in ('trick','board'): raise BadInput(f'new makes a trick or a board, not {what!r}')
-    if what=='board':
-        print(f'{new_board(name, anonymous)} is a board; its README.md says what comes next')
-        return
-    if anonymous: raise BadInput('--anonymous is for a board')
-    print(f'{new_trick(name)} is ready: woofbench run --dataset digits --import {name}.py --act {name}')
+    if what=='trick' and anonymous: raise BadInput('--anonymous is for a board')
+    if what=='trick': return _new_trick(name, from_)
+    if name is None or from_: raise BadInput('a board needs the name of its folder, and takes no --from')
+    print(f'{new_board(name, anonymous)} is a board; its README.md says what comes next')

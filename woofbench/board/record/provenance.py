@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['code_facts', 'env_facts', 'context_id', 'file_of', 'source_of', 'named', 'missing', 'strangers', 'ours', 'outside',
-           'sources']
+           'is_library', 'sources']
 
 # %% ../../../nbs/board/record/07_provenance.ipynb #imports
 import dis, importlib, importlib.metadata, json, os, platform, site, sys, sysconfig
@@ -267,8 +267,10 @@ def outside(
     return {f'{k} {v}':source_of(_part(reg, v)) for reg,k,v in used if reg.there(v) and not ours(reg, v)}
 
 # %% ../../../nbs/board/record/07_provenance.ipynb #sources-def
-def _is_library(top):
-    "Is a module, by the first part of its name, this package or an installed library?"
+def is_library(
+    top:str, # First part of the name of a module
+) -> bool:
+    "Is a module this package's or an installed library's?"
     if top=='woofbench' or top in sys.stdlib_module_names: return True
     try: spec = find_spec(top) if top else None
     except (ImportError, ValueError): return False
@@ -277,7 +279,7 @@ def _is_library(top):
 def _told(reg, name):
     "(`Imported`, hash of the source) of a part whose file was imported and needs no other file of yours; else None"
     found = as_imported(file_of(unwrapped(_part(reg, name))))
-    try: shas = part_shas(found[1]) if found and all(map(_is_library, modules_of(found[1]))) else {}
+    try: shas = part_shas(found[1]) if found and all(map(is_library, modules_of(found[1]))) else {}
     except BadInput: return None # Python can run it, but it cannot be written down
     return next(((found[0], v) for (r,k),v in shas.items() if k==name and r.startswith(reg.kind)), None)
 
