@@ -43,6 +43,7 @@ from ..board.record.provenance import code_facts, context_id, env_facts, outside
 # %% ../../nbs/commands/01_run.ipynb #imports-part3
 from ..board.table import LOCK, check_csv, update_csv
 from ..board.row import Row
+from ..board.trials import trials
 from ..board.reported.history import of_board
 from ..board.rules import RULES, clock_fault
 
@@ -403,6 +404,7 @@ def train_row(
     purpose = purpose or Purpose(rules=RULES)
     check_job(job, seeds, machine, purpose.note)
     check_board(out, say)
+    purpose = replace(purpose, tuning=trials(out, job.track))
     kind,odd,told = _kind(job, machine, purpose)
     _say_notes(job, odd, told, machine.device, say)
     last = max((o['created'] for o in read_records(out)[0]), default='')
