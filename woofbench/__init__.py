@@ -9,6 +9,7 @@ _lazy = {name:module for module,names in {
     'imports': 'import_parts',
     'commands.ablate': 'ablate',
     'commands.compare': 'compare',
+    'commands.tune': 'tune',
     'commands.reproduce': 'reproduce challenge',
     'commands.submit': 'submit',
     'board.table': 'load_rows find_row',

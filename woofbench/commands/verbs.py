@@ -156,6 +156,7 @@ def _check_board(out):
         raise BadInput(f'there is no board in {Path(out).resolve()} or above it; a run makes one, or '
                        '`woofbench new board FOLDER`')
 
+# %% ../../nbs/commands/08_verbs.ipynb #board-verb-def
 @verb(board='out')
 def board(
     out:str='.', # Folder of records/ and leaderboard.csv
