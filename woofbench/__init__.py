@@ -15,6 +15,7 @@ _lazy = {name:module for module,names in {
     'board.table': 'load_rows find_row',
     'board.leaderboard': 'leaderboard Row',
     'train.optim': 'opts scheds',
+    'train.export': 'export_onnx export_program',
     'models.xresnet': 'build',
     'models.parts': 'acts norms convs pools attns stems blocks',
 }.items() for name in names.split()}

@@ -137,7 +137,7 @@ def add_flag(
     read = dict(metavar=shown, type=partial(value, kind=kind), help=text)
     if o.place: return add(o.name, **read, **dict(nargs='?') if o.default is not _empty else {})
     if {str,bool} <= set(get_args(kind)): read |= dict(nargs='?', const=True, type=str) # the file may be left out
-    if get_origin(kind) is list: read |= dict(nargs='+', action='extend', type=str)
+    if list in map(get_origin, (kind, *get_args(kind))): read |= dict(nargs='+', action='extend', type=str)
     return add(*names, dest=o.name, required=o.default is _empty, **read)
 
 # %% ../../nbs/commands/07_flags.ipynb #verb-def

@@ -21,9 +21,10 @@ from ..board.table import find_row, load_rows
 from ..board.rules import RULES
 from ..board.standing import good, incumbent, standing
 from ..board.replications import Replication, first_epoch, replication
+from ..board.weights import check_images, check_parts
 from ..board.stats.claims import P_BEAT
 from ..board.record.git import commit_of, landed
-from ..board.record.provenance import code_facts, context_id, env_facts, missing, outside
+from ..board.record.provenance import code_facts, context_id, env_facts, outside
 from ..board.record.record import Purpose
 from ..board.record.schema import SEEDS
 from ..board.record.seeds import challenge_seeds, official_seeds
@@ -46,6 +47,8 @@ def original(
 def other_code(rec:dict) -> str: # Empty if there is no reason
     "Why the code here may not be the code that made a record, beyond being another version of this package"
     here,code,foreign = code_facts(),rec['code'],outside(from_dict(rec['recipe']))
+    if odd := [o['name'] for o in rec['callbacks'] if not o['observes']]:
+        return f'it was trained with the callback {", ".join(odd)}, and is trained without it here'
     env = {k:v for k,v in rec['env'].items() if k!='context'}
     made = context_id(code, env, rec['data']['manifest_sha256'], foreign, rec['engine'], rec['imports'])
     same = made==rec['env']['context']
@@ -66,16 +69,13 @@ def plan_of(
 ) -> Job:
     "The exact configuration of a row, and its images; raises `BadInput` if you do not have them"
     recipe = from_dict(row.record['recipe'])
-    if gone := missing(row.record['recipe']):
-        raise BadInput(f'{row.id} needs {", ".join(gone)}, which is not registered; import the module that does it')
+    check_parts(row)
     if not trust_code and (why := other_code(row.record)):
         raise BadInput(f'{row.id}: {why}; --trust-code goes on')
-    t,d = row.track,row.data
+    t = row.track
     if data and not datasets.there(t.dataset): own_images(data, t.dataset)
     p = plan(t.dataset, t.size, t.epochs, t.source, t.noise, recipe, data)
-    if p.manifest.sha256!=d['manifest_sha256']:
-        raise BadInput(f'{row.id} was made from other images: {d["edition"]} with manifest {d["manifest_sha256"][:16]}'
-                       f', and {p.manifest.root} is {p.manifest.edition} with {p.manifest.sha256[:16]}')
+    check_images(row, p.manifest)
     return p
 
 # %% ../../nbs/commands/04_reproduce.ipynb #settings-def

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['run', 'ablate', 'tune', 'board', 'compare', 'check', 'submit', 'reproduce', 'challenge', 'site', 'cost_', 'parts',
-           'doctor', 'cache', 'new']
+           'doctor', 'cache', 'new', 'export']
 
 # %% ../../nbs/commands/08_verbs.ipynb #imports
 import os, sys, time
@@ -20,7 +20,7 @@ _recipe = {
     'its training':'train.recipe:Recipe',
     'parameters of its parts':'train.recipe:parameters()'}
 # Parts have parameters, and so each parameter has a flag
-_fields = dict(without=('params',), imports=True, read='train.recipe:parse')
+_fields = dict(without=('params','cbs'), log_to='log', imports=True, read='train.recipe:parse')
 
 def _say(json):
     "Where progress goes, after the first words: beside the output if that is for a program"
@@ -268,11 +268,13 @@ def site(
     out:Annotated[str,'DIR']='_site', # Folder of the pages; empty, or made by this command before
     board:Annotated[str,'DIR']='.', # Folder of records/
     serve:bool=False, # Show the pages on 127.0.0.1, for this machine alone, until Ctrl-C
+    images:Annotated[str|None,'DIR']=None, # With --serve: a folder of the dataset; pages of rows show its images
 ) -> None:
     "Make the web board from the records: plain files for any server, or for your browser"
     from woofbench.web import build
     print(f'{build.make_site(out, board)}/index.html is the front page')
-    if serve: build.serve(out)
+    if serve: build.serve(out, images=images)
+    elif images: raise BadInput('--images shows pictures on a local server: give --serve too')
 
 # %% ../../nbs/commands/08_verbs.ipynb #cost-def
 @verb({'how it is measured':'models.costs:speeds', 'the model':'models.spec:XResNetSpec',
@@ -342,3 +344,16 @@ def new(
         return
     if anonymous: raise BadInput('--anonymous is for a board')
     print(f'{new_trick(name)} is ready: woofbench run --dataset digits --import {name}.py --act {name}')
+
+# %% ../../nbs/commands/08_verbs.ipynb #export-def
+@verb()
+def export(
+    id:str, # Id of a record, the beginning of one, or the path of its file
+    file:Annotated[str,'FILE'], /, # The file to write, such as dogs.onnx
+    seed:int|None=None, # Which of its networks; the first seed's if none
+    as_:Literal['onnx','pt2']|None=None, # ONNX, or a program of torch.export; by the end of FILE if none
+    out:str='.', # Folder of the board
+) -> None:
+    "Write a network of a row whose weights were kept as a file for other programs"
+    from woofbench.board.table import find_row
+    print(f'{find_row(id, out).export(file, seed, as_)} is written')
