@@ -13,13 +13,11 @@ from ..registry import BadInput, Registry, near, whole
 # %% ../../nbs/commands/10_listing.ipynb #kinds-def
 def kinds() -> dict[str,Registry]:
     "The registries of all parts, by kind"
-    from woofbench.data.augment import augs
-    from woofbench.train.optim import opts, scheds
     from woofbench.models.parts import inits, slots
-    from woofbench.train.recipe import recipes
+    from woofbench.train.recipe import recipes, registries
     from woofbench.data.track import datasets
     from woofbench.models.spec import archs
-    return slots | {o.kind:o for o in (inits, archs, recipes, opts, scheds, augs, datasets)}
+    return slots | {o.kind:o for o in (inits, archs, recipes, *registries.values(), datasets)}
 
 # %% ../../nbs/commands/10_listing.ipynb #kind-def
 _other_words = dict(

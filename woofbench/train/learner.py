@@ -35,6 +35,7 @@ from .gradients import grads
 from .groups import grouped, groups, split_decay
 from .losses import losses
 from .optim import opts, scheds
+from .schedules import varies
 
 # %% ../../nbs/train/08_learner.ipynb #imports-part3
 from contextlib import ExitStack
@@ -150,7 +151,7 @@ def _extended(parts, recipe, augmented):
     if getattr(parts['opt_func'], 'splits', False): found = split_decay(model, found)
     more = grouped(model, found)
     cbs = [*parts['cbs'], *augmented, *grads(recipe.grad)(recipe), *averages(recipe.average)(recipe),
-           *more.pop('cbs', ())]
+           *varies(recipe.vary)(recipe), *getattr(parts['opt_func'], 'cbs', ()), *more.pop('cbs', ())]
     return parts | more | dict(cbs=cbs)
 
 def _plain_parts(recipe, model, device):
