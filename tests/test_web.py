@@ -27,7 +27,7 @@ from woofbench.web.cells import amount, more_command
 from woofbench.web.build import MARK, build, image_files, make_site, server, write
 from woofbench.web.effects import show
 from woofbench.web.rows import _in_turn, known_names
-from woofbench.web.facts import from_rows, read_board, read_names
+from woofbench.web.facts import against, from_rows, read_board, read_names, side
 
 WOOF = 'n02086240 n02087394 n02088364 n02089973 n02093754 n02096294 n02099601 n02105641 n02111889 n02115641'.split()
 CELL = 'imagewoof-128-s320-e5'
@@ -168,6 +168,19 @@ def test_ranks_and_ties_are_those_of_the_board(some):
         want = claim(e.acc, c.best.acc, band('imagewoof', 5))
         assert e.p_beat==pytest.approx(want['p_beat'], abs=1e-9) and e.diff_lo==pytest.approx(want['lo'], abs=1e-9)
     assert [e.rank for e in c.groups[0]]==[(1, len(c.groups[0]))]*len(c.groups[0])
+
+@pytest.mark.parametrize('rules', [(3, 3), (3, 2), (2, 3)])
+def test_the_board_uses_the_floor_of_a_rows_rules(pool, rules):
+    "The pages say of a row what `Row.against` says of it, by the version of the rules that it was made for"
+    rows = [make_row(i, pool, rules=o) for i,o in zip((0, 3), rules)]
+    for o in rows: o.std,o.acc = .0005,[o.mean+d for d in (-.0005, -.0005, 0, .0005, .0005)] # they agree too well
+    for a,b in (rows, rows[::-1]):
+        for prior in (band('imagewoof', 5), None):
+            floor = (a.image_noise, b.image_noise) if a.rules==3 else None
+            got,want = against(side([a]), side([b]), prior),claim(a.acc, b.acc, prior, floor=floor)
+            if prior: assert a.against(b)==want
+            for k in ('diff','lo','hi','p_beat'): assert got[k][0]==pytest.approx(want[k], abs=1e-9), (k, prior)
+            assert (want['by']=='images')==(a.rules==3 and prior is None and want['diff']>0)
 
 def test_rows_on_other_images_have_no_p_beat():
     cells = [c for c in read_board(root).cells if len({e.row.data['manifest_sha256'] for e in c.entries})>1]
@@ -417,11 +430,16 @@ def test_the_browser_compares_as_the_board_does(site, some, tab):
     pg.get_by_role('button', name='Compare with any other row').click()
     pg.wait_for_selector('#other')
     for e in c.entries[1:4]:
-        a,b = ([r['correct'] for r in o.row.runs] for o in (c.best, e))
+        a,b = (dict(correct=[r['correct'] for r in o.row.runs]) for o in (c.best, e))
         got = pg.evaluate('([a,b,p,n]) => woofbenchCompare(a,b,p,n)', [a, b, c.prior, N])
         want = claim(c.best.acc, e.acc, c.prior)
-        for k,w in (('diff','diff'),('lo','lo'),('hi','hi'),
-                    ('p','p_beat')): assert got[k]==pytest.approx(want[w], abs=1e-7)
+        def same(got, want):
+            return all(got[k]==pytest.approx(want[w], abs=1e-7)
+                       for k,w in (('diff','diff'), ('lo','lo'), ('hi','hi'), ('p','p_beat')))
+        assert same(got, want)
+        a |= dict(floored=1, image=.02) # a floor that is above the spread
+        got = pg.evaluate('([a,b,p,n]) => woofbenchCompare(a,b,p,n)', [a, b | dict(image=.03), None, N])
+        assert same(got, claim(c.best.acc, e.acc, floor=(.02, .03))) and not same(got, claim(c.best.acc, e.acc))
         pg.select_option('#other', e.id)
         said = pg.locator('#pick [role=status]').inner_text()
         assert f'{100*want["diff"]:+.2f} points' in said

@@ -152,7 +152,7 @@ def cell_pages(c:Cell) -> list[str]:
     return [f'cells/{c.slug}.html', *(f'cells/{c.slug}-p{i}.html' for i in range(2, n+1))]
 
 _keys = ('id rank group name authors recipe mean half correct n p time params macs speed '
-         'device date state image network links settings').split()
+         'device date state image network floored links settings').split()
 
 def settings_of(e:Entry, usual:dict) -> list:
     "(name, value) of every setting that is not the usual one"
@@ -166,8 +166,8 @@ def _line(e, b, devices, usual):
     "A row as a list, in the order of `_keys`"
     p = 2 if e is e.cell.best else _short(e.p_beat, 4)
     numbers = [_short(e.mean, 6), _short(half(e), 6), [r['correct'] for r in e.row.runs], e.n, p, round(e.seconds, 1)]
-    rest = [_short(e.noise['image']), _short(e.noise['network']), [o for o in links(e, b, '') if o[0]!='record'],
-            settings_of(e, usual)]
+    rest = [_short(e.noise['image'], 10), _short(e.noise['network']), int(e.floored),
+            [o for o in links(e, b, '') if o[0]!='record'], settings_of(e, usual)]
     return [e.id, places(e), e.group if e.rank and tied(e) else 0, e.name, ' '.join(e.authors),
             e.text if e.method else '', *numbers, e.params, e.macs, round(e.speed[0]), devices.index(e.device),
             e.date, e.state, *rest]

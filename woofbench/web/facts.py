@@ -32,7 +32,7 @@ from ..board.table import load_rows
 from ..board.row import rates
 from ..board.reported.history import of_board
 from .markup import HERE
-from .noise import split_noise
+from ..board.stats.noise import split_noise
 
 # %% ../../nbs/web/03_facts.ipynb #many-def
 @dataclass(frozen=True)
@@ -41,13 +41,16 @@ class Side:
     mean:np.ndarray
     var:np.ndarray
     n:np.ndarray
+    image:np.ndarray    # Image noise, 0 where it is not known
+    floored:np.ndarray  # Is it a floor under the spread?
 
 def side(
     rows:list, # `Row`s
 ) -> Side:
     "What a comparison needs to know of rows"
     return Side(np.array([o.mean for o in rows], float), np.array([(o.std or 0.)**2 for o in rows], float),
-                np.array([o.n for o in rows], float))
+                np.array([o.n for o in rows], float), np.array([o.image_noise or 0. for o in rows]),
+                np.array([o.floored for o in rows], bool))
 
 # %% ../../nbs/web/03_facts.ipynb #test-def
 def _test(a, b, va, vb, df):
@@ -55,6 +58,10 @@ def _test(a, b, va, vb, df):
     u,w = va*(1+1/a.n),vb*(1+1/b.n)
     half = stdtrit(df(x, y), .975)*(x+y)**.5
     return dict(diff=d, lo=d-half, hi=d+half, p_beat=stdtr(df(u, w), d/(u+w)**.5))
+
+def _worse(res, more):
+    "Of each number the more careful one"
+    return res | {k:f(res[k], more[k]) for k,f in (('lo',np.fmin), ('hi',np.fmax), ('p_beat',np.fmin))}
 
 def against(
     a:Side,
@@ -68,8 +75,13 @@ def against(
         if prior:
             df = a.n+b.n-2+prior[1]
             v = (prior[1]*prior[0]**2 + (a.n-1)*a.var + (b.n-1)*b.var)/df
-            more = _test(a, b, v, v, lambda x, y: df)
-            res = res | {k:f(res[k], more[k]) for k,f in (('lo',np.fmin), ('hi',np.fmax), ('p_beat',np.fmin))}
+            res = _worse(res, _test(a, b, v, v, lambda x, y: df))
+        if a.floored.any():
+            x,y = (np.maximum(o.var, o.image**2) for o in (a, b))
+            worse = _worse(res, _test(a, b, x, y, welch))
+            res = {k:np.where(a.floored, worse[k], v) for k,v in res.items()}
+        still = (a.var+b.var==0) & (res['diff']!=0) # all seeds alike: nothing is known of the noise
+        res['p_beat'] = np.where(still, np.nan, res['p_beat'])
         alone = np.minimum(a.n, b.n)<2
         return res | {k:np.where(alone, np.nan, res[k]) for k in ('lo','hi','p_beat')}
 
@@ -133,6 +145,7 @@ class Described:
     def __init__(self, row):
         self.row,self.id,self.record,self.track = row,row.id,row.record,row.track
         self.mean,self.std,self.lo,self.hi,self.n,self.acc = row.mean,row.std,row.lo,row.hi,row.n,row.acc
+        self.floored = row.floored
     @cached_property
     def recipe(self): return from_dict(self.record['recipe'])
     @cached_property
@@ -192,6 +205,8 @@ class Entry(Described):
         return self.macs*self.row.data['n_train']*self.track.epochs
     @cached_property
     def noise(self) -> dict: return split_noise(self.diffs==0)
+    @property
+    def image_noise(self) -> float|None: return self.noise['image']
     @cached_property
     def by_most(self):
         "Which images most of its seeds get right"

@@ -233,7 +233,7 @@ class Board {
   }
 }
 
-/* ---- two rows, as woofbench compare does it: the more careful one of two tests */
+/* ---- two rows, as woofbench compare does it: the most careful one of the tests */
 const lgamma = x => {
   const c = [76.18009172947146, -86.50532032941677, 24.01409824083091, -1.231739572450155, .1208650973866179e-2, -.5395239384953e-5];
   let y = x, s = 1.000000000190015, t = x + 5.5;
@@ -262,16 +262,18 @@ const cdf = (df, t) => { const p = beta(df / 2, .5, df / (df + t * t)) / 2; retu
 const quantile = (df, p) => { let lo = 0, hi = 1e3; for (let i = 0; i < 80; i++) { const m = (lo + hi) / 2; if (cdf(df, m) < p) lo = m; else hi = m; } return lo; };
 const moments = (o, n) => {
   const xs = o.correct.map(c => c / n), m = xs.reduce((a, b) => a + b) / xs.length;
-  return {m, n: xs.length, v: xs.length > 1 ? xs.reduce((a, b) => a + (b - m) ** 2, 0) / (xs.length - 1) : NaN};
+  return {m, n: xs.length, v: xs.length > 1 ? xs.reduce((a, b) => a + (b - m) ** 2, 0) / (xs.length - 1) : NaN, image: o.image ?? 0, floored: o.floored};
 };
 const compare = (a, b, prior) => {
   const d = a.m - b.m;
-  if (Math.min(a.n, b.n) < 2) return {diff: d, lo: NaN, hi: NaN, p: NaN};
+  if (Math.min(a.n, b.n) < 2 || a.v + b.v === 0 && d) return {diff: d, lo: NaN, hi: NaN, p: NaN};
   const test = (va, vb, df) => {
     const x = va / a.n, y = vb / b.n, u = va * (1 + 1 / a.n), w = vb * (1 + 1 / b.n), half = quantile(df(x, y), .975) * Math.sqrt(x + y);
     return {lo: d - half, hi: d + half, p: cdf(df(u, w), d / Math.sqrt(u + w))};
   };
-  const tests = a.v + b.v > 0 ? [test(a.v, b.v, (x, y) => 1 / ((x / (x + y)) ** 2 / (a.n - 1) + (y / (x + y)) ** 2 / (b.n - 1)))] : [];
+  const welch = (x, y) => 1 / ((x / (x + y)) ** 2 / (a.n - 1) + (y / (x + y)) ** 2 / (b.n - 1));
+  const tests = a.v + b.v > 0 ? [test(a.v, b.v, welch)] : [];
+  if (a.floored) tests.push(test(Math.max(a.v, a.image ** 2), Math.max(b.v, b.image ** 2), welch));
   if (prior) {
     const df = a.n + b.n - 2 + prior[1], v = (prior[1] * prior[0] ** 2 + (a.n - 1) * a.v + (b.n - 1) * b.v) / df;
     tests.push(test(v, v, () => df));
@@ -279,7 +281,7 @@ const compare = (a, b, prior) => {
   if (!tests.length) return {diff: d, lo: NaN, hi: NaN, p: NaN};
   return {diff: d, lo: Math.min(...tests.map(o => o.lo)), hi: Math.max(...tests.map(o => o.hi)), p: Math.min(...tests.map(o => o.p))};
 };
-window.woofbenchCompare = (a, b, prior, n) => compare(moments({correct: a}, n), moments({correct: b}, n), prior);
+window.woofbenchCompare = (a, b, prior, n) => compare(moments(a, n), moments(b, n), prior);
 
 /* what two recipes have that differs; a row says only what is not usual */
 const changed = (me, o, usual) => {
