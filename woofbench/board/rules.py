@@ -154,6 +154,7 @@ def twins(
 def _notes(row, board):
     if row.rules<RULES and not board.where('id', row.id):
         yield f'it was made for version {row.rules} of the rules, and is judged by it; these are version {RULES}'
+    yield from (f'trained with the callback {o.name}' for o in row.record.callbacks)
     n = row.record.get('attempts')
     if n: yield ('the only configuration' if n==1 else f'configuration {n}') + ' of this cell where it was trained'
     same = (o for o in board.where('config_id', row.config_id) if o.same_config(row))
