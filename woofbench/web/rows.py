@@ -106,6 +106,8 @@ def _item(i, names):
     _,folder,name = names.val[i].split('/')
     return h('li', h('code', name.rpartition('.')[0]), ' ', h('small', names.classes[folder]))
 
+
+# %% ../../nbs/web/08_rows.ipynb #hardest-all-def
 def hardest(e:Entry, names, most:int=24) -> Markup:
     "Images that every seed gets wrong, and images that only this row gets right"
     where,table_,others = right_by_most(e.cell, e.row.data['manifest_sha256'])
