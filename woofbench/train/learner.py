@@ -35,6 +35,7 @@ from .gradients import grads
 from .groups import grouped, groups, split_decay
 from .losses import losses
 from .optim import opts, scheds
+from .schedules import varies
 
 # %% ../../nbs/train/08_learner.ipynb #imports-part3
 from contextlib import ExitStack
@@ -44,6 +45,8 @@ from ..data.batches import FastData, load_images
 from .job import Job
 from .machine import Machine, _peak_mb, device_name
 from .kept import Kept
+from .observers import attach, fresh, logged, quieted
+from .weights import weights_of
 
 # %% ../../nbs/train/08_learner.ipynb #init-def
 def init_from_data(
@@ -98,6 +101,17 @@ class Learner(fastai.learner.Learner):
 
     def __getstate__(self): return {k:v for k,v in super().__getstate__().items() if k!='_left'}
 
+# %% ../../nbs/train/08_learner.ipynb #restoring-guard
+Learner.guard = None # calls the callbacks that you brought
+
+@patch
+def _call_one(self:Learner, event_name):
+    if self.guard is None: return fastai.learner.Learner._call_one(self, event_name)
+    for o in self.cbs.sorted('order'): self.guard(self, o, event_name)
+
+@patch
+def gather_args(self:Learner): return {} # for W&B: in fastai 2.8 with fastcore 2 any number in it is an error
+
 # %% ../../nbs/train/08_learner.ipynb #learner-export
 @patch
 def export(self:Learner, fname='export.pkl', **kw):
@@ -137,7 +151,7 @@ def _extended(parts, recipe, augmented):
     if getattr(parts['opt_func'], 'splits', False): found = split_decay(model, found)
     more = grouped(model, found)
     cbs = [*parts['cbs'], *augmented, *grads(recipe.grad)(recipe), *averages(recipe.average)(recipe),
-           *more.pop('cbs', ())]
+           *varies(recipe.vary)(recipe), *getattr(parts['opt_func'], 'cbs', ()), *more.pop('cbs', ())]
     return parts | more | dict(cbs=cbs)
 
 def _plain_parts(recipe, model, device):
@@ -153,7 +167,7 @@ def _loaders(job, machine, augment):
     return make_loaders(job.manifest, job.track, batching, machine.workers, machine.device, augment)
 
 def _make_learner(job, seed, machine, kept):
-    r,device = job.recipe,machine.device
+    r,device,mine = job.recipe,machine.device,[fresh(o) for o in job.cbs]
     images = load_images(job.manifest, job.track, device, val_resize=r.val_resize) if machine.fast else None
     set_seed(seed, reproducible=True)
     torch.backends.cudnn.benchmark = bool(kept and kept.compile)
@@ -166,6 +180,7 @@ def _make_learner(job, seed, machine, kept):
     metrics = [accuracy, partial(top_k_accuracy, k=min(5, job.n_classes))]
     learn = Learner(dls, **_extended(parts, r, augmented), lr=r.lr, wd=r.wd, metrics=metrics)
     if machine.fast: learn.fast_data.images_of(dls)
+    attach(learn, mine)
     return learn
 
 # %% ../../nbs/train/08_learner.ipynb #learner-make-learner-make-learner
@@ -190,6 +205,7 @@ class SeedRun:
     init_sha256:str     # Of the initial weights
     peak_mem_mb:int     # CUDA: of this run; CPU: of the process so far
     device:str          # As it names itself
+    weights:dict|None=None # What was validated last, by name, where `Machine.keep` asks for it
 
 # %% ../../nbs/train/08_learner.ipynb #evidence-evidence
 class Evidence(Callback):
@@ -250,6 +266,13 @@ def _lack(e):
 _no_memory = (*_no_shared, 'out of memory', 'allocate memory', 'alloc_cpu', 'dataloader worker')
 
 # %% ../../nbs/train/08_learner.ipynb #fit-fit
+def _check_whole(job, ev):
+    "Raise `BadInput` where a callback has ended the training"
+    done,n = len(ev.curve),job.track.epochs
+    if not job.cbs or ev.diverged or done==n and len(ev.preds or ())==job.n_val: return
+    raise BadInput(f'a callback has ended the training in epoch {done} of {n}: a row needs all epochs and the '
+                   'predictions for every validation image; leave it out of cbs')
+
 def _too_little(e, job):
     "The line for an error `e`, if it is for want of memory"
     if not isinstance(e, MemoryError) and not any(o in str(e).lower() for o in _no_memory): return None
@@ -263,6 +286,7 @@ def fit(
     machine:Machine|None=None, # The usual one if None
     log=None, # Called as log(epoch, numbers) after every epoch
     kept:Kept|None=None, # What the fast engine keeps from seed to seed
+    watch=None, # Called as watch(seed): more callbacks, which only observe
 ) -> SeedRun:
     "Train one seed and return its evidence; raises `BadInput` where memory does not suffice"
     kept,ev = kept or Kept(keep=False),Evidence(log)
@@ -271,7 +295,8 @@ def fit(
             learn = make_learner(job, seed, machine, kept)
             init = weights_sha(learn.model)
         if learn.dls.device.type=='cuda': torch.cuda.reset_peak_memory_stats()
-        quiet = learn.no_bar(),learn.no_logging(),learn.removed_cbs([learn.recorder]),learn.added_cbs([ev])
+        seen = [ev, *(watch(seed) if watch else ())]
+        quiet = quieted(learn, bool(job.cbs or job.logs)),learn.added_cbs(seen),logged(learn, job.logs, seed)
         with ExitStack() as stack:
             for o in (*quiet, using(dict(job.recipe.params))): stack.enter_context(o)
             scheds(job.recipe.sched)(learn, job.track.epochs, job.recipe)
@@ -280,5 +305,7 @@ def fit(
         raise
     finally:
         with kept.lock: gc.collect() # learners of earlier seeds: they and their callbacks refer to each other
+    _check_whole(job, ev)
     return SeedRun(seed, ev.curve[-1]['correct'], ev.diverged, tuple(ev.curve), tuple(ev.preds), init,
-                   _peak_mb(learn.dls.device), device_name(learn.dls.device))
+                   _peak_mb(learn.dls.device), device_name(learn.dls.device),
+                   weights_of(learn.model) if machine and machine.keep else None)
