@@ -14,7 +14,7 @@ paths,graph = modules_in(root),module_graph(root)
 modules = list(paths.values())
 order = ['', *subpackages] # the modules beside them come first; each imports from those before it
 writers = set('board.record.record board.table commands.new commands.request commands.run data.manifest data.store '
-              'files site.docs site.page site.site train.learner web.build'.split())
+              'files site.docs site.page site.site train.learner train.resume web.build'.split())
 
 
 def name_of(path): return '.'.join(path.relative_to(package).with_suffix('').parts)

@@ -38,7 +38,7 @@ from ..text import safe_text
 from ..board.record.record import EPOCHS, Made, Purpose, from_bytes, make_record, to_bytes, write_record
 from ..board.record.record import read_file, read_record, read_records, record_path
 from ..board.record.record import seed_bytes, seed_dict, seed_from
-from ..board.record.provenance import code_facts, context_id, env_facts, outside
+from ..board.record.provenance import code_facts, context_id, env_facts, outside, training_sha
 
 # %% ../../nbs/commands/01_run.ipynb #imports-part3
 from ..board.table import LOCK, check_csv, update_csv
@@ -145,17 +145,29 @@ def tidy(self:_Folder, runs):
         try: o.rmdir()
         except OSError: return # something else waits here
 
+# %% ../../nbs/commands/01_run.ipynb #seeds-resume
+@patch
+def state(self:_Folder, seed): return self.path/f'seed-{seed}.state'
+
+@patch
+def resume(self:_Folder, seed, say):
+    "Keeps the state of a seed beside the finished ones"
+    from woofbench.train.resume import Resume
+    return Resume(self.state(seed), f'{self.key}/{seed}', say=lambda line: say(f'seed {seed}: {line}'))
+
 # %% ../../nbs/commands/01_run.ipynb #seeds-train
 def _train(job, machine, runs, n, folder, say):
     "Train the claimed seeds of `n`, and put each into `runs` once it is on disk"
     from woofbench.data.batches import load_images
     from woofbench.train.multi_seed import train_seeds
+    machine = replace(machine, states=partial(folder.resume, say=say))
     if runs: say(f'going on: {len(runs)} of {n} seeds are done')
     def log(epoch, o, seed): say(_epoch_line(job, seed, epoch, o))
     if machine.fast: # all seeds find the images in memory
         load_images(job.manifest, job.track, machine.device, machine.cache, val_resize=job.recipe.val_resize)
     for r in train_seeds(job, list(folder.claims), machine, log=log, say=say):
         runs[r.seed] = folder.save(r.seed, seed_dict(r, job.manifest), len(runs))
+        with suppress(OSError): folder.state(r.seed).unlink()
         folder.free(r.seed)
 
 def _epoch_line(job, seed, epoch, o):
@@ -335,7 +347,7 @@ def _kind(job, machine, purpose):
     code,env = code_facts(),env_facts(machine.device, machine.workers, machine.compile, machine.seeds_at_once)
     foreign,files = outside(job.recipe),tuple(imported())
     if foreign or files: code['dirty'] = True # no commit has them
-    same = context_id(code, env, job.manifest.sha256, foreign, machine.engine, files)
+    same = context_id(training_sha(), env, job.manifest.sha256, foreign, machine.engine, files)
     kind = _Kind(job, purpose, code, env | dict(context=same), machine.engine, files, foreign)
     return kind, [*(f'the file {o.name}' for o in files), *foreign]
 
