@@ -18,7 +18,7 @@ from woofbench.board.record.preds import decode_preds, encode_preds
 from woofbench.board.record.record import record_path, to_bytes
 from woofbench.registry import BadInput
 from woofbench.board.replications import replication_status
-from woofbench.board.rules import WORDS, judge
+from woofbench.board.rules import RULES, WORDS, judge
 from woofbench.board.reviews import Review
 from woofbench.board.record.seeds import challenge_seeds, official_seeds
 from woofbench.board.standing import incumbent, standing
@@ -962,16 +962,19 @@ def test_fuzz_went_deep():
 
 # Nothing at all
 
-def test_null_submissions(capsys):
+@pytest.fixture(scope='module')
+def tweaks(): return [o for dogs in [Dogs(1)] for o in (dogs.entry(lr=(1000+i)*1e-5) for i in range(1000))]
+
+@pytest.mark.parametrize('version', [2, RULES])
+def test_null_submissions(tweaks, version, capsys):
     """A thousand recipes that change nothing, each beside another one, and a board that grows: how many are called a
     record, how many odd?"""
-    dogs = Dogs(1)
-    recs = [dogs.entry(lr=(1000+i)*1e-5) for i in range(1000)]
+    recs = [o | dict(rules=version) for o in tweaks]
     rows = [Row(o) for o in recs]
     words = [judge(o, [rows[(i+1)%1000]]).word for i,o in enumerate(recs)]
     on_board = [judge(o, rows[:i]).word for i,o in enumerate(recs[:300])][1:]
     rate = {name:{w:got.count(w) for w in WORDS} for name,got in dict(pairs=words, board=on_board).items()}
-    with capsys.disabled(): print(f'\nnull submissions: {rate}')
+    with capsys.disabled(): print(f'\nnull submissions, version {version} of the rules: {rate}')
     assert words.count('record candidate')<=40 and on_board.count('record candidate')<=12 # 4 %
     assert all(o.count('needs audit')<=10 and o.count('invalid')==0 for o in (words, on_board))
 

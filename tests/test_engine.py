@@ -322,7 +322,7 @@ def test_the_default_engine_is_the_one_that_is_shown(cli, tmp_path):
     from woofbench.train.machine import check_engine
     assert check_engine(None, 'cpu')=='fast' and check_engine(None, 'cuda:0')=='fastai'
     rc,out,err = cli(f'run --epochs 1 --seeds 1 --bs 512 --device cpu --out {tmp_path}')
-    assert rc==0 and 'engine fast: step by step: only CUDA records' in out, err
+    assert rc==0 and 'engine fast: step by step: steps are captured on CUDA only' in out, err
     rec, = [json.loads(o.read_text()) for o in tmp_path.rglob('records/**/*.json')]
     assert rec['engine']=='fast'
     rc,out,_ = cli(f'run --epochs 1 --seeds 1 --bs 512 --device cpu --engine fastai --out {tmp_path}')

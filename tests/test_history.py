@@ -8,7 +8,8 @@ from hypothesis import given, strategies as st
 from audit import comparable, faults, fits, path, reported, rows
 from conftest import root
 from woofbench.board.reported.history import ASK, FIRST, Reported, best_reported, of_board, parse_reported, read_accuracy, reported_md, seal # noqa: E501
-from woofbench.board.table import COLUMNS, to_csv, to_md, update_csv
+from woofbench.board.row import columns
+from woofbench.board.table import to_csv, to_md, update_csv
 from woofbench.hashes import digest
 from woofbench.registry import BadInput
 from woofbench.data.track import datasets, make_track
@@ -216,7 +217,7 @@ def test_rows_round_trip_through_the_csv(board):
     assert [o['status'].startswith('reported') for o in got]==[False]+[True]*len(rows), 'measured first, then reported'
     for o,r in zip(got[1:], rows):
         line = r.line()
-        assert set(line)<=set(COLUMNS) and {k:v for k,v in o.items() if v}=={k:str(v) for k,v in line.items() if v!=''}
+        assert set(line)<=set(columns) and {k:v for k,v in o.items() if v}=={k:str(v) for k,v in line.items() if v!=''}
         assert (o['id'], o['recipe'], o['dataset'], int(o['size']))==(r.id, r.method, r.dataset, r.size)
         assert abs(float(o['mean'])-r.fraction)<=5.1e-6 and o['recipe'][0] not in '=+-@\t\r'
 

@@ -19,7 +19,8 @@ real = [json.loads(o.read_bytes()) for o in sorted((root/'records').rglob('*/*.j
 def row():
     "A record of the newest schema, with something in every field"
     one = dict(name='my_trick', sha256='0'*64)
-    return json.loads(to_bytes(Dogs().entry())) | dict(imports=[one], callbacks=[one], outside={'act mine':'0'*16})
+    more = dict(imports=[one], callbacks=[one | dict(observes=True)], outside={'act mine':'0'*16})
+    return json.loads(to_bytes(Dogs().entry())) | more
 
 @pytest.fixture(scope='module')
 def each(row): return {1:next(o for o in real if o['schema']==1), 2:next(o for o in real if o['schema']==2), 3:row}
@@ -123,7 +124,8 @@ def test_no_key_may_be_missing_or_added(schema, each):
 def test_text_that_may_not_be_shown_is_refused_by_the_types_alone(row):
     for text in ('=1+1', '<b>', 'a\u202eb', ' a', 'a\nb'):
         one = dict(name=text, sha256='0')
-        for new in (dict(note=text), dict(imports=[one]), dict(callbacks=[one]), dict(outside={text:'0'}),
+        for new in (dict(note=text), dict(imports=[one]), dict(callbacks=[one | dict(observes=True)]),
+                    dict(outside={text:'0'}),
                     dict(outside=dict(act=text))):
             assert valid(row | new) and not taken(row | new), (text, new)
 

@@ -1,8 +1,11 @@
 "The web board: what its files say, and what a real browser makes of them"
 import json, os, re, shutil, time
 from html.parser import HTMLParser
+from importlib.util import find_spec
 from pathlib import Path
 from threading import Thread
+from urllib.error import HTTPError
+from urllib.request import urlopen
 import numpy as np
 import pytest
 from conftest import root
@@ -19,9 +22,12 @@ from woofbench.board.reviews import Review
 from woofbench.board.record.seeds import official_seeds
 from woofbench.data.track import make_track
 from woofbench.commands.cli import make_parser
-from woofbench.web.cells import more_command
-from woofbench.web.build import MARK, build, make_site, server, write
-from woofbench.web.facts import from_rows, read_board, read_names
+from woofbench.registry import BadInput
+from woofbench.web.cells import amount, more_command
+from woofbench.web.build import MARK, build, image_files, make_site, server, write
+from woofbench.web.effects import show
+from woofbench.web.rows import _in_turn, known_names
+from woofbench.web.facts import against, from_rows, read_board, read_names, side
 
 WOOF = 'n02086240 n02087394 n02088364 n02089973 n02093754 n02096294 n02099601 n02105641 n02111889 n02115641'.split()
 CELL = 'imagewoof-128-s320-e5'
@@ -163,6 +169,19 @@ def test_ranks_and_ties_are_those_of_the_board(some):
         assert e.p_beat==pytest.approx(want['p_beat'], abs=1e-9) and e.diff_lo==pytest.approx(want['lo'], abs=1e-9)
     assert [e.rank for e in c.groups[0]]==[(1, len(c.groups[0]))]*len(c.groups[0])
 
+@pytest.mark.parametrize('rules', [(3, 3), (3, 2), (2, 3)])
+def test_the_board_uses_the_floor_of_a_rows_rules(pool, rules):
+    "The pages say of a row what `Row.against` says of it, by the version of the rules that it was made for"
+    rows = [make_row(i, pool, rules=o) for i,o in zip((0, 3), rules)]
+    for o in rows: o.std,o.acc = .0005,[o.mean+d for d in (-.0005, -.0005, 0, .0005, .0005)] # they agree too well
+    for a,b in (rows, rows[::-1]):
+        for prior in (band('imagewoof', 5), None):
+            floor = (a.image_noise, b.image_noise) if a.rules==3 else None
+            got,want = against(side([a]), side([b]), prior),claim(a.acc, b.acc, prior, floor=floor)
+            if prior: assert a.against(b)==want
+            for k in ('diff','lo','hi','p_beat'): assert got[k][0]==pytest.approx(want[k], abs=1e-9), (k, prior)
+            assert (want['by']=='images')==(a.rules==3 and prior is None and want['diff']>0)
+
 def test_rows_on_other_images_have_no_p_beat():
     cells = [c for c in read_board(root).cells if len({e.row.data['manifest_sha256'] for e in c.entries})>1]
     assert cells
@@ -195,6 +214,60 @@ def test_command(tmp_path, cli):
 
 def test_server_is_for_this_machine_alone(site):
     with server(site, 0) as s: assert s.server_address[0]=='127.0.0.1'
+
+
+def get(s, path):
+    "(status, content type, content) from a server"
+    try:
+        with urlopen(f'http://127.0.0.1:{s.server_port}/{path}') as o:
+            return o.status, o.headers['Content-Type'], o.read()
+    except HTTPError as e: return e.code, None, b''
+
+def test_pictures_come_from_a_local_folder(site, files, some, tmp_path):
+    "Only a server that was given a folder shows them; the files of the site stay as they are"
+    e = some.entries[0]
+    page = files[f'rows/{e.id}.html'].decode()
+    first,second = re.findall(r'<li><code>(\w+)</code>', page)[:2]
+    (tmp_path/'data'/'val'/'n02086240').mkdir(parents=True)
+    (tmp_path/'data'/'val'/'n02086240'/f'{first}.JPEG').write_bytes(b'a picture')
+    (tmp_path/'data'/'secret.png').write_bytes(b'not a validation image')
+    with server(site, 0, image_files(tmp_path/'data')) as s:
+        Thread(target=s.serve_forever, daemon=True).start()
+        text = get(s, f'rows/{e.id}.html')[2].decode()
+        assert f'<img src="../images/{first}"' in text and f'images/{second}' not in text
+        assert re.sub('<img src="../images/[^>]*>', '', text)==page
+        assert get(s, f'images/{first}')==(200, 'image/jpeg', b'a picture')
+        for o in (second, 'secret', '..%2fsecret', f'..%2fval%2fn02086240%2f{first}', ''):
+            assert get(s, f'images/{o}')[0]==404, o
+        assert get(s, 'index.html')[2]==files['index.html'] and get(s, 'rows/none.html')[0]==404
+        s.shutdown()
+    with server(site, 0) as s:
+        Thread(target=s.serve_forever, daemon=True).start()
+        assert get(s, f'rows/{e.id}.html')[2].decode()==page and get(s, f'images/{first}')[0]==404
+        s.shutdown()
+
+def test_a_folder_without_pictures_is_refused(tmp_path, refused):
+    with pytest.raises(BadInput, match='val/CLASS/IMAGE'): image_files(tmp_path)
+    assert 'give --serve too' in refused(f'site --out {tmp_path}/out --board {root} --images {tmp_path}')
+
+def test_wrong_images_take_turns_by_class(some):
+    "Images that are equally hard come one of each class, so that the first class does not fill the list"
+    e = some.entries[0]
+    names,_ = known_names(e, some)
+    labels = np.array(names.labels)
+    images = _in_turn(np.arange(len(labels)), np.zeros(len(labels), int), names)
+    assert sorted(images)==list(range(len(labels))) and labels[images[:10]].tolist()==list(range(10))
+    assert labels[images[10:20]].tolist()==list(range(10))
+    harder = _in_turn(np.array([0, 1, 2]), np.array([2, 0, 1]+[9]*len(labels)), names)
+    assert harder==[1, 2, 0]
+
+def test_a_cell_leads_to_its_reported_rows(files):
+    page = files[f'cells/{CELL}.html'].decode()
+    assert 'Reported, never run again here' in page and '../reported.html#part-imagewoof' in page and '76.61 %' in page
+
+@pytest.mark.parametrize('v,text', [(0, '0'), (999, '999'), (1_481_984, '1.48 M'), (310_370, '310 k'),
+                                    (999_600, '1 M'), (1_190_000_000, '1.19 G')])
+def test_large_numbers_have_three_digits(v, text): assert amount(v)==text
 
 
 # A thousand rows in one cell
@@ -232,9 +305,11 @@ def lacking():
 def chromium(): return next((o for o in map(shutil.which, ('chromium','chromium-browser','google-chrome')) if o), None)
 
 def axe():
-    "The path of axe-core's script, from npm or from $WOOFBENCH_AXE"
-    found = [Path(o) for o in (os.environ.get('WOOFBENCH_AXE'), root/'node_modules'/'axe-core'/'axe.min.js') if o]
-    return next((o for o in found if o.is_file()), None)
+    "The path of axe-core's script: from $WOOFBENCH_AXE, from npm, or from axe-playwright-python"
+    spec = find_spec('axe_playwright_python')
+    found = [os.environ.get('WOOFBENCH_AXE'), root/'node_modules'/'axe-core'/'axe.min.js',
+             spec and Path(spec.origin).parent/'axe.min.js']
+    return next((o for o in map(Path, filter(None, found)) if o.is_file()), None)
 
 def need(why):
     if why: (pytest.fail if os.environ.get('WOOFBENCH_BROWSER') else pytest.skip)(f'browser tests: {why}')
@@ -277,7 +352,7 @@ def has(pg, n):
 def column(pg, i): return [o.strip() for o in pg.locator(f'#rows tbody tr > :nth-child({i})').all_inner_texts()]
 
 KINDS = ('index.html', f'cells/{CELL}.html', 'cells/index.html', 'ROW', 'tricks/index.html', 'tricks/simple_sa.html',
-         'reported.html', 'legend.html', 'addresses.html')
+         'reported.html', 'legend.html', 'addresses.html', f'embed/{CELL}.html')
 
 def kinds(board): return [o.replace('ROW', f'rows/{board.cells[0].best.id}.html') for o in KINDS]
 
@@ -352,15 +427,24 @@ def test_a_thousand_rows_in_the_browser(thousand, tab):
 def test_the_browser_compares_as_the_board_does(site, some, tab):
     c = some.cells[0]
     pg = tab(site, f'rows/{c.best.id}.html')
+    pg.get_by_role('button', name='Compare with any other row').click()
     pg.wait_for_selector('#other')
     for e in c.entries[1:4]:
-        a,b = ([r['correct'] for r in o.row.runs] for o in (c.best, e))
+        a,b = (dict(correct=[r['correct'] for r in o.row.runs]) for o in (c.best, e))
         got = pg.evaluate('([a,b,p,n]) => woofbenchCompare(a,b,p,n)', [a, b, c.prior, N])
         want = claim(c.best.acc, e.acc, c.prior)
-        for k,w in (('diff','diff'),('lo','lo'),('hi','hi'),
-                    ('p','p_beat')): assert got[k]==pytest.approx(want[w], abs=1e-7)
+        def same(got, want):
+            return all(got[k]==pytest.approx(want[w], abs=1e-7)
+                       for k,w in (('diff','diff'), ('lo','lo'), ('hi','hi'), ('p','p_beat')))
+        assert same(got, want)
+        a |= dict(floored=1, image=.02) # a floor that is above the spread
+        got = pg.evaluate('([a,b,p,n]) => woofbenchCompare(a,b,p,n)', [a, b | dict(image=.03), None, N])
+        assert same(got, claim(c.best.acc, e.acc, floor=(.02, .03))) and not same(got, claim(c.best.acc, e.acc))
         pg.select_option('#other', e.id)
-        assert f'{100*want["diff"]:+.2f} points' in pg.locator('#pick [role=status]').inner_text()
+        said = pg.locator('#pick [role=status]').inner_text()
+        assert f'{100*want["diff"]:+.2f} points' in said
+        assert {o for o in said.splitlines() if '→' in o}=={f'{k} {show(e.fields[k])} → {show(v)}'
+                                                           for k,v in c.best.fields.items() if e.fields[k]!=v}
 
 def test_without_javascript_everything_is_there(site, some, tab):
     for page in kinds(some):
@@ -404,13 +488,41 @@ def test_downloads(site, some, tab):
             assert Path(d.value.path()).read_bytes()==(site/'cells'/d.value.suggested_filename).read_bytes()
         s.shutdown()
 
+def test_a_view_is_downloaded_as_it_is_shown(site, some, tab):
+    "Filtered and sorted, each file has the rows that the page shows, in their order"
+    with server(site, 0) as s:
+        Thread(target=s.serve_forever, daemon=True).start()
+        pg = tab(site, f'cells/{CELL}.html', f'http://127.0.0.1:{s.server_port}')
+        pg.get_by_role('combobox', name='Device').select_option('NVIDIA H100')
+        pg.get_by_role('button', name='Accuracy, %').click()
+        pg.get_by_role('button', name='Accuracy, %').click()
+        ids = pg.locator('#rows tbody tr').evaluate_all('rows => rows.map(o => o.dataset.id)')
+        assert len(ids)==4 and 'Download this view (4 rows)' in pg.locator('.downloads').inner_text()
+        for name,kind in (('CSV','csv'), ('JSON','json'), ('LaTeX','tex'), ('BibTeX','bib')):
+            with pg.expect_download(timeout=9000) as d: pg.get_by_role('link', name=name, exact=True).click()
+            assert d.value.suggested_filename==f'{CELL}.view.{kind}'
+            text = Path(d.value.path()).read_text(encoding='utf-8')
+            found = re.findall('|'.join(e.id for e in some.entries), text)
+            assert list(dict.fromkeys(found))==ids, kind
+            if kind=='json': assert [o['id'] for o in json.loads(text)['rows']]==ids
+            if kind=='csv':
+                whole = (site/'cells'/f'{CELL}.csv').read_text(encoding='utf-8').splitlines()
+                assert text.splitlines()[0]==whole[0] and set(text.splitlines())<set(whole)
+        s.shutdown()
+
+def test_a_view_is_downloaded_from_the_disk(site, tab):
+    pg = tab(site, f'cells/{CELL}.html')
+    pg.get_by_role('searchbox').fill('trick no. 7')
+    with pg.expect_download(timeout=9000) as d: pg.get_by_role('link', name='CSV', exact=True).click()
+    assert len(Path(d.value.path()).read_text(encoding='utf-8').splitlines())==2
+
 def serious(pg):
     pg.evaluate(axe().read_text(encoding='utf-8')) # the page's policy refuses a script element; this is the debugger's
     found = pg.evaluate('axe.run(document, {resultTypes: ["violations"], preload: false})')['violations']
     return [(o['id'], o['nodes'][0]['html'][:160]) for o in found if o['impact'] in ('serious','critical')]
 
 def test_axe_has_nothing_serious(site, some, tab):
-    need(None if axe() else 'axe-core is not here: npm install --no-save axe-core@4.14.1, or name its file in '
+    need(None if axe() else 'axe-core is not here: pip install axe-playwright-python, or name its file in '
                             '$WOOFBENCH_AXE')
     for page in kinds(some):
         for kw in (dict(color_scheme='light'), dict(color_scheme='dark', viewport=dict(width=375, height=800))):

@@ -26,7 +26,7 @@ from .forensics import copies, replay
 from .audit_flags import audit_flags, counted
 
 # %% ../../nbs/board/08_rules.ipynb #verdict-def
-RULES = 2
+RULES = 3
 WORDS = ('invalid','needs audit','valid','record candidate')
 
 @dataclass(frozen=True)
@@ -152,6 +152,9 @@ def twins(
 
 # %% ../../nbs/board/08_rules.ipynb #notes-def
 def _notes(row, board):
+    if row.rules<RULES and not board.where('id', row.id):
+        yield f'it was made for version {row.rules} of the rules, and is judged by it; these are version {RULES}'
+    yield from (f'trained with the callback {o.name}' for o in row.record.callbacks)
     n = row.record.get('attempts')
     if n: yield ('the only configuration' if n==1 else f'configuration {n}') + ' of this cell where it was trained'
     same = (o for o in board.where('config_id', row.config_id) if o.same_config(row))

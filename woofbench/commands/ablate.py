@@ -9,11 +9,13 @@ __all__ = ['Ablation', 'load', 'ablate']
 import gc
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 from fastcore.basics import patch
 from ..registry import BadInput
 from ..data.track import datasets
 from ..data.own_images import as_dataset
 from ..train.recipe import Recipe, from_dict
+from ..train.observers import which_loggers
 from ..train.changes import base_of, label_of, neighbours
 from ..board.stats.tests import dunnett, pooled_std, smallest_effect
 from ..board.row import Row
@@ -247,6 +249,8 @@ def ablate(
     compile:bool=False, # Compile the network with PyTorch's compiler; fast engine only, pays for long rows
     note:str='', # Free text for the records
     cache:bool=True, # Keep the fast engine's decoded images on disk
+    cbs=(), # Callbacks of fastai, their classes, or functions that make them; each seed gets its own
+    log_to:Annotated[list[str]|None,'LOGGER']=None, # Where seeds are logged: csv, tensorboard, wandb, trackio
     say=print, # Called with lines of progress; None: no lines
     **changes_of_base # Fields of the base's recipe or its model, and `arch`
 ) -> Ablation:
@@ -256,4 +260,5 @@ def ablate(
     what = dict(dataset=dataset, size=size, epochs=epochs, source=source, noise=noise, data=data)
     how = dict(workers=workers, device=device, engine=engine, seeds_at_once=seeds_at_once, compile=compile, note=note)
     _try_all(todo, _some_seeds(seeds), out, say or quiet, what, how)
-    return _train_all(todo, say or quiet, seeds=seeds, out=out, cache=cache, **what, **how)
+    watch = dict(cbs=cbs, log_to=which_loggers(log_to))
+    return _train_all(todo, say or quiet, seeds=seeds, out=out, cache=cache, **what, **how, **watch)

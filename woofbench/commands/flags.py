@@ -131,7 +131,7 @@ def add_flag(
     if get_origin(kind) is Literal: return add(*names, dest=o.name, choices=get_args(kind), help=text)
     read = dict(metavar=shown, type=partial(value, kind=kind), help=text)
     if o.place: return add(o.name, **read, **dict(nargs='?') if o.default is not _empty else {})
-    if get_origin(kind) is list: read |= dict(nargs='+', action='extend', type=str)
+    if list in map(get_origin, (kind, *get_args(kind))): read |= dict(nargs='+', action='extend', type=str)
     return add(*names, dest=o.name, required=o.default is _empty, **read)
 
 # %% ../../nbs/commands/07_flags.ipynb #verb-def

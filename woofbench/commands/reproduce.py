@@ -52,6 +52,8 @@ def _same_parts(rec, foreign):
 def other_code(rec:dict) -> str: # Empty if there is no reason
     "Why the code here may not be the code that made a record, beyond being another version of this package"
     here,code,foreign = code_facts(),rec['code'],outside(from_dict(rec['recipe']))
+    if odd := [o['name'] for o in rec['callbacks'] if not o['observes']]:
+        return f'it was trained with the callback {", ".join(odd)}, and is trained without it here'
     if foreign and not _same_parts(rec, foreign):
         shas = ', '.join(f'{k} (source here {digest("part", v)})' for k,v in sorted(foreign.items()))
         return f'{shas} is not in this package, and nothing shows that the record was made with it'

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
+from typing import Annotated
 from fastcore.basics import patch
 from ..registry import BadInput, whole
 from ..data.track import Track, datasets, make_track, packaged
@@ -25,6 +26,7 @@ from ..train.recipe import Recipe, own, of_model, recipes
 
 # %% ../../nbs/commands/01_run.ipynb #imports-part2
 from ..train.job import Job
+from ..train.observers import changing, does_more, fresh, used, watched
 from ..train.machine import Machine, check_engine, lacks_bf16, machine as machine_for, memory
 from ..hashes import digest
 from ..imports import imported
@@ -38,11 +40,12 @@ from ..text import safe_text
 from ..board.record.record import EPOCHS, Made, Purpose, from_bytes, make_record, to_bytes, write_record
 from ..board.record.record import read_file, read_record, read_records, record_path
 from ..board.record.record import seed_bytes, seed_dict, seed_from
-from ..board.record.provenance import code_facts, context_id, env_facts, outside, training_sha
+from ..board.record.provenance import code_facts, context_id, env_facts, outside, source_of, training_sha
 
 # %% ../../nbs/commands/01_run.ipynb #imports-part3
 from ..board.table import LOCK, check_csv, update_csv
 from ..board.row import Row
+from ..board.trials import trials
 from ..board.reported.history import of_board
 from ..board.rules import RULES, clock_fault
 
@@ -304,6 +307,8 @@ def _say_notes(job, foreign, device, say):
     size = f'{job.cost["params"]/1e6:.2f} M parameters, {_gmacs(job.cost)} GMACs'
     say(f'{job.track}: {job.recipe}  ({size}, {job.manifest.edition})')
     if foreign: say(f'note: {", ".join(foreign)} is not in this package; the row will be unranked')
+    for o in filter(None, map(does_more, map(fresh, job.cbs))): say(f'note: {o}; the row will be unranked')
+    if job.logs: say(f'logs: {job.logs.folder}')
     if not packaged(job.track.dataset): say('note: images of your own; the row will be for practice')
     elif not job.manifest.known: say(f'note: {job.manifest.edition}; the row will be unranked')
     if job.recipe.precision=='bf16' and lacks_bf16(device):
@@ -322,6 +327,7 @@ class _Kind:
     engine:str
     imports:tuple # `Imported`
     outside:dict # Hash of the source of each foreign part
+    callbacks:tuple = () # From `used`
 
     @property
     def folder(self) -> str:
@@ -337,7 +343,7 @@ class _Kind:
         "A new record with the seeds `runs`, beside the records that are there"
         job,now = self.job,datetime.now(timezone.utc).strftime('%Y-%m-%dT%H:%M:%SZ')
         tried = {job.config_id} | {o['config_id'] for o in recs if Track(**o['track'])==job.track}
-        made = Made(self.code, self.env, job.cost, now, self.engine, self.imports, self.outside)
+        made = Made(self.code, self.env, job.cost, now, self.engine, self.imports, self.outside, self.callbacks)
         return make_record(job.track, job.recipe, job.manifest.facts(), runs, made,
                            replace(self.purpose, attempts=len(tried)))
 
@@ -347,8 +353,10 @@ def _kind(job, machine, purpose):
     code,env = code_facts(),env_facts(machine.device, machine.workers, machine.compile, machine.seeds_at_once)
     foreign,files = outside(job.recipe),tuple(imported())
     if foreign or files: code['dirty'] = True # no commit has them
-    same = context_id(training_sha(), env, job.manifest.sha256, foreign, machine.engine, files)
-    kind = _Kind(job, purpose, code, env | dict(context=same), machine.engine, files, foreign)
+    cbs = used(job, source_of)
+    parts = foreign | changing(cbs)
+    same = context_id(training_sha(), env, job.manifest.sha256, parts, machine.engine, files)
+    kind = _Kind(job, purpose, code, env | dict(context=same), machine.engine, files, foreign, cbs)
     return kind, [*(f'the file {o.name}' for o in files), *foreign]
 
 # %% ../../nbs/commands/01_run.ipynb #run-row
@@ -398,6 +406,13 @@ def collect(self:_Row, machine):
             waited = True
 
 # %% ../../nbs/commands/01_run.ipynb #run-train-row
+def _one_at_a_time(job, machine, say):
+    "The machine; with one seed at a time where callbacks or loggers watch, which have one run in a process"
+    if machine.seeds_at_once==1 or not (job.cbs or job.logs): return machine
+    say('note: callbacks and loggers watch one seed at a time, so seeds_at_once is 1')
+    return replace(machine, seeds_at_once=1)
+
+# %% ../../nbs/commands/01_run.ipynb #run-train-row-train
 def train_row(
     job:Job,
     seeds:list[int],
@@ -410,8 +425,10 @@ def train_row(
     "Train the seeds of a job and publish the row: `run`, for a job that is there already; raises `BadInput`"
     say,out,machine = say or quiet,out_folder(out),machine or machine_for(job.track)
     purpose = purpose or Purpose(rules=RULES)
+    machine = _one_at_a_time(job, machine, say)
     check_job(job, seeds, machine, purpose.note)
     check_board(out, say)
+    purpose = replace(purpose, tuning=trials(out, job.track))
     kind,foreign = _kind(job, machine, purpose)
     _say_notes(job, foreign, machine.device, say)
     last = max((o['created'] for o in read_records(out)[0]), default='')
@@ -441,6 +458,8 @@ def run(
     official:bool=False, # Seeds from the configuration's hash, as a rank needs them, in place of 0 to 4?
     again:bool=False, # Train even if this very row is there already?
     note:str='', # Free text for the record
+    cbs=(), # Callbacks of fastai, their classes, or functions that make them; each seed gets its own
+    log_to:Annotated[list[str]|None,'LOGGER']=None, # Where seeds are logged: csv, tensorboard, wandb, trackio
     say=print, # Called with lines of progress; None: no lines
     **changes # Fields of the recipe or its model, and `arch`
 ) -> Row:
@@ -448,6 +467,7 @@ def run(
     seeds = _wanted(seeds, official, engine)
     job = plan(dataset, size, epochs, source, noise, recipe, data, **given(changes))
     if official: seeds = official_seeds(job.config_id)
+    job = watched(job, cbs, log_to, out_folder(out))
     here = machine_for(job.track, device, workers, engine, seeds_at_once, compile, cache)
     return train_row(job, seeds, out, here, Purpose(note, RULES), again, say)
 
@@ -464,10 +484,12 @@ def learner(
     workers:int|None=None, # Loader processes; up to 8 if None, none for digits
     device=None, # Torch device; fastai's default if None
     engine:str|None=None, # fast, or fastai (the reference); if None, fast on a processor, elsewhere fastai
+    cbs=(), # Callbacks of fastai, their classes, or functions that make them
     **changes # Fields of the recipe or its model, and `arch`
 ): # fastai `Learner`
     "A fastai `Learner` as `run` would train it with this seed; raises `BadInput`"
     from woofbench.train.learner import make_learner
     check_engine(engine)
     job = plan(dataset, size, 5, source, noise, recipe, data, **given(changes))
+    job = watched(job, cbs, None)
     return make_learner(job, whole('seed', seed, 0, 2**31-1), machine_for(job.track, device, workers, engine))

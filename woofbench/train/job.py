@@ -19,6 +19,8 @@ class Job:
     recipe:Recipe
     manifest:Manifest       # Images of the track's dataset
     cost:dict|None = None   # Parameters, and MACs or None; None where it has not been counted
+    cbs:tuple = ()          # Callbacks that you brought, their classes, or functions that make them
+    logs:object = None      # Where its seeds are logged: `Logs`, or None
 
     @property
     def config_id(self) -> str:

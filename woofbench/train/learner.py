@@ -44,6 +44,7 @@ from ..data.batches import FastData, load_images
 from .job import Job
 from .machine import Machine, _peak_mb, device_name
 from .kept import Kept
+from .observers import attach, does_more, fresh, logged, quieted
 from .resume import NotTaken, resuming
 
 # %% ../../nbs/train/08_learner.ipynb #init-def
@@ -99,6 +100,17 @@ class Learner(fastai.learner.Learner):
 
     def __getstate__(self): return {k:v for k,v in super().__getstate__().items() if k!='_left'}
 
+# %% ../../nbs/train/08_learner.ipynb #restoring-guard
+Learner.guard = None # calls the callbacks that you brought
+
+@patch
+def _call_one(self:Learner, event_name):
+    if self.guard is None: return fastai.learner.Learner._call_one(self, event_name)
+    for o in self.cbs.sorted('order'): self.guard(self, o, event_name)
+
+@patch
+def gather_args(self:Learner): return {} # for W&B: in fastai 2.8 with fastcore 2 any number in it is an error
+
 # %% ../../nbs/train/08_learner.ipynb #learner-export
 @patch
 def export(self:Learner, fname='export.pkl', **kw):
@@ -150,6 +162,11 @@ def _remember(self:Learner):
 @patch
 def _peak_mb(self:Learner): return _peak_mb(self.dls.device)
 
+@patch(as_prop=True)
+def counting(self:Learner) -> list:
+    "The callbacks that may change what training gives; not those that only observe"
+    return [o for o in self.cbs if does_more(o)]
+
 # %% ../../nbs/train/08_learner.ipynb #learner-def
 def _extended(parts, recipe, augmented):
     "The arguments of a `Learner` with what the recipe's groups, gradient steps, averages and augmentations add"
@@ -174,7 +191,7 @@ def _loaders(job, machine, augment):
     return make_loaders(job.manifest, job.track, batching, machine.workers, machine.device, augment)
 
 def _make_learner(job, seed, machine, kept):
-    r,device = job.recipe,machine.device
+    r,device,mine = job.recipe,machine.device,[fresh(o) for o in job.cbs]
     images = load_images(job.manifest, job.track, device, val_resize=r.val_resize) if machine.fast else None
     set_seed(seed, reproducible=True)
     torch.backends.cudnn.benchmark = bool(kept and kept.compile)
@@ -187,6 +204,7 @@ def _make_learner(job, seed, machine, kept):
     metrics = [accuracy, partial(top_k_accuracy, k=min(5, job.n_classes))]
     learn = Learner(dls, **_extended(parts, r, augmented), lr=r.lr, wd=r.wd, metrics=metrics)
     if machine.fast: learn.fast_data.images_of(dls)
+    attach(learn, mine)
     return learn
 
 # %% ../../nbs/train/08_learner.ipynb #learner-make-learner-make-learner
@@ -271,6 +289,13 @@ def _lack(e):
 _no_memory = (*_no_shared, 'out of memory', 'allocate memory', 'alloc_cpu', 'dataloader worker')
 
 # %% ../../nbs/train/08_learner.ipynb #fit-fit
+def _check_whole(job, ev):
+    "Raise `BadInput` where a callback has ended the training"
+    done,n = len(ev.curve),job.track.epochs
+    if not job.cbs or ev.diverged or done==n and len(ev.preds or ())==job.n_val: return
+    raise BadInput(f'a callback has ended the training in epoch {done} of {n}: a row needs all epochs and the '
+                   'predictions for every validation image; leave it out of cbs')
+
 def _too_little(e, job):
     "The line for an error `e`, if it is for want of memory"
     if not isinstance(e, MemoryError) and not any(o in str(e).lower() for o in _no_memory): return None
@@ -293,7 +318,7 @@ def fit(
             learn = make_learner(job, seed, machine, kept)
             init = weights_sha(learn.model)
         if learn.dls.device.type=='cuda': torch.cuda.reset_peak_memory_stats()
-        quiet = learn.no_bar(),learn.no_logging(),learn.removed_cbs([learn.recorder]),learn.added_cbs([ev])
+        quiet = quieted(learn, bool(job.cbs or job.logs)),learn.added_cbs([ev]),logged(learn, job.logs, seed)
         on = using(dict(job.recipe.params)),resuming(learn, resume, init, kept.lock)
         with ExitStack() as stack:
             for o in (*quiet, *on): stack.enter_context(o)
@@ -304,5 +329,6 @@ def fit(
         raise
     finally:
         with kept.lock: gc.collect() # learners of earlier seeds: they and their callbacks refer to each other
+    _check_whole(job, ev)
     return SeedRun(seed, ev.curve[-1]['correct'], ev.diverged, tuple(ev.curve), tuple(ev.preds), init,
                    max(_peak_mb(learn.dls.device), resume.peak if resume else 0), device_name(learn.dls.device))

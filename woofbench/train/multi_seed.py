@@ -46,7 +46,7 @@ def train_seeds(
             if log: log(epoch, numbers, seed)
         return fit(job, seed, m, after_epoch, kept)
     with ExitStack() as stack:
-        n = min(m.seeds_at_once, len(seeds))
+        n = 1 if job.cbs or job.logs else min(m.seeds_at_once, len(seeds)) # loggers have one run a process
         kepts = [stack.enter_context(Kept(record, compile=m.compile, lock=lock)) for _ in range(n)]
         if n<2: yield from (one(o, kepts[0]) for o in seeds)
         else:

@@ -231,8 +231,6 @@ def _put_random(dls, saved):
 # %% ../../nbs/train/18_resume.ipynb #learner-def
 def _name(o): return f'{type(o).__module__}.{type(o).__qualname__}'
 
-def _counting(learn): return [o for o in learn.cbs if not getattr(type(o), 'observes', False)]
-
 def _cb_state(cb):
     return written(cb.to_keep()) if hasattr(cb, 'to_keep') else attributes(cb, ('learn',))
 
@@ -258,7 +256,7 @@ def state_of(
     learn._follow() # as the next epoch would
     objects = [module_state(o) if isinstance(o, nn.Module) else attributes(o) for o in _objects(learn)]
     return dict(model=module_state(model), opt=_opt_state(learn.opt), objects=objects, scaler=written(_scaler(learn)),
-                cbs=[(_name(o), _cb_state(o)) for o in _counting(learn)], train_iter=learn.train_iter,
+                cbs=[(_name(o), _cb_state(o)) for o in learn.counting], train_iter=learn.train_iter,
                 random=_random(learn.dls))
 
 def put_back(
@@ -267,7 +265,7 @@ def put_back(
     saved:dict, # From `state_of`
 ) -> None:
     "Give a learner a state that was kept; raises `NotTaken`"
-    cbs,objects,device = _counting(learn),_objects(learn),learn.dls.device
+    cbs,objects,device = learn.counting,_objects(learn),learn.dls.device
     if [*map(_name, cbs)]!=[k for k,_ in saved['cbs']]: raise NotTaken('its callbacks are others')
     put_module(model, saved['model'])
     _put_opt(learn.opt, saved['opt'], device)

@@ -67,7 +67,8 @@ def _beyond(left):
 
 def axis(a:float, b:float, w:float=DOTS, unit:str='', signed:bool=False) -> Markup:
     "The axis over such pictures"
-    f,marks = scale(a, b, 5, w-5),ticks(a, b, 3)
+    f = scale(a, b, 5, w-5)
+    marks = next((o for o in (ticks(a, b, n) for n in (3, 4, 6)) if len(o)>1), [a])
     def show(v): return f'{v:+g}' if signed and v else f'{v:g}'
     return svg(w, 20, [[text(min(max(f(o), 12), w-14), 12, show(o)+unit*(o==marks[-1]), 'middle'),
                         h('path', d=f'M{num(f(o))} 16v4')] for o in marks], class_='axis')
@@ -119,10 +120,11 @@ def frame(
     w,y,low = canvas.w,canvas.y,canvas.low
     f,g = scale(*xs, _left, w-_right),scale(*ys, y-low, _top)
     marks = [(o, f'{o:g}') for o in ticks(*xs, 5)] if xticks is None else xticks
-    lines = [[h('path', d=f'M{_left} {num(g(o))}H{num(w-_right)}', class_='grid'),
-              text(_left-6, g(o)+4, f'{o:g}', 'end')] for o in ticks(*ys, 4)]
-    below = [[h('path', d=f'M{num(f(o))} {num(y-low)}v4', class_='tick'), text(f(o), y-low+17, s, 'middle')]
-             for o,s in marks]
+    up = ticks(*ys, 4)
+    lines = [h('path', d=''.join([f'M{_left} {num(g(o))}H{num(w-_right)}' for o in up]), class_='grid'),
+             h('g', [text(_left-6, g(o)+4, f'{o:g}') for o in up], text_anchor='end')]
+    below = [h('path', d=''.join([f'M{num(f(o))} {num(y-low)}v4' for o,_ in marks]), class_='tick'),
+             h('g', [text(f(o), y-low+17, s) for o,s in marks], text_anchor='middle')]
     labels = [text((_left+w-_right)/2, y-6, xlabel, 'middle', class_='label') if xlabel else None,
             text(2, 10, ylabel, class_='label') if ylabel else None]
     return f, g, [lines, below, labels]

@@ -4,21 +4,21 @@
 
 # %% auto #0
 __all__ = ['seeds', 'learning', 'confusion', 'known_names', 'confused', 'right_by_most', 'hardest', 'mistakes', 'relatives',
-           'compared', 'dl', 'costs', 'again', 'recipe', 'copy', 'rerun', 'cite', 'badge_text', 'badge_svg', 'row_page',
+           'compared', 'dl', 'costs', 'again', 'recipe', 'rerun', 'cite', 'badge_text', 'badge_svg', 'row_page',
            'twins_of', 'row_files']
 
 # %% ../../nbs/web/08_rows.ipynb #imports
 from functools import lru_cache
 import numpy as np
-from .cells import LEGEND, NOISE, duration, half, links, pct, people, places, prob, status, word
+from .cells import LEGEND, NOISE, amount, duration, half, links, pct, people, places, prob, status, word
 from .draw import badge, curves, kind_of
-from .effects import flat, show
+from .effects import show
 from .export import bib, command, notebook, percent, python, row_json, tex_row
 from .facts import Board, Cell, Entry, against, side
-from .markup import Markup, h, join, page, table
+from .markup import Markup, code_block, escape, h, join, page, table
 
 # %% ../../nbs/web/08_rows.ipynb #seeds-def
-def _num(s): return h('td', s, class_='num')
+def _num(s): return Markup(f'<td class="num">{escape(s)}</td>')
 
 def seeds(e:Entry) -> Markup:
     "A table of the seeds"
@@ -77,10 +77,14 @@ def confused(e:Entry, names) -> Markup:
     m = confusion(e.diffs, labels, len(words))
     share = 100*m/m.sum(1, keepdims=True)
     lines = [_class_line(i, words, row) for i,row in enumerate(share)]
-    heads = ['Class', dict(text='Right, %', class_='num'),
-             *[dict(text=h('abbr', _short(w, 7), title=w)) for w in words], 'Most often taken for']
-    return table('What was taken for what, in percent of the images of a class, all seeds together', heads,
+    return table('What was taken for what, in percent of the images of a class, all seeds together', _heads(names),
                  Markup(''.join(lines)), 'confusion')
+
+@lru_cache(8)
+def _heads(names):
+    words = [names.classes[k] for k in sorted(names.classes)]
+    return ['Class', dict(text='Right, %', class_='num'),
+            *[dict(text=h('abbr', _short(w, 7), title=w)) for w in words], 'Most often taken for']
 
 # %% ../../nbs/web/08_rows.ipynb #hardest-def
 @lru_cache(64)
@@ -90,18 +94,27 @@ def right_by_most(c:Cell, manifest:str) -> tuple:
     table_ = np.stack([e.by_most for e in rows])
     return {e.id:i for i,e in enumerate(rows)}, table_, table_.sum(0)
 
+def _in_turn(images, score, names):
+    "Images in the order of their score; of the same score one of each class, then the next ones"
+    labels,turn = _labels(names.labels)[images],np.empty(len(images), int)
+    for k in set(labels.tolist()): turn[labels==k] = np.arange((labels==k).sum())
+    return images[np.lexsort((images, turn, score[images]))].tolist()
+
+@lru_cache(50_000)
+def _item(i, names):
+    "An image by its name and class"
+    _,folder,name = names.val[i].split('/')
+    return h('li', h('code', name.rpartition('.')[0]), ' ', h('small', names.classes[folder]))
+
 def hardest(e:Entry, names, most:int=24) -> Markup:
     "Images that every seed gets wrong, and images that only this row gets right"
     where,table_,others = right_by_most(e.cell, e.row.data['manifest_sha256'])
     wrong = np.flatnonzero(e.diffs.min(0))
-    order = wrong[np.argsort(others[wrong], kind='stable')].tolist()
-    alone = np.flatnonzero(table_[where[e.id]] & (others==1)).tolist() if len(where)>1 else []
-    def item(i):
-        _,folder,name = names.val[i].split('/')
-        return h('li', h('code', name.rpartition('.')[0]), ' ', h('small', names.classes[folder]))
+    order = _in_turn(wrong, others, names)
+    alone = _in_turn(np.flatnonzero(table_[where[e.id]] & (others==1)), others, names) if len(where)>1 else []
     def part(title, ids, about):
         return join(h('h3', title), h('p', about),
-                    h('ul', [item(i) for i in ids[:most]], class_='ids') if ids else None,
+                    h('ul', [_item(i, names) for i in ids[:most]], class_='ids') if ids else None,
                     h('p', f'and {len(ids)-most} more', class_='note') if ids[most:] else None)
     n = len(where)
     res = part('Every seed gets these wrong', order,
@@ -130,7 +143,7 @@ def relatives(e:Entry, twins:dict, most:int=8) -> list[Entry]:
 # %% ../../nbs/web/08_rows.ipynb #compared-def
 def _changed(e, o):
     "Which fields of the recipe differ, in words"
-    mine,theirs = flat(e),flat(o)
+    mine,theirs = e.fields,o.fields
     diff = [f'{k} {show(theirs.get(k))} → {show(v)}' for k,v in mine.items() if theirs.get(k)!=v]
     more = f'; {len(diff)-4} more' if diff[4:] else ''
     text = '; '.join(diff[:4])+more or 'nothing: the same recipe'
@@ -194,18 +207,14 @@ def again(e:Entry, b:Board) -> Markup:
 # %% ../../nbs/web/08_rows.ipynb #recipe-def
 def recipe(e:Entry) -> Markup:
     "The recipe as a command, as Python, and in full"
-    rows = [f'{k} = {show(v)}' for k,v in sorted(flat(e).items())]
-    return join(h('h3', 'As a command'), copy(command(e)), h('h3', 'As Python'), copy(python(e)),
-                h('details', h('summary', f'All {len(rows)} settings'), copy('\n'.join(rows))))
-
-def copy(text:str) -> Markup:
-    "A block of code; the script adds a button that copies it"
-    return h('pre', h('code', text), class_='copy', tabindex='0')
+    rows = [f'{k} = {show(v)}' for k,v in sorted(e.fields.items())]
+    return join(h('h3', 'As a command'), code_block(command(e)), h('h3', 'As Python'), code_block(python(e)),
+                h('details', h('summary', f'All {len(rows)} settings'), code_block('\n'.join(rows))))
 
 def rerun(e:Entry) -> Markup:
     "How to run the row again"
-    steps = [h('li', 'On your machine, in a clone of the board: ', copy(f'woofbench reproduce {e.id}')),
-             h('li', 'With fresh seeds, as a challenge: ', copy(f'woofbench challenge {e.id}')),
+    steps = [h('li', 'On your machine, in a clone of the board: ', code_block(f'woofbench reproduce {e.id}')),
+             h('li', 'With fresh seeds, as a challenge: ', code_block(f'woofbench challenge {e.id}')),
              h('li', 'In a notebook: ', h('a', 'download it', href=f'{e.id}.ipynb', download=True), ', open ',
                h('a', 'Colab', href='https://colab.research.google.com/#create=true'),
                ', and upload it with File, Upload notebook.')]
@@ -216,8 +225,8 @@ def cite(e:Entry, b:Board) -> Markup:
     "BibTeX, a line of LaTeX, a badge"
     img = h('img', src=f'../badges/{e.id}.svg', alt=badge_text(e), height='20')
     md = f'[![woofbench]({b.url}badges/{e.id}.svg)]({b.url}rows/{e.id}.html)'
-    return join(h('h3', 'BibTeX'), copy(bib(e, b)), h('h3', 'A line of a LaTeX table'), copy(tex_row(e)),
-                h('h3', 'Badge'), h('p', img), copy(md))
+    return join(h('h3', 'BibTeX'), code_block(bib(e, b)), h('h3', 'A line of a LaTeX table'), code_block(tex_row(e)),
+                h('h3', 'Badge'), h('p', img), code_block(md))
 
 def badge_text(e:Entry) -> str:
     "Accuracy and rank, or accuracy and status"
@@ -237,7 +246,7 @@ def _numbers(e):
     items = [('Accuracy', f'{pct(e.mean)} %', interval), ('Rank', places(e), rank),
              ('Seeds', str(e.n), e.row.kind), ('p_beat', beat, 'against the best row of the cell'),
              ('Time', duration(e.seconds), f'a seed, {e.device}'),
-             ('Network', f'{e.params/1e6:.1f} M', f'parameters, {e.macs/1e9:.2f} G multiply-adds')]
+             ('Network', amount(e.params), f'parameters, {amount(e.macs)} multiply-adds')]
     return h('dl', [h('div', h('dt', a), h('dd', h('b', v), h('small', s))) for a,v,s in items], class_='numbers')
 
 def _noise(e):
@@ -259,7 +268,7 @@ def _top(e, b):
     head = [h('p', h('a', e.cell.title, href=f'../cells/{e.cell.slug}.html'), class_='crumb'),
             h('h1', e.name, class_=None if len(e.name)<48 else 'long'),
             h('p', status(e), by, h('span', f' · {e.date} · ', h('code', e.id)),
-              [[' · ', h('a', s, href=to)] for s,to in pull], class_='meta')]
+              [[' · ', h('a', f'pull request {s}' if s[0]=='#' else s, href=to)] for s,to in pull], class_='meta')]
     text,note = e.record['note'],None
     if text: note = h('p', 'Note of its author: ', h('bdi', text), class_='note')
     missing = None if b.pulls.get(e.id) else h('p', _no_pull, class_='missing')

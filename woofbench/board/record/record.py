@@ -52,7 +52,7 @@ class Made:
     engine:str = 'fastai'   # Loop and loaders
     imports:tuple = ()      # Name and hash of each imported file
     outside:dict = field(default_factory=dict) # Hash of the source of each foreign part, from `outside`
-    callbacks:tuple = ()    # Name and hash of each callback that you brought
+    callbacks:tuple = ()    # Name and hash of each callback that you brought, and whether it only looks
     processes:int = 1       # Of one seed
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SEEDS', 'Count', 'Amount', 'Text', 'Plain', 'Preds', 'NAME', 'Name', 'Value', 'Params', 'SCHEMAS', 'Epoch', 'Seed',
-           'TrackFacts', 'Data', 'Code', 'FirstEnv', 'Env', 'FirstCost', 'Cost', 'Seeds', 'Hashed', 'Credit',
+           'TrackFacts', 'Data', 'Code', 'FirstEnv', 'Env', 'FirstCost', 'Cost', 'Seeds', 'Hashed', 'Used', 'Credit',
            'FirstRecord', 'SecondRecord', 'Record', 'json_schema']
 
 # %% ../../../nbs/board/record/04_schema.ipynb #imports
@@ -117,9 +117,13 @@ class Seeds(Facts):
     nonce:Text|None
 
 class Hashed(Facts):
-    "A file or a callback, by its name and the hash of what is in it"
+    "A file, by its name and the hash of what is in it"
     name:Text
     sha256:Text
+
+class Used(Hashed):
+    "A callback, and whether it only looks: what its class says, or the list of those that are known to"
+    observes:bool
 
 class Credit(Facts):
     "What people say of a row: a name for its method, and the logins of its authors"
@@ -195,7 +199,7 @@ class Record(SecondRecord, tag=3):
     "The evidence of a row: all that was asked for, and all that was observed"
     imports:_hashed # Files of parts that were imported, by name
     outside:Annotated[dict[Text, Text], Meta(max_length=64)] # Hash of the source of each foreign part
-    callbacks:_hashed # Of the training loop, beyond those of the recipe
+    callbacks:Annotated[tuple[Used,...], Meta(max_length=64)] # Of the training loop, beyond those of the recipe
     tuning:Count # Trials that looked for its values before it
     processes:Annotated[int, Meta(ge=1, lt=2**53)] # Of one seed
 

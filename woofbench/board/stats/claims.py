@@ -34,13 +34,15 @@ def claim(
     b, # Accuracies of B
     prior:tuple|None=None, # From `band`; by Welch alone if None
     level:float=.95, # Of the interval
-) -> dict: # diff, lo, hi, p_mean, p_beat, and `by`: the test that gave p_beat, `Welch` or `moderated`, or `one seed`
-    """Does A beat B? A claim holds where p_beat is at least `P_BEAT`, and is the smaller one of two tests; raises
+    floor:tuple|None=None, # Image noise of A and of B, from `split_noise`; the spread is taken as it is if None
+) -> dict: # diff, lo, hi, p_mean, p_beat, and `by`: what gave p_beat, `Welch`, `moderated`, `images` or `one seed`
+    """Does A beat B? A claim holds where p_beat is at least `P_BEAT`, and is the smallest one of its tests; raises
     `ValueError`"""
     diff,nan = summary(a)['mean']-summary(b)['mean'],float('nan')
     if min(len(a), len(b))<2: return dict(diff=diff, lo=nan, hi=nan, p_mean=nan, p_beat=nan, by='one seed')
     tests = dict(Welch=compare(a, b, level))
     if prior: tests['moderated'] = compare(a, b, level, prior)
+    if floor: tests['images'] = compare(a, b, level, floor=floor)
     def worse(k): return min(tests, key=lambda o: (tests[o][k]==tests[o][k], tests[o][k])) # nan is worse than any
     by = worse('p_beat')
     lo,hi = min(o['lo'] for o in tests.values()),max(o['hi'] for o in tests.values())

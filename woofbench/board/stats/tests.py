@@ -45,11 +45,12 @@ def compare(
     b, # Accuracies of B
     level:float=.95, # Of the interval
     prior:tuple|None=None, # (standard deviation, degrees of freedom) known in advance; Welch's test if None
+    floor:tuple=(0.,0.), # Standard deviations of A and B that cannot be smaller, from `split_noise`
 ) -> dict: # diff, lo, hi, p (one-sided), p_mean, p_beat
     """A against B by Welch's t or the moderated t: difference of the means with interval, and the probabilities that
     A is better; raises `ValueError`"""
     (ma,va),(mb,vb),n,m = _moments(a, 2),_moments(b, 2),len(a),len(b)
-    d = ma-mb
+    d,va,vb = ma-mb,max(va, floor[0]**2),max(vb, floor[1]**2)
     if prior is not None: va = vb = pooled_std([a, b], prior)**2
     if va+vb==0: # all runs alike on both sides: nothing is known of the noise
         p = .5 if d==0 else float('nan')

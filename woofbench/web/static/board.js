@@ -9,13 +9,16 @@ const el = (tag, attrs = {}, ...kids) => {
   e.append(...kids.filter(o => o !== null));
   return e;
 };
-const load = src => new Promise((ok, no) => {
+const load = (src, name = 'woofbenchCell') => new Promise((ok, no) => {
   const s = el('script', {src});
-  s.onload = () => ok(window.woofbenchCell);
+  s.onload = () => ok(window[name]);
   s.onerror = () => no(new Error(src));
   document.head.append(s);
 });
-const num = (v, n = 2) => v === null ? '–' : v.toFixed(n);
+const amount = v => {
+  for (const [k, letter] of [[1e9, 'G'], [1e6, 'M'], [1e3, 'k']]) if (v >= k * .9995) return `${+(v / k).toPrecision(3)} ${letter}`;
+  return v.toFixed(0);
+};
 const prob = p => p === null || p !== p ? '–' : p > .99 ? '> 0.99' : p < .01 ? '< 0.01' : p.toFixed(2);
 const duration = s => s < 120 ? `${Math.round(s)} s` : s < 7200 ? `${Math.round(s / 60)} min` : `${(s / 3600).toFixed(1)} h`;
 
@@ -36,8 +39,8 @@ const makeRow = (model, o, data) => {
   put(4, o.n, o.n);
   put(5, o.p === 2 ? 'best' : prob(o.p), o.p);
   put(6, duration(o.time), o.time);
-  put(7, num(o.params / 1e6, 1), o.params);
-  put(8, num(o.macs / 1e9), o.macs);
+  put(7, amount(o.params), o.params);
+  put(8, amount(o.macs), o.macs);
   put(9, o.speed, o.speed);
   put(10, data.devices[o.device], data.devices[o.device].toLowerCase());
   put(11, o.date, o.date);
@@ -99,7 +102,10 @@ class Board {
     const frame = this.table.closest('.scroll');
     frame.before(box); frame.after(el('p', {}, this.next));
     this.pager = frame.parentElement.querySelector('.pager');
+    this.down = frame.parentElement.querySelector('.downloads[data-view]');
+    for (const a of this.down?.querySelectorAll('a[download]') || []) a.addEventListener('click', e => { if (this.part()) { e.preventDefault(); this.take(a.href.split('.').pop()); } });
   }
+  spare(h) { return h.classList.contains('opt') && innerWidth < 1700; }
   column(k) { return this.names().findIndex(o => o.toLowerCase() === k); }
   select(k) {
     const s = el('select', {'aria-label': k[0].toUpperCase() + k.slice(1)}, el('option', {value: ''}, `Any ${k}`));
@@ -122,9 +128,9 @@ class Board {
   columns() {
     const set = el('fieldset', {}, el('legend', {class: 'sr'}, 'Columns'));
     this.boxes = this.heads.map((h, i) => {
-      if (i === 1 || h.classList.contains('pic') && false) return null;
+      if (i === 1) return null;
       const b = el('input', {type: 'checkbox'});
-      b.checked = !h.classList.contains('opt');
+      b.checked = !this.spare(h);
       b.addEventListener('change', () => this.change({cols: this.boxes.map((o, j) => o && !o.checked ? j : -1).filter(j => j >= 0).join('.') || '-'}));
       set.append(el('label', {}, b, ` ${this.names()[i]}`));
       return b;
@@ -168,6 +174,7 @@ class Board {
       const text = words.length ? [...tr.cells].filter(td => !/num|pic|rank/.test(td.className)).map(td => td.textContent).join(' ').toLowerCase() : '';
       return words.every(w => text.includes(w) || w.length > 5 && tr.dataset.id?.startsWith(w)) && ['status', 'device'].every(k => !s[k] || this.value(tr, k) === s[k]);
     });
+    this.hits = rows.map(tr => tr.dataset.id);
     const limit = this.data ? this.shown : Infinity, part = rows.slice(0, limit);
     this.body.replaceChildren(...part);
     this.hideColumns();
@@ -185,17 +192,26 @@ class Board {
   hideColumns() {
     const chosen = this.state.cols, off = new Set(chosen.split('.').map(Number));
     this.heads.forEach((h, i) => {
-      const hide = this.boxes ? (chosen ? chosen !== '-' && off.has(i) : h.classList.contains('opt')) && i !== 1 : false;
+      const hide = this.boxes ? (chosen ? chosen !== '-' && off.has(i) : this.spare(h)) && i !== 1 : false;
       if (this.boxes?.[i]) this.boxes[i].checked = !hide;
       h.classList.toggle('hide', hide);
       for (const tr of this.body.rows) tr.cells[i]?.classList.toggle('hide', hide);
     });
+  }
+  part() { return ['sort', 'q', 'status', 'device'].some(k => this.state[k]); }
+  async take(kind) {
+    const name = this.down.dataset.view, f = (this.files ||= await load(name, 'woofbenchFiles'))[kind];
+    const text = f.head + this.hits.map(id => f.rows[id]).join(f.between) + f.tail;
+    const href = URL.createObjectURL(new Blob([text], {type: 'text/plain;charset=utf-8'}));
+    el('a', {href, download: name.replace('view.js', `view.${kind}`)}).click();
+    setTimeout(() => URL.revokeObjectURL(href), 1e4);
   }
   say(hits, part) {
     const total = this.total, on = ['sort', 'q', 'status', 'device', 'cols'].some(k => this.state[k]);
     const all = this.data ? hits : this.state.q ? hits : total;
     this.count.textContent = this.more && !this.data ? `${this.rows.length} of ${total} here` : part < hits ? `${part} of ${hits}` : `${all} of ${total}`;
     this.reset.hidden = !on;
+    if (this.down) this.down.firstElementChild.textContent = this.part() ? `Download this view (${hits} row${hits === 1 ? '' : 's'}): ` : 'Download: ';
     const left = this.more && !this.data ? total - this.rows.length : hits - part;
     this.next.hidden = left <= 0;
     this.next.textContent = `Show ${Math.min(STEP, left)} more`;
@@ -217,7 +233,7 @@ class Board {
   }
 }
 
-/* ---- two rows, as woofbench compare does it: the more careful one of two tests */
+/* ---- two rows, as woofbench compare does it: the most careful one of the tests */
 const lgamma = x => {
   const c = [76.18009172947146, -86.50532032941677, 24.01409824083091, -1.231739572450155, .1208650973866179e-2, -.5395239384953e-5];
   let y = x, s = 1.000000000190015, t = x + 5.5;
@@ -246,16 +262,18 @@ const cdf = (df, t) => { const p = beta(df / 2, .5, df / (df + t * t)) / 2; retu
 const quantile = (df, p) => { let lo = 0, hi = 1e3; for (let i = 0; i < 80; i++) { const m = (lo + hi) / 2; if (cdf(df, m) < p) lo = m; else hi = m; } return lo; };
 const moments = (o, n) => {
   const xs = o.correct.map(c => c / n), m = xs.reduce((a, b) => a + b) / xs.length;
-  return {m, n: xs.length, v: xs.length > 1 ? xs.reduce((a, b) => a + (b - m) ** 2, 0) / (xs.length - 1) : NaN};
+  return {m, n: xs.length, v: xs.length > 1 ? xs.reduce((a, b) => a + (b - m) ** 2, 0) / (xs.length - 1) : NaN, image: o.image ?? 0, floored: o.floored};
 };
 const compare = (a, b, prior) => {
   const d = a.m - b.m;
-  if (Math.min(a.n, b.n) < 2) return {diff: d, lo: NaN, hi: NaN, p: NaN};
+  if (Math.min(a.n, b.n) < 2 || a.v + b.v === 0 && d) return {diff: d, lo: NaN, hi: NaN, p: NaN};
   const test = (va, vb, df) => {
     const x = va / a.n, y = vb / b.n, u = va * (1 + 1 / a.n), w = vb * (1 + 1 / b.n), half = quantile(df(x, y), .975) * Math.sqrt(x + y);
     return {lo: d - half, hi: d + half, p: cdf(df(u, w), d / Math.sqrt(u + w))};
   };
-  const tests = a.v + b.v > 0 ? [test(a.v, b.v, (x, y) => 1 / ((x / (x + y)) ** 2 / (a.n - 1) + (y / (x + y)) ** 2 / (b.n - 1)))] : [];
+  const welch = (x, y) => 1 / ((x / (x + y)) ** 2 / (a.n - 1) + (y / (x + y)) ** 2 / (b.n - 1));
+  const tests = a.v + b.v > 0 ? [test(a.v, b.v, welch)] : [];
+  if (a.floored) tests.push(test(Math.max(a.v, a.image ** 2), Math.max(b.v, b.image ** 2), welch));
   if (prior) {
     const df = a.n + b.n - 2 + prior[1], v = (prior[1] * prior[0] ** 2 + (a.n - 1) * a.v + (b.n - 1) * b.v) / df;
     tests.push(test(v, v, () => df));
@@ -263,24 +281,33 @@ const compare = (a, b, prior) => {
   if (!tests.length) return {diff: d, lo: NaN, hi: NaN, p: NaN};
   return {diff: d, lo: Math.min(...tests.map(o => o.lo)), hi: Math.max(...tests.map(o => o.hi)), p: Math.min(...tests.map(o => o.p))};
 };
-window.woofbenchCompare = (a, b, prior, n) => compare(moments({correct: a}, n), moments({correct: b}, n), prior);
+window.woofbenchCompare = (a, b, prior, n) => compare(moments(a, n), moments(b, n), prior);
 
+/* what two recipes have that differs; a row says only what is not usual */
+const changed = (me, o, usual) => {
+  const mine = new Map(me.settings), theirs = new Map(o.settings);
+  return [...new Set([...mine.keys(), ...theirs.keys()])].map(k => [k, theirs.get(k) ?? usual[k] ?? '–', mine.get(k) ?? usual[k] ?? '–'])
+    .filter(([, a, b]) => a !== b).map(([k, a, b]) => `${k} ${a} → ${b}`);
+};
 const picker = async box => {
   let data;
-  try { data = await load(box.dataset.src); } catch { return; }
+  try { data = await load(box.dataset.src); } catch { box.replaceChildren('The other rows could not be loaded.'); return; }
   const rows = data.rows.map(r => asObject(data, r)), me = rows.find(o => o.id === box.dataset.id);
-  if (!me) return;
   const others = rows.filter(o => o !== me);
   const label = o => `${(100 * o.mean).toFixed(2)} %  ${o.name}  (${o.id.slice(0, 8)})`;
   const s = el('select', {id: 'other'}, el('option', {value: ''}, 'Choose a row'), ...others.map(o => el('option', {value: o.id}, label(o))));
-  const out = el('p', {role: 'status'});
+  const out = el('div', {role: 'status'});
   s.addEventListener('change', () => {
     const o = rows.find(r => r.id === s.value);
-    if (!o) { out.textContent = ''; return; }
+    if (!o) { out.replaceChildren(); return; }
     const c = compare(moments(me, data.n_val), moments(o, data.n_val), data.prior), f = v => `${v >= 0 ? '+' : ''}${(100 * v).toFixed(2)}`;
-    out.replaceChildren('This row less ', el('a', {href: `${o.id}.html`}, o.name), c.lo === c.lo ? `: ${f(c.diff)} points (95 % interval ${f(c.lo)} to ${f(c.hi)}), p_beat ${prob(c.p)}.` : `: ${f(c.diff)} points; a row of one seed has no noise of its own.`);
+    const text = c.lo === c.lo ? `: ${f(c.diff)} points (95 % interval ${f(c.lo)} to ${f(c.hi)}), p_beat ${prob(c.p)}.` : `: ${f(c.diff)} points; a row of one seed has no noise of its own.`;
+    const diff = changed(me, o, data.usual);
+    out.replaceChildren(el('p', {}, 'This row less ', el('a', {href: `${o.id}.html`}, o.name), text),
+      el('p', {}, diff.length ? 'What this row has instead:' : 'The recipes are the same.'), el('ul', {}, ...diff.map(d => el('li', {}, el('code', {}, d)))));
   });
-  box.append(el('p', {}, el('label', {for: 'other'}, 'Any other row of the cell: '), s), out);
+  box.replaceChildren(el('p', {}, el('label', {for: 'other'}, 'This row less another: '), s), out);
+  s.focus();
 };
 
 /* ---- copies of code */
@@ -300,4 +327,8 @@ const takers = () => {
 document.querySelectorAll('table.sortable').forEach((t, i) => new Board(t, i === 0));
 takers();
 const box = document.getElementById('pick');
-if (box) picker(box);
+if (box) {
+  const b = el('button', {type: 'button', class: 'act'}, 'Compare with any other row of the cell');
+  b.addEventListener('click', () => picker(box));
+  box.append(b);
+}
