@@ -352,6 +352,7 @@ def _load(self:Resume):
     except Exception as e: # whatever is in a file that this program did not write
         self.again(e)
 
+# %% ../../nbs/train/18_resume.ipynb #resume-done
 @patch
 def done(self:Resume, learn) -> bool:
     "Is this epoch done? Before the first one that is not, the learner gets the kept state; raises `NotTaken`"
@@ -389,6 +390,7 @@ def _give_up(self:Resume, why):
     self.every = math.inf
     self.say(f'no state is kept, and after a break the seed begins anew: {why}')
 
+# %% ../../nbs/train/18_resume.ipynb #resume-resuming
 @contextmanager
 def resuming(
     learn, # Our `Learner`

@@ -70,6 +70,7 @@ def training_files(
         todo += [root/f'{k}.py' for k in _beside(path, root)]
     return found
 
+# %% ../../../nbs/board/record/07_provenance.ipynb #training-sha-def
 def training_sha(
     root:Path|None=None, # Of the package; this one's if None
 ) -> str: # 16 hexadecimal digits
