@@ -22,7 +22,7 @@ demo: $(STAMP) ## a first leaderboard row on a small built-in dataset, on CPU
 	$(BIN)/woofbench run --dataset digits --out demo
 
 test: $(STAMP) ## run the notebooks, then the tests
-	OMP_NUM_THREADS=1 $(BIN)/nbdev-test --n-workers 2
+	WOOFBENCH_LESSONS=short OMP_NUM_THREADS=1 $(BIN)/nbdev-test --n-workers 2
 	@$(BIN)/python -c 'import triton' 2>/dev/null || exit 0; for o in $(KERNELS); do OMP_NUM_THREADS=1 $(BIN)/nbdev-test $$o --flags triton || exit 1; done
 	OMP_NUM_THREADS=1 $(BIN)/pytest -q -rs -n logical --maxprocesses 8 --dist loadfile
 

@@ -2,8 +2,10 @@
 import re
 from configparser import ConfigParser
 from pathlib import Path
+from shutil import copytree
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
 
 root = Path(__file__).parent
 cfg = ConfigParser(delimiters=['='])
@@ -22,6 +24,14 @@ def readme():
     return re.sub(r'(!?\[[^\]]*\]\()(?!https?:|#)', absolute, (root/'README.md').read_text(encoding='utf-8'))
 
 
+class with_records(build_py):
+    "A wheel has the project's records, for the lessons that read them"
+    def run(self):
+        super().run()
+        if not self.editable_mode and (root/'records').is_dir():
+            copytree(root/'records', Path(self.build_lib)/'woofbench/records', dirs_exist_ok=True)
+
+
 extras = {k: lines(f'{k}_requirements') for k in 'browser docs submit log export tune'.split()}
 
 setup(
@@ -33,6 +43,7 @@ setup(
                  'Topic :: Scientific/Engineering :: Artificial Intelligence'],
     long_description=readme(),
     long_description_content_type='text/markdown',
+    cmdclass=dict(build_py=with_records),
     packages=find_packages(include=['woofbench', 'woofbench.*']),
     package_data={'woofbench': ['py.typed', 'cards.json', 'starter/*'], 'woofbench.web': ['static/*', 'editions/*']},
     install_requires=lines('requirements'),

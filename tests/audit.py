@@ -1,10 +1,10 @@
-"The functions of the tutorial on the audit, and the reported rows of the project's own board"
+"The functions of the lesson on the audit, and the reported rows of the project's own board"
 import json
 from conftest import root
 from woofbench.board.reported.history import ASK, of_board
 
 _wanted = 'imports', 'fits-def', 'faults-def', 'comparable-def'
-_cells = json.loads((root/'nbs/tutorials/audit.ipynb').read_text(encoding='utf-8'))['cells']
+_cells = json.loads((root/'nbs/lessons/audit.ipynb').read_text(encoding='utf-8'))['cells']
 _code = {c['id']:''.join(c['source']) for c in _cells if c['cell_type']=='code'}
 _space = {}
 for _o in _wanted: exec(_code[_o], _space)

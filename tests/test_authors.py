@@ -48,7 +48,7 @@ def test_new_fields_are_written_only_where_they_say_something():
     plain = to_dict(Recipe())
     assert not later & {*plain, *plain['model']}
     kw = dict(dropout=.2, init='torch', aug='trivial', val_resize='crop', sched='one_cycle', div=10., div_final=1e4,
-              loss='bce', grad='clip', average='tail', group='norm_bias')
+              loss='bce', grad='clip', average='tail', group='norm_bias', head='max', vary='wd')
     new = Recipe().but(**kw)
     d = to_dict(new)
     assert later <= {*d, *d['model']}

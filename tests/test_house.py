@@ -13,8 +13,9 @@ package = root/'woofbench'
 paths,graph = modules_in(root),module_graph(root)
 modules = list(paths.values())
 order = ['', *subpackages] # the modules beside them come first; each imports from those before it
-writers = set('board.record.record board.table commands.new commands.request commands.run data.manifest data.store '
-              'files site.docs site.page site.site train.learner train.observers train.resume web.build'.split())
+writers = set('board.record.record board.table board.weights commands.doctor commands.new commands.request '
+              'commands.run data.manifest data.store files lessons site.docs site.page site.site train.export '
+              'train.learner train.observers train.resume train.weights web.build'.split())
 
 
 def name_of(path): return '.'.join(path.relative_to(package).with_suffix('').parts)
@@ -142,6 +143,23 @@ def test_the_menu_of_the_documentation_has_every_page_once():
     assert sorted(leaves(menu))==sorted(found)
     assert set(groups) <= {k for o in menu for k in o}, 'a group without pages'
 
+def test_every_command_has_a_page_with_an_example_and_its_flags():
+    "From where `--help` has them; a new command needs a cell in the notebook of examples"
+    from woofbench.commands.flags import verbs
+    from woofbench.site.commands import command_pages
+    pages = {k:v.decode() for k,v in command_pages(root).items()}
+    for name in verbs:
+        page = pages[f'docs/command/{name}.md']
+        assert f'```console\n$ woofbench {name} ' in page or f'```console\n$ woofbench {name}\n' in page, name
+    said = pages['docs/command/run.md']
+    assert '| `--size SIZE` | Side of the images, px;' in said and '| `--lr LR` | Learning rate [0.01] |' in said
+
+def test_dead_anchors_are_found(monkeypatch):
+    from woofbench.site.site import dead_links
+    monkeypatch.chdir(root)
+    files = {'docs/a.md':b'# One\n\n[x](b.md#two) [y](b.md#three) [z](#one) [w](#four)', 'docs/b.md':b'# Two\n'}
+    assert dead_links(files=files)==[('docs/a.md','b.md#three'), ('docs/a.md','#four')]
+
 def test_the_documentation_builds_and_asks_no_other_server(tmp_path):
     pytest.importorskip('zensical')
     import os
@@ -160,11 +178,23 @@ def test_leaderboard_is_what_the_records_give(cli):
 
 # What README, CONTRIBUTING and the Makefile tell people to type
 
+def text_of(path):
+    "The Markdown of a notebook, with commands on one line each"
+    found = [''.join(c['source']) for c in json.loads(path.read_text(encoding='utf-8'))['cells']
+             if c['cell_type']=='markdown']
+    return re.sub(r' *\\\n *', ' ', '\n'.join(found))
+
+def test_every_answer_has_a_command():
+    answers = re.split(r'^### ', text_of(root/'nbs/faq.ipynb'), flags=re.M)[1:]
+    assert len(answers)>10 and not [o for o in answers if '```sh\nwoofbench ' not in o or '?' not in o.split('\n')[0]]
+
 def quoted():
     "(file, command) of every `make` and `woofbench` command that is quoted"
-    for fn in ('README.md','CONTRIBUTING.md','Makefile'):
+    prose = [o.relative_to(root).as_posix() for o in (root/'nbs/faq.ipynb', *(root/'nbs/lessons').glob('*.ipynb'))]
+    for fn in ('README.md','CONTRIBUTING.md','Makefile', *prose):
         if not (root/fn).exists(): continue
         s = (root/fn).read_text(encoding='utf-8')
+        if fn.endswith('.ipynb'): s = text_of(root/fn)
         spans = s.splitlines() if fn=='Makefile' else re.findall(r'`([^`\n]+)`',
                                                                  s) + [line for b in re.findall(r'```sh\n(.*?)```', s,
                                                                          re.S) for line in b.splitlines()]
@@ -187,19 +217,29 @@ def test_quoted_command_works(command, monkeypatch, tmp_path):
     from woofbench.commands.cli import main, make_parser
     argv = shlex.split(command)[1:]
     if '--help' in argv: return
+    monkeypatch.chdir(tmp_path)
+    _make_files(command)
     args = make_parser().parse_strict(argv)
     if args.command=='run': _recipe(args)
     if args.command=='parts': assert main(argv)==0
-    if args.command=='run' and args.dataset=='digits':
-        monkeypatch.chdir(tmp_path)
+    given = vars(args)
+    if args.command=='run' and given.get('dataset')=='digits' and 'import' not in command and 'seeds' not in given:
         assert main([*argv, '--epochs', '1', '--seeds', '1'])==0
+
+def _make_files(command):
+    "What a quoted command expects to be there, in the folder where you are"
+    from woofbench import sample_photos
+    from woofbench.commands.new import _starter
+    if '--import' in command: Path('my_act.py').write_text(_starter('trick.txt').replace('NAME', 'my_act'))
+    for o in re.findall(r'--dataset \./(\S+)', command): sample_photos(o, 2)
 
 def _recipe(args):
     "Fields of a quoted run must make a recipe, even where its dataset is not here to train on"
     from woofbench.train.recipe import of_model, own, recipes
+    from woofbench.data.own_images import as_dataset
     from woofbench.data.track import datasets
     given = vars(args)
-    recipes(given.get('recipe') or datasets(args.dataset).recipe)().but(**{k:v for k,
+    recipes(given.get('recipe') or datasets(as_dataset(args.dataset)).recipe)().but(**{k:v for k,
             v in given.items() if k in {'arch',*own,*of_model}})
 
 
@@ -344,7 +384,7 @@ def test_metadata_agrees():
     assert re.search(r'^name = "(.+)"', pyproject, re.M)[1]==dist.name=='woofbench'
     for k in ('version','description','lib_name','min_python','nbs_path'):
         assert k not in cfg, f'{k} is in pyproject.toml or __init__.py already'
-    wanted = {re.split('[<>=!~]', o)[0] for o in cfg['requirements'].split()}
+    wanted = {re.split('[<>=!~;]', o)[0] for o in cfg['requirements'].split()}
     assert wanted=={re.split(r'[<>=!~ ;\[]', o)[0] for o in dist.requires if 'extra' not in o}
     assert [f'{e.name} = {e.value}' for e in dist.entry_points if e.group
             =='console_scripts']==cfg['console_scripts'].strip().splitlines()

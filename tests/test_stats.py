@@ -376,7 +376,7 @@ def make(out, rights, n_val=100, seeds=None, dataset='digits', sha='', engine='f
     return write_record(out, rec).stem
 
 def test_real_rows():
-    from woofbench.commands.compare import versus
+    from woofbench.commands.compare import compare as versus
     beats,told = versus(real['none'][:6], real['five'], root),versus(real['fast'], real['none'], root)
     assert beats.outcome=='is beaten' and beats.sentence().startswith('92fad615 beats 7f014871 by +6.39 points')
     assert any('act=mish' in o and 'sa=simple_sa' in o for o in beats.lines())
@@ -389,7 +389,7 @@ def test_real_rows():
     assert versus(real['fast5'], real['five'], root).outcome=='ties'
 
 def test_by_image_agrees_with_the_means_of_real_rows():
-    from woofbench.commands.compare import versus
+    from woofbench.commands.compare import compare as versus
     v = versus(real['fast'], real['none'], root)
     close(v.images['diff'], v.a.mean-v.b.mean)
 
@@ -418,7 +418,7 @@ def test_compare_is_refused(line, what, refused, monkeypatch):
     assert what in refused('compare '+line)
 
 def test_warnings(tmp_path):
-    from woofbench.commands.compare import versus
+    from woofbench.commands.compare import compare as versus
     a,b = make(tmp_path, [80,81,82,83,84]),make(tmp_path, [81,82,83,84,85], seeds=[3,5,7,9,11], sha='x', engine='fast',
                                                 precision='bf16')
     v = versus(a, b, tmp_path)
@@ -432,7 +432,7 @@ def test_warnings(tmp_path):
                           ([80]*5, [70,71,72,73,74])])
 @pytest.mark.parametrize('dataset', ['digits', 'imagewoof'])
 def test_rows_without_noise_have_a_verdict(rights, dataset, tmp_path):
-    from woofbench.commands.compare import versus
+    from woofbench.commands.compare import compare as versus
     a,b = (make(tmp_path, o, dataset=dataset, lr=lr) for o,lr in zip(rights, (1e-2, 1e-3)))
     v = versus(a, b, tmp_path)
     known = min(map(len, rights))>1 and any(len(set(o))>1 for o in rights)
@@ -440,7 +440,7 @@ def test_rows_without_noise_have_a_verdict(rights, dataset, tmp_path):
     assert len(v.lines())>=4
 
 def test_rows_of_one_image(tmp_path):
-    from woofbench.commands.compare import versus
+    from woofbench.commands.compare import compare as versus
     a,b = make(tmp_path, [1,1,0,1,1], n_val=1),make(tmp_path, [1,0,0,1,1], n_val=1, arch='xresnet18')
     v = versus(a, b, tmp_path)
     assert v.outcome=='unknown' and v.images is None and any(o.startswith('recipe: ') and 'arch=' in o

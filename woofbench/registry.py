@@ -27,6 +27,10 @@ class BadInput(ValueError):
         line = ''.join(o if o.isprintable() else ascii(o)[1:-1] for o in line)
         return line if len(line)<=900 else f'{line[:600]} ... {line[-200:]}'
 
+    def _render_traceback_(self):
+        "In a notebook: the one line, without the calls that led to it"
+        return [f'{type(self).__name__}: {self}']
+
 def near(
     name:str, # What was typed
     names:Iterable[str], # What there is

@@ -6,7 +6,7 @@
 __all__ = ['verbs', 'Parser', 'Flag', 'flags_of', 'help_text', 'add_flag', 'Verb', 'verb', 'add_flags', 'call']
 
 # %% ../../nbs/commands/07_flags.ipynb #imports
-import argparse, inspect
+import argparse, inspect, sys
 from argparse import SUPPRESS
 from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass
@@ -15,7 +15,10 @@ from pathlib import Path
 from pkgutil import resolve_name
 from typing import Annotated, Literal, get_args, get_origin
 from fastcore.docments import docments
+from .skim import skim
+from ..home import home
 from ..imports import import_parts, project_imports
+from ..progress import hello, to_stderr
 from ..registry import BadInput, near
 from ..text import value
 
@@ -85,9 +88,11 @@ class Flag:
     field:bool = False # Is it a field of a dataclass?
 
 def flags_of(
-    target, # A function, a dataclass, an object of one, or the parameters of parts
+    target, # A function, a dataclass, an object of one, its skimmed fields, or the parameters of parts
 ) -> list[Flag]:
     "The parameters of a function, or the fields of a dataclass, in their order"
+    if isinstance(target, list): # of `skim`
+        return [Flag(o.name, o.kind, o.default, o.text, field=True) for o in target]
     if isinstance(target, dict): # name -> `Param`
         return [Flag(k, type(p.default), p.default, p.about, field=True) for k,p in target.items()]
     if is_dataclass(target):
@@ -131,6 +136,7 @@ def add_flag(
     if get_origin(kind) is Literal: return add(*names, dest=o.name, choices=get_args(kind), help=text)
     read = dict(metavar=shown, type=partial(value, kind=kind), help=text)
     if o.place: return add(o.name, **read, **dict(nargs='?') if o.default is not _empty else {})
+    if {str,bool} <= set(get_args(kind)): read |= dict(nargs='?', const=True, type=str) # the file may be left out
     if list in map(get_origin, (kind, *get_args(kind))): read |= dict(nargs='+', action='extend', type=str)
     return add(*names, dest=o.name, required=o.default is _empty, **read)
 
@@ -144,6 +150,8 @@ class Verb:
     read:str        # `module:name` of a function that reads other fields of `--set`; empty if there are none
     aliases:dict    # Parameter -> another name of its flag
     imports:bool = False # Does it take files of parts, and the project file?
+    board:str = ''  # The parameter that is the folder of the board; empty if there is none
+    writes:bool = False # Does it write rows there?
 
 verbs = {} # By name, in the order of the help
 
@@ -152,11 +160,13 @@ def verb(
     without:tuple=(), # Parameters that do not become flags
     read:str='', # `module:name` of f(name, text), which reads fields of `--set` that have no flag
     imports:bool=False, # Does it train, so that it takes `--import` and reads the project file?
+    board:str='', # The parameter that is the folder of the board: the nearest one if it is not given
+    writes:bool=False, # Does it write rows there? Then it says so where the folder is not the one where you are
     **aliases:str # Parameter -> another name of its flag, such as the one that it had before
 ) -> Callable: # Decorator
     "Make a function a command of its name, without a _ at the end; it returns an exit code, or None for 0"
     def _f(f):
-        verbs[f.__name__.rstrip('_')] = Verb(f, more or {}, without, read, aliases, imports)
+        verbs[f.__name__.rstrip('_')] = Verb(f, more or {}, without, read, aliases, imports, board, writes)
         return f
     return _f
 
@@ -174,15 +184,17 @@ class _Set(argparse.Action):
             if not eq: raise BadInput(f'--set takes FIELD=VALUE, not {o!r}')
             setattr(args, name, _read(name, text, *self.const))
 
-def _found(name):
-    "What `module:name` or `module:name()` stands for, within this package"
+def _found(name, new=False):
+    """What `module:name` or `module:name()` stands for, within this package; read without an import where that is
+    enough, because nothing `new` was registered"""
+    if not new and f'woofbench.{name.partition(":")[0]}' not in sys.modules and (res := skim(name)): return res
     res = resolve_name(f'woofbench.{name.removesuffix("()")}')
     return res() if name.endswith('()') else res
 
 def _read(name, text, types, read):
     "The value of a field of `--set`; raises `BadInput`"
     if name not in types and not read: raise BadInput(f'unknown field {name!r}; {near(name, types)}')
-    if name not in types: return _found(read)(name, text)
+    if name not in types: return _found(read, True)(name, text)
     new = value(text, types[name])
     if types[name] is bool and not isinstance(new, bool): raise BadInput(f'{name} must be true or false, not {text!r}')
     return new
@@ -193,12 +205,15 @@ class _Imported(argparse.Action):
     def __call__(self, *args): pass
 
 def _import(p, words):
-    "Import what the project file and `--import` name, and add that flag; raises `BadInput`"
+    "Import what the project file and `--import` name, and add that flag; was there any? Raises `BadInput`"
     first = Parser(p.prog, add_help=False)
-    first.add_argument('--import', dest='names', action='append', default=project_imports())
-    for o in first.parse_known_args(words)[0].names: import_parts(o)
+    first.add_argument('--import', dest='names', action='append', default=project_imports(home()))
+    names = first.parse_known_args(words)[0].names
+    if names: hello('--json' in words)
+    for o in names: import_parts(o)
     p.add_argument('--import', nargs=1, action=_Imported, default=SUPPRESS, dest='imports', metavar='FILE_OR_MODULE',
                    help='A file of your own parts, or a module with them; you can give it several times')
+    return bool(names)
 
 # %% ../../nbs/commands/07_flags.ipynb #add-flags-def
 def add_flags(
@@ -207,14 +222,14 @@ def add_flags(
     *, v:Verb,
 ) -> None:
     "Add all flags of a verb, after the import of the files that bring some of them"
-    if v.imports: _import(p, words)
+    new = v.imports and _import(p, words)
     mine = flags_of(v.do)
     known,types = {o.name for o in mine} | set(v.without),{o.name:o.kind for o in mine if o.name=='arch'}
     def add(group, found):
         for o in found: add_flag(group, o, *filter(None, [v.aliases.get(o.name)]))
     add(p, mine)
     for title,name in v.more.items():
-        found = [o for o in flags_of(_found(name)) if o.name not in known and _taken_over(o)]
+        found = [o for o in flags_of(_found(name, new)) if o.name not in known and _taken_over(o)]
         group = p.add_argument_group(title)
         add(group, found)
         known |= {o.name for o in found}
@@ -223,11 +238,20 @@ def add_flags(
     if types: group.add_argument('--set', **how, help='Any field of the recipe, by name')
 
 # %% ../../nbs/commands/07_flags.ipynb #call-def
+def _on_board(v, given):
+    "What was typed, with the nearest board where there is one above, and you did not say which"
+    if not v.board or v.board in given or given.get('base') and v.board=='path': return given
+    found = home()
+    if found==Path('.'): return given
+    if v.writes: (to_stderr if given.get('json') else print)(f'board: {found}, above this folder; --out takes another')
+    return given | {v.board:str(found)}
+
 def call(
     v:Verb,
     given:dict, # What was typed, by parameter
 ) -> int: # Exit code
     "Call the function of a verb"
+    given = _on_board(v, given)
     ps = inspect.signature(v.do).parameters.values()
     placed = [given.get(o.name, o.default) for o in ps if o.kind is o.POSITIONAL_ONLY]
     named = {k:o for k,o in given.items() if k not in {o.name for o in ps if o.kind is o.POSITIONAL_ONLY}}

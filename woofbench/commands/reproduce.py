@@ -12,6 +12,7 @@ from ..registry import BadInput, whole
 from ..hashes import digest
 from ..data.own_images import own_images
 from ..data.track import datasets
+from ..progress import quiet, speaking
 from ..train.recipe import from_dict
 from ..train.machine import Machine, machine
 from ..train.job import Job
@@ -20,13 +21,14 @@ from ..board.table import find_row, load_rows
 from ..board.rules import RULES
 from ..board.standing import good, incumbent, standing
 from ..board.replications import Replication, first_epoch, replication
+from ..board.weights import check_images, check_parts
 from ..board.stats.claims import P_BEAT
 from ..board.record.git import commit_of, landed
-from ..board.record.provenance import code_facts, context_id, env_facts, missing, outside
+from ..board.record.provenance import code_facts, context_id, env_facts, outside, sources
 from ..board.record.record import Purpose
 from ..board.record.schema import SEEDS
 from ..board.record.seeds import challenge_seeds, official_seeds
-from .run import plan, quiet, train_row
+from .run import plan, train_row
 
 # %% ../../nbs/commands/04_reproduce.ipynb #original-def
 def original(
@@ -44,7 +46,9 @@ def original(
 # %% ../../nbs/commands/04_reproduce.ipynb #code-def
 def _same_parts(rec, foreign):
     "Does a record show that it was made with these parts? Of an older one, only its context tells"
-    if rec['outside'] is not None: return rec['outside']==foreign
+    if (said := rec['outside']) is not None:
+        told = sources(from_dict(rec['recipe']))[0]
+        return all(said.get(k) in (v, told.get(k, v)) for k,v in foreign.items())
     env,code = {k:v for k,v in rec['env'].items() if k!='context'},rec['code']['source_sha256']
     made = context_id(code, env, rec['data']['manifest_sha256'], foreign, rec['engine'], rec['imports'])
     return made==rec['env']['context']
@@ -71,16 +75,13 @@ def plan_of(
 ) -> Job:
     "The exact configuration of a row, and its images; raises `BadInput` if you do not have them"
     recipe = from_dict(row.record['recipe'])
-    if gone := missing(row.record['recipe']):
-        raise BadInput(f'{row.id} needs {", ".join(gone)}, which is not registered; import the module that does it')
+    check_parts(row)
     if not trust_code and (why := other_code(row.record)):
         raise BadInput(f'{row.id}: {why}; --trust-code goes on')
-    t,d = row.track,row.data
+    t = row.track
     if data and not datasets.there(t.dataset): own_images(data, t.dataset)
     p = plan(t.dataset, t.size, t.epochs, t.source, t.noise, recipe, data)
-    if p.manifest.sha256!=d['manifest_sha256']:
-        raise BadInput(f'{row.id} was made from other images: {d["edition"]} with manifest {d["manifest_sha256"][:16]}'
-                       f', and {p.manifest.root} is {p.manifest.edition} with {p.manifest.sha256[:16]}')
+    check_images(row, p.manifest)
     return p
 
 # %% ../../nbs/commands/04_reproduce.ipynb #settings-def
@@ -118,12 +119,14 @@ def _quick(row, p, here, say):
     from fastai.callback.core import CancelFitException
     from woofbench.train.kept import Kept
     from woofbench.train.learner import fit
+    from woofbench.train.watch import Shown
     seed,n_val = row.runs[0]['seed'],len(p.manifest.val)
     def stop(epoch, o):
         acc,seconds = 100*o['correct']/n_val,o['train_s']+o['eval_s']
-        say(f'seed {seed}  epoch {epoch}/{p.track.epochs}  accuracy {acc:.2f} %  {seconds:.1f} s')
+        shown.say(f'seed {seed}  epoch {epoch}/{p.track.epochs}  accuracy {acc:.2f} %  {seconds:.1f} s')
         raise CancelFitException()
-    with Kept(compile=here.compile) as kept: run = fit(p, seed, here, stop, kept)
+    with Shown(p, 1, 0, say, epochs=1) as shown, Kept(compile=here.compile) as kept:
+        run = fit(p, seed, here, stop, kept, shown.watch)
     return first_epoch(row, seed, run.curve[0])
 
 # %% ../../nbs/commands/04_reproduce.ipynb #reproduce-def
@@ -142,7 +145,7 @@ def reproduce(
     "Train a row again; raises `BadInput`"
     row = original(name, out)
     todo,say = _seeds_for(row, whole('k', k, 1, SEEDS)),say or quiet
-    p = plan_of(row, data, trust_code)
+    with speaking(say): p = plan_of(row, data, trust_code)
     here = settings(row, p, device, workers, engine, say)
     if quick: return _quick(row, p, here, say)
     purpose = Purpose(rules=RULES, based_on=row.id)
@@ -210,7 +213,7 @@ def challenge(
     row,say = original(name, out),say or quiet
     nonce = nonce or _landed(row, out)
     todo = challenge_seeds(row.id, nonce, whole('k', k, 1, SEEDS))
-    p = plan_of(row, data, trust_code)
+    with speaking(say): p = plan_of(row, data, trust_code)
     here = settings(row, p, device, workers, engine, say)
     purpose = Purpose(rules=RULES, based_on=row.id, nonce=nonce)
     new = train_row(p, todo, out, here, purpose, True, say)

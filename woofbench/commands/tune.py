@@ -29,6 +29,7 @@ from ..train.changes import label_of
 from ..train.job import Job
 from ..train.machine import Machine, check_engine, machine as machine_for
 from ..train.recipe import Recipe, parameters, parse, recipe_parts, recipes
+from ..progress import speaking
 from ..board.row import Row
 from ..board.trials import count_trial, trials
 from .run import _check_effect, _check_sides, check_board, given, out_folder, quiet, run, takes_fields
@@ -188,14 +189,19 @@ def job_of(self:_Search, trial):
 def train(self:_Search, trial, job, optuna):
     "Mean accuracy of a trial's seeds; raises optuna's `TrialPruned`"
     from woofbench.train.multi_seed import train_seeds
+    from woofbench.train.watch import Shown
     def log(epoch, o, seed):
         if epoch==1: count_trial(self.out, job.track, job.config_id, job.manifest.sha256, seed)
         trial.set_user_attr('epochs', trial.user_attrs.get('epochs', 0)+1)
         if seed!=self.seeds[0]: return # the first one decides whether to go on
         trial.report(o['correct']/job.n_val, epoch)
         if epoch<job.track.epochs and trial.should_prune(): raise optuna.TrialPruned()
-    runs = train_seeds(job, list(self.seeds), self.machine, log=log)
-    return sum(r.correct for r in runs)/(len(self.seeds)*job.n_val)
+    right = 0
+    with Shown(job, len(self.seeds), 0, self.say) as shown:
+        for r in train_seeds(job, list(self.seeds), self.machine, log=log, watch=shown.watch):
+            right += r.correct
+            shown.seed(r.seed)
+    return right/(len(self.seeds)*job.n_val)
 
 @patch
 def one(self:_Search, study, optuna):
@@ -349,7 +355,7 @@ def tune(
     base,machine = base.but(**given(changes)),machine_for(track, device, workers, engine)
     _check_space(base, space, track.size)
     check_board(out, say)
-    search = _search(track, base, data, seeds, machine)(space=space, out=out, say=say)
+    with speaking(say): search = _search(track, base, data, seeds, machine)(space=space, out=out, say=say)
     res = _tuned(search, optuna, budget, storage)
     what = dict(dataset=dataset, size=size, epochs=epochs, source=source, data=data)
     if confirm: res.row = _confirm(res, what | dict(workers=workers, device=device, engine=engine), base, say)

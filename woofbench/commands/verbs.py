@@ -4,14 +4,15 @@
 
 # %% auto #0
 __all__ = ['run', 'ablate', 'tune', 'board', 'compare', 'check', 'submit', 'reproduce', 'challenge', 'site', 'cost_', 'parts',
-           'new']
+           'doctor', 'cache', 'new', 'export']
 
 # %% ../../nbs/commands/08_verbs.ipynb #imports
-import json, os, time
+import os, sys, time
 from pathlib import Path
 from typing import Annotated, Literal
 from ..registry import BadInput
 from .flags import verb
+from ..progress import hello, to_stderr
 
 # %% ../../nbs/commands/08_verbs.ipynb #run-def
 _recipe = {
@@ -21,21 +22,59 @@ _recipe = {
 # Parts have parameters, and so each parameter has a flag
 _fields = dict(without=('params','cbs'), log_to='log', imports=True, read='train.recipe:parse')
 
+def _say(json):
+    "Where progress goes, after the first words: beside the output if that is for a program"
+    hello(json)
+    return to_stderr if json else print
+
+def _wait():
+    "The first words of a command whose output is for people or pipes: on a terminal alone"
+    if sys.stderr.isatty(): hello(True)
+
+def _print(json, text, facts):
+    "What came out: JSON if it is asked for, else text; `facts()` gives the document"
+    from woofbench.commands.show import to_json
+    print(to_json(facts()) if json else text)
+
 def _say_row(row):
     print(f'\n{row!r}\nrecord: {row.path}\nboard:  {row.path.parents[3]/"leaderboard.csv"}')
 
-@verb({'what is measured':'commands.run:plan', 'how it is run':'commands.run:run', **_recipe}, **_fields)
+# %% ../../nbs/commands/08_verbs.ipynb #run-verb
+@verb({'what is measured':'commands.run:plan', 'how it is run':'commands.run:run', **_recipe}, **_fields, board='out',
+      writes=True)
 def run(
     *, arch:str|None=None, # Shape of the network, or timm:NAME; sets depths, widths and the like [xresnet50]
+    plot:Annotated[str|bool|None,'FILE']=None, # Draw the seeds [run.png in --out]
+    dry_run:bool=False, # Say what would be done, how long it takes and how much memory; train and write nothing
+    json:bool=False, # Print JSON and nothing else
     **given
 ) -> None:
     "Train seeds, write the record and the board's line, print both"
+    say = _say(json)
     from woofbench.commands.run import run
-    row = run(arch=arch, **given)
-    print(f'\n{row.seeds()}')
-    _say_row(row)
+    from woofbench.commands.show import row_facts, save_plot
+    given |= dict(arch=arch) if arch else {}
+    if dry_run: return _dry_run(given, json)
+    path = _plot_path(plot, given, 'run.png')
+    row = run(say=say, **given)
+    if path: save_plot(row.plot().figure, path)
+    _print(json, f'\n{row.seeds()}', lambda: row_facts(row) | dict(plot=path))
+    if not json: _say_row(row)
+    if path and not json: print(f'plot:   {path}')
+
+def _dry_run(given, json):
+    from woofbench.commands.estimate import estimate
+    f = estimate(given)
+    _print(json, f, f.facts)
 
 # %% ../../nbs/commands/08_verbs.ipynb #plot-def
+def _plot_path(plot, given, name):
+    "The file of a picture, tried before anything is done; None if there is to be none"
+    if not plot: return None
+    path = Path(given.get('out') or '.')/name if plot is True else Path(plot)
+    if plot is not True or path.parent.is_dir(): _check_plot(path) # a run makes --out
+    return path
+
 def _check_plot(path):
     "Raise `BadInput` where a picture cannot be written to `path`"
     from matplotlib.backend_bases import FigureCanvasBase
@@ -49,45 +88,53 @@ def _check_plot(path):
     except OSError as e: raise BadInput(f'cannot draw to {path}: {path.parent}: {e.strerror or e}') from e
 
 # %% ../../nbs/commands/08_verbs.ipynb #ablate-def
-@verb({'what is measured':'commands.run:plan', 'how it is run':'commands.ablate:ablate', **_recipe}, **_fields)
+@verb({'what is measured':'commands.run:plan', 'how it is run':'commands.ablate:ablate', **_recipe}, **_fields,
+      board='out', writes=True)
 def ablate(
     recipe:Annotated[str|None,'BASE']=None, /, # The base: a preset; if none, the dataset's own. Flags change it
     *,
     # One neighbour each; FIELD=VALUE+FIELD=VALUE makes two changes in one neighbour
     one_at_a_time:Annotated[list[str],'FIELD=VALUE'],
-    plot:Annotated[str|None,'FILE']=None, # Where the forest plot goes [ablation.png in --out]
+    plot:Annotated[str|bool|None,'FILE']=None, # Where the forest plot goes [ablation.png in --out]
+    json:bool=False, # Print JSON and nothing else
     arch:str|None=None, # Shape of the network, or timm:NAME; sets depths, widths and the like [that of the base]
     **given
 ) -> None:
     "Train a base and its neighbours, one change each; print the differences and draw them"
+    say = _say(json)
     from woofbench.commands.ablate import ablate
-    path = Path(plot or Path(given.get('out', '.'))/'ablation.png')
+    from woofbench.commands.show import ablation_facts, save_plot
+    path = Path(plot if isinstance(plot, str) else Path(given.get('out') or '.')/'ablation.png')
     if plot or path.is_dir(): _check_plot(path)
-    res = ablate(one_at_a_time, recipe=recipe, arch=arch, **given)
-    print(f'\n{res}', flush=True)
-    try: res.plot().figure.savefig(path, dpi=150, bbox_inches='tight')
-    except (OSError, ValueError, RuntimeError, MemoryError) as e:
-        raise BadInput(f'cannot draw to {path}: {e or type(e).__name__}') from e
-    print(f'plot:   {path}')
+    res = ablate(one_at_a_time, recipe=recipe, arch=arch, say=say, **given)
+    _print(json, f'\n{res}', lambda: ablation_facts(res) | dict(plot=path))
+    sys.stdout.flush()
+    save_plot(res.plot().figure, path)
+    if not json: print(f'plot:   {path}')
 
 # %% ../../nbs/commands/08_verbs.ipynb #tune-def
-@verb({'the search':'commands.tune:tune', **_recipe}, **_fields)
+@verb({'the search':'commands.tune:tune', **_recipe}, **_fields, board='out', writes=True)
 def tune(
     *,
     space:Annotated[list[str],'FIELD=VALUES'], # What to search: FIELD=FROM..TO, FIELD=A,B,C, or a TOML file
-    plot:Annotated[str|None,'FILE']=None, # Draw accuracy over each field
+    plot:Annotated[str|bool|None,'FILE']=None, # Draw accuracy over each field [tune.png in --out]
+    json:bool=False, # Print JSON and nothing else
     arch:str|None=None, # Shape of the network, or timm:NAME [that of the base]
     **given
 ) -> None:
     "Search values of the recipe on a split of the training images, and count the trials"
+    say = _say(json)
+    from woofbench.commands.show import save_plot, tuning_facts
     from woofbench.commands.tune import tune
-    if plot: _check_plot(Path(plot))
-    res = tune(space, arch=arch, **given)
+    path = _plot_path(plot, given, 'tune.png')
+    res = tune(space, arch=arch, say=say, **given)
+    if path: save_plot(res.plot(), path)
+    if json: return _print(True, '', lambda: tuning_facts(res) | dict(plot=path))
     print(f'\n{res!r}\nbest: {res.change or "the base"}')
     for k,v in res.importance().items(): print(f'{k} explains {100*v:.0f} % of the differences')
-    if plot: res.plot().savefig(plot, dpi=150)
     if res.row: _say_row(res.row)
     else: print('--confirm trains the best once on official seeds')
+    if path: print(f'plot:   {path}')
 
 # %% ../../nbs/commands/08_verbs.ipynb #board-def
 def _in_step(out, more):
@@ -99,89 +146,123 @@ def _in_step(out, more):
         if path.is_file() and path.read_bytes()==to_csv(load_rows(out)[0], more).encode(): return True
     return False
 
-@verb()
+# %% ../../nbs/commands/08_verbs.ipynb #board-verb
+def _check_board(out):
+    "Raise `BadInput` where there is no board: a mistyped folder must not become one"
+    from woofbench.home import is_board
+    if not Path(out).is_dir():
+        raise BadInput(f'{out} is a file, not a folder' if os.path.lexists(out) else f'no such folder: {out}')
+    if not is_board(Path(out)) and not any((Path(out)/o).exists() for o in ('records','leaderboard.csv')):
+        raise BadInput(f'there is no board in {Path(out).resolve()} or above it; a run makes one, or '
+                       '`woofbench new board FOLDER`')
+
+@verb(board='out')
 def board(
     out:str='.', # Folder of records/ and leaderboard.csv
     check:bool=False, # Change nothing; fail if leaderboard.csv is not what the records give
     force:bool=False, # Replace a leaderboard.csv that was edited; the old one is kept as leaderboard.csv.bak
+    plot:Annotated[str|bool|None,'FILE']=None, # Draw all rows [board.png in --out]
+    json:bool=False, # Print JSON and nothing else
 ) -> None:
     "Rebuild leaderboard.csv from the records and print the board"
+    _wait()
     from woofbench.board.reported.history import of_board
     from woofbench.board.table import load_rows, to_md, update_csv
-    if not Path(out).is_dir():
-        raise BadInput(f'{out} is a file, not a folder' if os.path.lexists(out) else f'no such folder: {out}')
+    from woofbench.commands.show import board_plot, row_facts, save_plot
+    _check_board(out)
+    path = _plot_path(plot, dict(out=out), 'board.png')
     (rows,bad),more = load_rows(out),of_board(out)
-    print(to_md(out, (rows, bad)))
-    if more: print(f'\nleaderboard.csv has {len(more)} reported rows too; they were not run here')
+    text = '' if json else to_md(out, (rows, bad))
+    _print(json, text, lambda: dict(rows=[row_facts(o) for o in rows], reported=[o.line() for o in more], broken=bad))
+    if more and not json: print(f'\nleaderboard.csv has {len(more)} reported rows too; they were not run here')
+    if path: save_plot(board_plot(rows), path)
     if not check: update_csv(out, force, more)
     elif not _in_step(out, more):
         raise BadInput(f'{Path(out)/"leaderboard.csv"} is not what the records give; `woofbench board` rebuilds it')
     if bad: raise BadInput(f'{len(bad)} broken: {bad[0]}')
 
 # %% ../../nbs/commands/08_verbs.ipynb #compare-def
-@verb()
+@verb(board='out')
 def compare(
     a:str, # A row: the id of its record, the beginning of one, or the path of its file
     b:str, /, # The row to compare it with, likewise
     out:str='.', # Folder of the board
     margin:float=1, # Largest difference that does not matter, points
+    plot:Annotated[str|bool|None,'FILE']=None, # Draw the seeds of both [compare.png in --out]
+    json:bool=False, # Print JSON and nothing else
 ) -> None:
     "Two rows of a cell: which one is better, in a sentence, and what that rests on"
-    from woofbench.commands.compare import versus
-    print(versus(a, b, out, margin))
+    _wait()
+    from woofbench.commands.compare import compare
+    from woofbench.commands.show import comparison_facts, save_plot
+    path = _plot_path(plot, dict(out=out), 'compare.png')
+    v = compare(a, b, out, margin)
+    if path: save_plot(v.plot().figure, path)
+    _print(json, v, lambda: comparison_facts(v) | dict(plot=path))
 
 # %% ../../nbs/commands/08_verbs.ipynb #check-def
-@verb()
+@verb(board='path')
 def check(
     path:str|None=None, /, # A record, or the folder of a board [.]
     base:Annotated[str|None,'REF']=None, # Check what a pull request brings to this branch, from git's store alone
     head:Annotated[str,'REF']='HEAD', # The pull request
     as_:Literal['text','json','md']='text', # For people, programs or a page
+    json:bool=False, # The same as --as json
 ) -> int:
     "Check rows as data, and run nothing of theirs: they are in order (0), invalid (1), or need an audit (3)"
+    _wait()
     from woofbench.board.check import check_base, check_path
     if path and base: raise BadInput('give a path or --base, not both')
     rep = check_base(base, head) if base else check_path(path or '.')
-    print(json.dumps(rep.to_dict(), indent=1) if as_=='json' else rep.to_md() if as_=='md' else rep)
+    _print(json or as_=='json', rep.to_md() if as_=='md' else rep, rep.to_dict)
     return {'invalid':1, 'needs audit':3}.get(rep.word, 0)
 
 # %% ../../nbs/commands/08_verbs.ipynb #submit-def
-@verb({'the pull request':'commands.submit:submit'}, without=('token',), dry='dry-run')
+@verb({'the pull request':'commands.submit:submit'}, without=('token',), dry='dry-run', board='out')
 def submit(
     id:str, /, # Id of a record in --out, or its file
+    json:bool=False, # Print JSON and nothing else
     **given
 ) -> None:
     "Check a row, and open its pull request or say how to"
     from woofbench.commands.submit import submit
-    submit(id, **given)
+    said = []
+    url = submit(id, **given, say=(lambda o: said.extend(o.splitlines())) if json else print)
+    if json: _print(True, '', lambda: dict(dry_run=given.get('dry', False), address=url or None, said=said))
 
 # %% ../../nbs/commands/08_verbs.ipynb #reproduce-def
-@verb({'how it is run':'commands.reproduce:reproduce'})
+@verb({'how it is run':'commands.reproduce:reproduce'}, imports=True, board='out', writes=True)
 def reproduce(
     id:str, /, # Id of a record, the beginning of one, or the path of its file
+    json:bool=False, # Print JSON and nothing else
     **given
 ) -> int:
     "Train a row again from its record: identical, consistent (0), inconsistent (1), or cannot tell (3)"
+    say = _say(json)
     from woofbench.commands.reproduce import reproduce
-    res = reproduce(id, **given)
-    print(f'\n{res}')
-    if res.row: _say_row(res.row)
+    from woofbench.commands.show import replication_facts
+    res = reproduce(id, **given, say=say)
+    _print(json, f'\n{res}', lambda: replication_facts(res))
+    if res.row and not json: _say_row(res.row)
     return {'inconsistent':1, 'cannot tell':3}.get(res.word, 0)
 
-@verb({'how it is run':'commands.reproduce:challenge'})
+@verb({'how it is run':'commands.reproduce:challenge'}, imports=True, board='out', writes=True)
 def challenge(
     id:str, /, # Id of a record, the beginning of one, or the path of its file
+    json:bool=False, # Print JSON and nothing else
     **given
 ) -> int:
     "Train a row again on fresh seeds: its claim holds (0), does not hold (1), or cannot tell (3)"
+    say = _say(json)
     from woofbench.commands.reproduce import challenge
-    res = challenge(id, **given)
-    print(f'\n{res}')
-    _say_row(res.replication.row)
+    from woofbench.commands.show import replication_facts
+    res = challenge(id, **given, say=say)
+    _print(json, f'\n{res}', lambda: dict(word=res.word, why=res.why, replication=replication_facts(res.replication)))
+    if not json: _say_row(res.replication.row)
     return {'does not hold':1, 'cannot tell':3}.get(res.word, 0)
 
 # %% ../../nbs/commands/08_verbs.ipynb #site-def
-@verb()
+@verb(board='board')
 def site(
     out:Annotated[str,'DIR']='_site', # Folder of the pages; empty, or made by this command before
     board:Annotated[str,'DIR']='.', # Folder of records/
@@ -199,34 +280,89 @@ def site(
        'parameters of its parts':'train.recipe:parameters()'}, without=('params',), imports=True)
 def cost_( # `cost` is the function of `models.costs`
     *, arch:str='xresnet50', # Shape of the network, or timm:NAME
+    json:bool=False, # Print JSON and nothing else
     **given
 ) -> None:
     "Parameters, MACs, activation memory and speed of a network, beside its baseline and trick by trick"
-    from woofbench.commands.listing import costs_of
+    _wait()
+    from woofbench.commands.listing import costs_of, costs_table
     from woofbench.train.recipe import of_model, parameters
     changes = {k:given.pop(k) for k in (*of_model, *parameters()) if k in given}
-    print(costs_of(arch, changes, **given))
+    if not json: return print(costs_of(arch, changes, **given))
+    table,how = costs_table(arch, changes, **given)
+    _print(True, '', lambda: dict(measured=how, networks=table.reset_index(names='network').to_dict('records')))
 
+# %% ../../nbs/commands/08_verbs.ipynb #parts-def
 @verb()
 def parts(
     name:str|None=None, /, # A kind (act, attn, arch, ...) or the name of a part
+    json:bool=False, # Print JSON and nothing else
 ) -> None:
     "List all parts with a line each; or one kind; or the card of one part"
-    from woofbench.commands.listing import parts_text
-    print(parts_text(name))
+    _wait()
+    from woofbench.commands.listing import parts_facts, parts_text
+    _print(json, '' if json else parts_text(name), lambda: parts_facts(name))
+
+# %% ../../nbs/commands/08_verbs.ipynb #doctor-def
+@verb(board='out')
+def doctor(
+    out:str='.', # Folder of the board
+    json:bool=False, # Print JSON and nothing else
+) -> int:
+    "Versions, device, data, disk, cache and board, and what you can do: nothing stops a run (0), or something does (1)"
+    _wait()
+    from woofbench.commands.doctor import doctor_facts, doctor_text
+    found = doctor_facts(out)
+    _print(json, '' if json else doctor_text(found), lambda: found)
+    return int(any(o['stops'] for o in found))
+
+@verb()
+def cache(
+    clear:Annotated[str|bool|None,'NAME']=None, # Remove one entry, or all of them
+    json:bool=False, # Print JSON and nothing else
+) -> None:
+    "List what is kept to save time, or remove it: the next run makes it again"
+    from woofbench.commands.doctor import cache_clear, cache_list, cache_text
+    gone = cache_clear(clear if isinstance(clear, str) else None) if clear else []
+    left = cache_list()
+    removed = f'removed {len(gone)} entries, {sum(o["bytes"] for o in gone)/2**20:.1f} MiB\n'*bool(clear)
+    _print(json, removed+cache_text(left), lambda: dict(removed=gone, entries=left))
 
 # %% ../../nbs/commands/08_verbs.ipynb #new-def
+def _new_trick(name, file):
+    "Make a trick from nothing or from a file, and say what comes next"
+    from woofbench.commands.new import new_trick
+    from woofbench.commands.to_notebook import trick_notebook
+    if (name is None)==(file is None): raise BadInput('give the name of a new trick, or --from and your file')
+    if file:
+        to = trick_notebook(file)
+        print(f'{to} is written: fill in its words, run make nbs readme, then woofbench submit ID --trick {to}')
+    else: print(f'{new_trick(name)} is ready: woofbench run --dataset digits --import {name}.py --act {name}')
+
 @verb()
 def new(
     what:str, # trick or board
-    name:str, /, # Name of the trick, or folder of the board
+    name:str|None=None, /, # Name of the trick, or folder of the board
+    from_:Annotated[str|None,'FILE']=None, # Your file of parts, which becomes the notebook of a trick in your clone
     anonymous:bool=False, # A board that refuses rows with authors
 ) -> None:
-    "Write a file to start a trick from, or the folder of a board with its workflows"
-    from woofbench.commands.new import new_board, new_trick
+    "Write a file to start a trick from, a notebook from such a file, or the folder of a board with its workflows"
+    from woofbench.commands.new import new_board
     if what not in ('trick','board'): raise BadInput(f'new makes a trick or a board, not {what!r}')
-    if what=='board':
-        print(f'{new_board(name, anonymous)} is a board; its README.md says what comes next')
-        return
-    if anonymous: raise BadInput('--anonymous is for a board')
-    print(f'{new_trick(name)} is ready: woofbench run --dataset digits --import {name}.py --act {name}')
+    if what=='trick' and anonymous: raise BadInput('--anonymous is for a board')
+    if what=='trick': return _new_trick(name, from_)
+    if name is None or from_: raise BadInput('a board needs the name of its folder, and takes no --from')
+    print(f'{new_board(name, anonymous)} is a board; its README.md says what comes next')
+
+# %% ../../nbs/commands/08_verbs.ipynb #export-def
+@verb()
+def export(
+    id:str, # Id of a record, the beginning of one, or the path of its file
+    file:Annotated[str,'FILE'], /, # The file to write, such as dogs.onnx
+    seed:int|None=None, # Which of its networks; the first seed's if none
+    as_:Literal['onnx','pt2']|None=None, # ONNX, or a program of torch.export; by the end of FILE if none
+    out:str='.', # Folder of the board
+) -> None:
+    "Write a network of a row whose weights were kept as a file for other programs"
+    from woofbench.board.table import find_row
+    print(f'{find_row(id, out).export(file, seed, as_)} is written')

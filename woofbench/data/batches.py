@@ -8,7 +8,6 @@ __all__ = ['Images', 'load_images', 'plain', 'Batches', 'facts', 'same', 'valid_
 # %% ../../nbs/data/12_batches.ipynb #imports
 from collections import OrderedDict, deque
 from dataclasses import dataclass
-from functools import partial
 from pathlib import PurePath
 import torch
 from fastai.callback.core import Callback
@@ -20,7 +19,6 @@ from fastcore.basics import GetAttr, patch
 from fastcore.foundation import CollBase
 from fasttransform import Pipeline, Transform
 from pandas import DataFrame
-from tqdm.auto import tqdm
 from .manifest import Manifest
 from .loaders import noisy_labels
 from .track import Track
@@ -28,6 +26,7 @@ from .store import Store, load_store
 from .prefetch import Prefetch, Source, side_stream
 from .crops import Pieces, ToFloat, crop, crop_boxes, val_squares
 from .val_resize import OFFICIAL
+from ..progress import bar
 
 # %% ../../nbs/data/12_batches.ipynb #images-class
 @dataclass(frozen=True, eq=False)
@@ -50,7 +49,6 @@ class Images:
 
 def _no_images(): return None
 _last = OrderedDict()
-_bar = partial(tqdm, delay=2, leave=False)
 
 # %% ../../nbs/data/12_batches.ipynb #classes-def
 def _classes(m, labels, device):
@@ -72,7 +70,7 @@ def load_images(
     track:Track,
     device:torch.device,
     cache:bool=True, # Keep decoded images on disk?
-    progress=_bar, # Wraps loops over files
+    progress=bar, # Wraps loops over files
     val_resize:str=OFFICIAL, # How validation images become squares
 ) -> Images:
     "The images of `track`, decoded; those of the last call stay in memory"

@@ -227,11 +227,20 @@ def _sweep(folder):
             if gone: o.unlink()
         except OSError: pass
 
+_turn = Lock() # where a file has one position
+
+def _put(f, x, at):
+    "Write bytes at `at`; how many were written"
+    if hasattr(os, 'pwrite'): return os.pwrite(f.fileno(), x, at)
+    with _turn: # Windows
+        f.raw.seek(at)
+        return f.raw.write(x)
+
 def _pwrite(f, x, at):
     "Write the bytes of `x` at `at`; raises `OSError`"
     left = memoryview(x).cast('B')
     while left: # a nearly full disk takes a part, and refuses the rest
-        n = os.pwrite(f.fileno(), left, at)
+        n = _put(f, left, at)
         left,at = left[n:],at+n
 
 # %% ../../nbs/data/08_store.ipynb #cache-write-new
@@ -264,6 +273,7 @@ def _build(path, key, paths, digests, workers, progress):
             tables = sizes.numpy().astype('<i8').tobytes()+sums.tobytes()
             _pwrite(f, (_head.pack(_magic, key, _checksum(key, tables), n) + tables).ljust(start, b'\0'), 0)
             os.fsync(f.fileno())
+            if os.name=='nt': f.close() # Windows moves no open file
             os.replace(f.name, path)
         finally: Path(f.name).unlink(missing_ok=True)
 

@@ -45,4 +45,6 @@ def val_transform(
         split_idx,order = 1,1
         def encodes(self, im:Image.Image): return as_square(im, size, how)
         def __reduce__(self): return val_transform, (size, how)
-    return ValResize()
+    res = ValResize()
+    res.how = how
+    return res

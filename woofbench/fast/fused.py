@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['PIECE', 'MAX_PIXELS', 'MIN_WEIGHTS', 'quick_mish', 'mish_slope', 'MishFunction', 'QuickMish', 'has_triton',
            'norm_act', 'FusedLayers', 'FusedResBlock', 'FusedReduceFirstBlock', 'FusedMaxBlur', 'Fusion', 'fuse_layers',
-           'fusion', 'GemmConv2d', 'use_gemm']
+           'fusion', 'GemmConv2d', 'use_gemm', 'plain_layers']
 
 # %% ../../nbs/fast/06_fused.ipynb #imports
 import os
@@ -253,3 +253,13 @@ def use_gemm(
             =='zeros' and not isinstance(o.padding, str) and o.weight.numel()>=MIN_WEIGHTS]
     for o in todo: o.__class__ = GemmConv2d
     return len(todo)
+
+# %% ../../nbs/fast/06_fused.ipynb #plain-def
+def plain_layers(
+    model:nn.Module, # Changed in place: classes of modules only
+) -> nn.Module: # `model`
+    "Undo `fuse_layers` and `use_gemm`: each module has the class that it was built with"
+    plain = {new:old for old,(new,_) in _fused.items()} | {GemmConv2d:nn.Conv2d}
+    for o in model.modules():
+        if type(o) in plain: o.__class__ = plain[type(o)]
+    return model

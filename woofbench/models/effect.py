@@ -72,5 +72,5 @@ def idle(
     if stages>8 and any(isinstance(getattr(spec, k), tuple) for k in per_stage):
         raise BadInput(f'parts per stage are for networks of at most 8 stages, and this has {stages}')
     _network(spec)
-    names = [o.name for o in fields(spec) if o.name not in ('depths','widths','init')]
+    names = [o.name for o in fields(spec) if o.name not in ('depths','widths','init','params')]
     return tuple(k for k in names if _changes_nothing(spec, k))

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace, fields
 from fastcore.basics import patch
 from ..params import fields_of, plain_values, settled
 from ..registry import near, Registry, BadInput
-from .parts import stems, pools, acts, blocks, convs, norms, attns, inits
+from .parts import stems, pools, acts, blocks, convs, norms, attns, inits, heads
 
 # %% ../../nbs/models/02_spec.ipynb #spec-class
 @dataclass(frozen=True)
@@ -34,6 +34,7 @@ class XResNetSpec:
     down:str|tuple|None = None          # Pool after a convolution's activation, in place of its stride
     attn:str|tuple|None = None          # Attention at the end of every block's convolutions
     sa:str|None = None                  # Attention at the end of the first stage only
+    head:str = 'avg'                    # Pool before the classifier
     dropout:float = 0.                  # Probability of dropout before the classifier
     init:str = 'fastai'                 # Weights at the start
     params:tuple = ()                   # Values of the parts' own parameters, by field: (('act_slope', .1),)
@@ -52,7 +53,7 @@ def at(self:XResNetSpec, stage:int) -> 'XResNetSpec':
 _tuples = ('depths','widths','stem_szs')
 
 slot_of = dict(stem=stems, stem_pool=pools, stem_act=acts, block=blocks, conv=convs, norm=norms, act=acts, pool=pools,
-               down=pools, attn=attns, sa=attns, init=inits)
+               down=pools, attn=attns, sa=attns, head=heads, init=inits)
 
 per_stage = 'expansion block conv norm act pool down attn'.split()
 spec_fields = [f.name for f in fields(XResNetSpec) if f.name!='params']

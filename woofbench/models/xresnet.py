@@ -9,7 +9,7 @@ __all__ = ['conv_layers', 'attentions', 'id_path', 'conv_path', 'ResBlock', 'con
 from dataclasses import replace
 from torch import nn
 from ..registry import BadInput, using
-from .parts import acts, pools, attns, stems, blocks, inits, conv_layer, Tail
+from .parts import acts, pools, attns, stems, blocks, heads, inits, conv_layer, Tail
 from .spec import XResNetSpec, ModelSpec, TimmSpec, archs
 
 # %% ../../nbs/models/03_xresnet.ipynb #conv-path
@@ -84,6 +84,12 @@ def stages(spec:XResNetSpec): # Yields one `nn.Sequential` of blocks per stage
             ni = nf
         yield nn.Sequential(*res)
 
+def _place(blocks):
+    "Tell the modules of every block that want to know it where the block stands"
+    for i,block in enumerate(blocks):
+        for m in block.modules():
+            if hasattr(m, 'placed'): m.placed(i, len(blocks))
+
 @inits.register('fastai')
 def init_weights(model:nn.Module):
     "Kaiming-normal weights and zero biases, as fastai's `init_cnn`; a module with `own_init` keeps what it made itself"
@@ -105,8 +111,9 @@ class XResNet(nn.Sequential):
         first,last = replace(spec.at(0), act=spec.stem_act or spec.at(0).act),spec.at(-1)
         stem = [*stems(spec.stem)(first), *([pools(spec.stem_pool)(spec.stem_szs[-1])] if spec.stem_pool else [])]
         body = list(stages(spec))
+        _place([o for stage in body for o in stage])
         dropout = [nn.Dropout(spec.dropout)] if spec.dropout else []
-        head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), *dropout, nn.Linear(spec.widths[-1]*last.expansion, n_out)]
+        head = [heads(spec.head)(), nn.Flatten(), *dropout, nn.Linear(spec.widths[-1]*last.expansion, n_out)]
         super().__init__(*stem, *body, *head)
         self.spec = spec
         inits(spec.init)(self)

@@ -20,12 +20,16 @@ from .site import _root, site, subpackages
 # %% ../../nbs/site/03_docs.ipynb #groups-def
 # The menu: patterns of pages by what you want to do
 groups = {
-    'Start': 'index.md lessons/first_row.md tutorials/first_row.md',
-    'Use': 'commands/run.md commands/ablate.md commands/compare.md commands/reproduce.md lessons/* tutorials/*',
-    'Add': 'registry.md models/parts.md models/spec.md commands/verbs.md tricks/*',
-    'Submit': 'board.md commands/submit.md commands/request.md board/rules.md board/check.md',
-    'Understand': 'catalogue.md board/stats/* board/reported/*',
-    'Reference': 'commands/index.md commands/*.md glossary.md data/track.md train/recipe.md board/row.md',
+    'Start': 'index.md lessons/first_row.md faq.md glossary.md',
+    'Use': 'lessons/index.md lessons/add_a_trick.md lessons/is_it_better.md lessons/your_own_photos.md '
+           'lessons/export.md lessons/row_to_pull_request.md lessons/class_of_thirty.md lessons/what_it_looks_at.md '
+           'lessons/order_of_a_product.md lessons/board_of_2020.md lessons/choosing_channels.md lessons/faster.md',
+    'Add': 'commands/new.md registry.md models/parts.md params.md imports.md commands/verbs.md tricks/index.md '
+           'tricks/*',
+    'Submit': 'board.md commands/submit.md commands/request.md board/rules.md board/check.md board/reviews.md',
+    'Understand': 'catalogue.md lessons/* board/stats/* board/reported/* board/replications.md models/effect.md',
+    'Reference': 'command/index.md command/* commands/examples.md models/spec.md data/track.md train/recipe.md '
+                 'board/row.md board/leaderboard.md board/record/schema.md',
 }
 
 def group(

@@ -103,7 +103,12 @@ def _begin(self:Kept, model, recipe, device, seed):
 
 # %% ../../nbs/train/07_kept.ipynb #kept-opt-func
 @patch
-def _opt_func(self:Kept, make): return partial(self._opt, make) if self.keep and self.graph else make
+def _opt_func(self:Kept, make):
+    if not (self.keep and self.graph): return make
+    f = partial(self._opt, make)
+    for k in ('splits','cbs'): # what a learner reads of it
+        if hasattr(make, k): setattr(f, k, getattr(make, k))
+    return f
 
 @patch
 def _opt(self:Kept, make, params, lr):

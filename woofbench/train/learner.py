@@ -35,6 +35,7 @@ from .gradients import grads
 from .groups import grouped, groups, split_decay
 from .losses import losses
 from .optim import opts, scheds
+from .schedules import varies
 
 # %% ../../nbs/train/08_learner.ipynb #imports-part3
 from contextlib import ExitStack
@@ -46,6 +47,7 @@ from .machine import Machine, _peak_mb, device_name
 from .kept import Kept
 from .observers import attach, does_more, fresh, logged, quieted
 from .resume import NotTaken, resuming
+from .weights import weights_of
 
 # %% ../../nbs/train/08_learner.ipynb #init-def
 def init_from_data(
@@ -175,7 +177,7 @@ def _extended(parts, recipe, augmented):
     if getattr(parts['opt_func'], 'splits', False): found = split_decay(model, found)
     more = grouped(model, found)
     cbs = [*parts['cbs'], *augmented, *grads(recipe.grad)(recipe), *averages(recipe.average)(recipe),
-           *more.pop('cbs', ())]
+           *varies(recipe.vary)(recipe), *getattr(parts['opt_func'], 'cbs', ()), *more.pop('cbs', ())]
     return parts | more | dict(cbs=cbs)
 
 def _plain_parts(recipe, model, device):
@@ -229,6 +231,7 @@ class SeedRun:
     init_sha256:str     # Of the initial weights
     peak_mem_mb:int     # CUDA: of this run; CPU: of the process so far
     device:str          # As it names itself
+    weights:dict|None=None # What was validated last, by name, where `Machine.keep` asks for it
 
 # %% ../../nbs/train/08_learner.ipynb #evidence-evidence
 class Evidence(Callback):
@@ -309,6 +312,7 @@ def fit(
     machine:Machine|None=None, # The usual one if None
     log=None, # Called as log(epoch, numbers) after every epoch
     kept:Kept|None=None, # What the fast engine keeps from seed to seed
+    watch=None, # Called as watch(seed): more callbacks, which only observe
 ) -> SeedRun:
     "Train one seed and return its evidence; raises `BadInput` where memory does not suffice"
     kept,ev = kept or Kept(keep=False),Evidence(log)
@@ -318,12 +322,14 @@ def fit(
             learn = make_learner(job, seed, machine, kept)
             init = weights_sha(learn.model)
         if learn.dls.device.type=='cuda': torch.cuda.reset_peak_memory_stats()
-        quiet = quieted(learn, bool(job.cbs or job.logs)),learn.added_cbs([ev]),logged(learn, job.logs, seed)
+        seen = [ev, *(watch(seed) if watch else ())]
+        quiet = quieted(learn, bool(job.cbs or job.logs)),learn.added_cbs(seen),logged(learn, job.logs, seed)
         on = using(dict(job.recipe.params)),resuming(learn, resume, init, kept.lock)
         with ExitStack() as stack:
             for o in (*quiet, *on): stack.enter_context(o)
             scheds(job.recipe.sched)(learn, job.track.epochs, job.recipe)
-    except NotTaken as e: return fit(job, seed, replace(machine, states=resume.again(e).as_states), log, kept)
+    except NotTaken as e: return fit(job, seed, replace(machine, states=resume.again(e).as_states), log, kept,
+                                       watch)
     except (RuntimeError, MemoryError) as e:
         if line := _too_little(e, job): raise BadInput(line) from e
         raise
@@ -331,4 +337,5 @@ def fit(
         with kept.lock: gc.collect() # learners of earlier seeds: they and their callbacks refer to each other
     _check_whole(job, ev)
     return SeedRun(seed, ev.curve[-1]['correct'], ev.diverged, tuple(ev.curve), tuple(ev.preds), init,
-                   max(_peak_mb(learn.dls.device), resume.peak if resume else 0), device_name(learn.dls.device))
+                   max(_peak_mb(learn.dls.device), resume.peak if resume else 0), device_name(learn.dls.device),
+                   weights_of(learn.model) if machine and machine.keep else None)

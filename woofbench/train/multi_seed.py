@@ -33,6 +33,7 @@ def train_seeds(
     record:bool|None=None, # Capture steps? If None, on CUDA
     log=None, # Called as log(epoch, numbers, seed) after every epoch
     say=None, # Called once with a line that says how steps are done
+    watch=None, # Called as watch(seed): callbacks that only observe
 ): # Yields a `SeedRun` for each seed, as they end
     "Train `seeds`; raises `BadInput` where they cannot be trained at once"
     m,lock,told,stop = machine or Machine(),Lock(),[],Event()
@@ -44,7 +45,7 @@ def train_seeds(
             if say and not told:
                 told.append(say(f'engine {m.engine}: {kept.path if m.fast else "step by step, the reference"}'))
             if log: log(epoch, numbers, seed)
-        return fit(job, seed, m, after_epoch, kept)
+        return fit(job, seed, m, after_epoch, kept, watch)
     with ExitStack() as stack:
         n = 1 if job.cbs or job.logs else min(m.seeds_at_once, len(seeds)) # loggers have one run a process
         kepts = [stack.enter_context(Kept(record, compile=m.compile, lock=lock)) for _ in range(n)]

@@ -19,9 +19,11 @@ from .gradients import grads
 from .groups import groups
 from .losses import losses
 from .optim import opts, scheds, unused_by
+from .schedules import varies
 from ..data.augment import augs
 from ..data.val_resize import ways
 import woofbench.tricks  # noqa: F401  registers all tricks
+import woofbench.train.muon, woofbench.train.schedule_free  # noqa: F401, E401  they register optimisers
 from ..hashes import digest
 from ..text import value
 
@@ -58,6 +60,7 @@ class Recipe:
     ema:float = 0.              # Decay of the moving average of weights that is evaluated; 0: none
     average:str = 'none'        # Another average of the weights that is evaluated: none or tail
     grad:str = 'none'           # What happens to gradients before the step: none, clip or accumulate
+    vary:str = 'none'           # Decay and momentum over the training: none, wd, mom or wd_mom
     group:str = 'none'          # Rates and decay by parameter: none or norm_bias
     precision:str = 'fp32'      # fp32, bf16 (autocast) or fp16 (autocast, CUDA only)
     channels_last:bool = False  # Channels-last memory format?
@@ -81,7 +84,8 @@ _least = 1e-8
 _above,_below = {'lr','eps','min_scale'},{'mom','sqr_mom','smooth','ema'} # these must not be their lower or upper limit
 own = {f.name:f for f in fields(Recipe) if f.name not in ('model','params')}
 of_model = {f.name:f for f in fields(XResNetSpec) if f.name!='params'}
-registries = dict(opt=opts, sched=scheds, aug=augs, loss=losses, average=averages, grad=grads, group=groups) # by field
+registries = dict(opt=opts, sched=scheds, aug=augs, loss=losses, average=averages, grad=grads,
+                  group=groups, vary=varies) # by field
 precisions = ('fp32','bf16','fp16')
 _words = dict(precision=precisions, val_resize=ways)
 engines = ('fastai','fast') # which of them trains is no part of a recipe
@@ -182,6 +186,9 @@ _preset('official_2020_01', 'the baselines of January 2020: xse_resnext50 with s
         precision='fp16')
 _preset('digits', 'small and quick, for digits', arch='xresnet10_tiny', act='mish', lr=2e-2, bs=32, min_scale=.6,
         flip=0.)
+_preset('hlb', "hlb-CIFAR10's later network with Muon, as in cifar10-airbench; rates are untuned", arch='hlb',
+        opt='muon', lr=3e-2, mom=.6, opt_rest_rate=1., sched='warm_cosine', sched_warm=.2,
+        aug='alternate_flip', flip=0., smooth=.2)
 
 # %% ../../nbs/train/02_recipe.ipynb #thread-presets
 # the forum's protocol of 2019 and 2020
@@ -247,7 +254,7 @@ def describe(
 _official = Recipe()
 
 # Fields that came after the first records
-later = {'dropout','init','aug','val_resize','div','div_final','loss','average','grad','group','params'}
+later = {'head','dropout','init','aug','val_resize','div','div_final','loss','average','grad','group','vary','params'}
 
 def _written(o):
     res = {f.name:v for f in fields(o) if (v := getattr(o, f.name))!=f.default or f.name not in later}

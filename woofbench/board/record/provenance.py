@@ -4,16 +4,19 @@
 
 # %% auto #0
 __all__ = ['code_facts', 'training_files', 'training_sha', 'env_facts', 'context_id', 'file_of', 'source_of', 'named', 'missing',
-           'strangers', 'ours', 'outside']
+           'strangers', 'ours', 'outside', 'is_library', 'sources']
 
 # %% ../../../nbs/board/record/07_provenance.ipynb #imports
 import ast, dis, importlib, importlib.metadata, json, os, platform, site, sys, sysconfig
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from fastcore.basics import patch
 from ...train.recipe import Recipe, registries, to_dict
 from ...hashes import digest, source_sha
+from ...imports import as_imported
+from ...part_source import modules_of, part_shas
 from ...registry import BadInput, Registry, code_text, in_package, unwrapped, who
 from ...text import plainly
 from ...models.spec import TimmSpec, arch_of, archs, slot_of
@@ -257,9 +260,10 @@ def named(
 
 def missing(
     d:dict, # A recipe as `to_dict` or a record has it
+    model:bool=False, # Those of its network alone?
 ) -> list[str]: # E.g. `act swish9`
     "Parts of a recipe that are not registered here"
-    return [f'{k} {v}' for reg,k,v in named(d) if not reg.there(v)]
+    return [f'{k} {v}' for reg,k,v in named(d) if not reg.there(v) and not (model and k in registries)]
 
 def strangers(
     d:dict, # A recipe as `to_dict` or a record has it
@@ -296,3 +300,28 @@ def outside(
     used = named(to_dict(recipe))
     if (shape := arch_of(recipe.model))!=arch_of(recipe.model, own=True): used.append((archs, 'arch', shape))
     return {f'{k} {v}':source_of(_part(reg, v)) for reg,k,v in used if reg.there(v) and not ours(reg, v)}
+
+# %% ../../../nbs/board/record/07_provenance.ipynb #sources-def
+def is_library(
+    top:str, # First part of the name of a module
+) -> bool:
+    "Is a module this package's or an installed library's?"
+    if top=='woofbench' or top in sys.stdlib_module_names: return True
+    try: spec = find_spec(top) if top else None
+    except (ImportError, ValueError): return False
+    return bool(spec and spec.origin and _in_library(spec.origin))
+
+def _told(reg, name):
+    "(`Imported`, hash of the source) of a part whose file was imported and needs no other file of yours; else None"
+    found = as_imported(file_of(unwrapped(_part(reg, name))))
+    try: shas = part_shas(found[1]) if found and all(map(is_library, modules_of(found[1]))) else {}
+    except BadInput: return None # Python can run it, but it cannot be written down
+    return next(((found[0], v) for (r,k),v in shas.items() if k==name and r.startswith(reg.kind)), None)
+
+def sources(
+    recipe:Recipe,
+) -> tuple[dict,set]: # (hash by field and name, `Imported`s that these parts are from)
+    "The hash of the source of each foreign part that can be told from its file alone"
+    used = [(reg, k, v) for reg,k,v in named(to_dict(recipe)) if reg.there(v) and not ours(reg, v)]
+    found = {f'{k} {v}':o for reg,k,v in used if (o := _told(reg, v))}
+    return {k:o[1] for k,o in found.items()}, {o[0] for o in found.values()}

@@ -92,7 +92,8 @@ def seed_dict(
     "One seed's evidence, ready for JSON"
     labels = [m.classes.index(m.label(o)) for o in m.val]
     preds = encode_preds(run.preds, labels, len(m.classes))
-    return asdict(run) | dict(device=plainly(run.device), curve=list(run.curve), preds=preds)
+    facts = {k:v for k,v in vars(run).items() if k!='weights'} # they have a file of their own
+    return facts | dict(device=plainly(run.device), curve=list(run.curve), preds=preds)
 
 # %% ../../../nbs/board/record/05_record.ipynb #check-seed
 EPOCHS = 5000 # the most of one record, all seeds together: a file has `MOST` bytes at most
