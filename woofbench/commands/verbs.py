@@ -156,6 +156,7 @@ def _check_board(out):
         raise BadInput(f'there is no board in {Path(out).resolve()} or above it; a run makes one, or '
                        '`woofbench new board FOLDER`')
 
+# %% ../../nbs/commands/08_verbs.ipynb #board-verb-def
 @verb(board='out')
 def board(
     out:str='.', # Folder of records/ and leaderboard.csv
@@ -355,14 +356,17 @@ def new(
     print(f'{new_board(name, anonymous)} is a board; its README.md says what comes next')
 
 # %% ../../nbs/commands/08_verbs.ipynb #export-def
-@verb()
+@verb(board='out')
 def export(
     id:str, # Id of a record, the beginning of one, or the path of its file
     file:Annotated[str,'FILE'], /, # The file to write, such as dogs.onnx
     seed:int|None=None, # Which of its networks; the first seed's if none
     as_:Literal['onnx','pt2']|None=None, # ONNX, or a program of torch.export; by the end of FILE if none
     out:str='.', # Folder of the board
+    json:bool=False, # Print JSON and nothing else
 ) -> None:
     "Write a network of a row whose weights were kept as a file for other programs"
+    _wait()
     from woofbench.board.table import find_row
-    print(f'{find_row(id, out).export(file, seed, as_)} is written')
+    path = find_row(id, out).export(file, seed, as_)
+    _print(json, f'{path} is written', lambda: dict(file=path))
