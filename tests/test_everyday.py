@@ -347,9 +347,10 @@ def test_a_dry_run_trains_and_writes_nothing(cli, tmp_path, monkeypatch):
     from woofbench.commands.run import plan
     def fit(*a, **kw): raise AssertionError('a dry run trains')
     monkeypatch.setattr('woofbench.train.learner.fit', fit)
-    p = plan('digits', **{k:v for k,v in small.items() if k!='device'})
+    p = plan('digits', act='relu', aug='trivial', aug_strength=.4, **{k:v for k,v in small.items() if k!='device'})
     before = files(os.environ['WOOFBENCH_CACHE'])
-    rc,out,err = cli(f'run --dry-run {SMALL} --device cpu --out {tmp_path/"new"}')
+    fields = '--act relu --aug trivial --aug-strength .4'
+    rc,out,err = cli(f'run --dry-run {SMALL} {fields} --device cpu --out {tmp_path/"new"}')
     assert rc==0 and not (tmp_path/'new').exists() and files(os.environ['WOOFBENCH_CACHE'])==before, err
     said = dict(re.findall(r'^(\w+): +(.+)$', out, re.M))
     assert {'plan','network','config','seeds','machine','images','time','memory','board'}<=set(said)

@@ -13,9 +13,9 @@ package = root/'woofbench'
 paths,graph = modules_in(root),module_graph(root)
 modules = list(paths.values())
 order = ['', *subpackages] # the modules beside them come first; each imports from those before it
-writers = set('board.record.record board.table board.weights commands.doctor commands.new commands.request '
-              'commands.run data.manifest data.store files lessons site.docs site.page site.site train.export '
-              'train.learner train.observers train.weights web.build'.split())
+writers = set('board.record.record board.table board.trials board.weights commands.doctor commands.new '
+              'commands.request commands.run data.manifest data.store files lessons site.docs site.page site.site '
+              'train.export train.learner train.observers train.weights web.build'.split())
 
 
 def name_of(path): return '.'.join(path.relative_to(package).with_suffix('').parts)

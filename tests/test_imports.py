@@ -30,10 +30,13 @@ def here(tmp_path, monkeypatch):
     "A folder with files of parts, from which commands are started; afterwards none of them is known"
     monkeypatch.chdir(tmp_path)
     for k,o in dict(mine=MINE, other=OTHER).items(): (tmp_path/f'{k}.py').write_text(o)
-    have = {*sys.modules}
     yield tmp_path
-    for o in {*sys.modules}-have:
-        if getattr(sys.modules[o], '__file__', None) and str(tmp_path) in sys.modules[o].__file__: del sys.modules[o]
+    forget_parts(tmp_path)
+
+def forget_parts(folder):
+    "As in a new process"
+    for o in [*sys.modules]:
+        if str(folder) in (getattr(sys.modules[o], '__file__', None) or ''): del sys.modules[o]
     imports._done.clear()
     for reg,name in ((augs,'my_dim'), (acts,'my_silu')): reg.pop(name, None)
 
@@ -96,6 +99,23 @@ def test_a_row_with_an_import_is_not_ranked_even_if_it_uses_no_part_of_it(here, 
     rec = json.loads(next((here/'records').rglob('*.json')).read_text())
     assert rec['outside']=={} and [o['name'] for o in rec['imports']]==['other'] and rec['code']['dirty'] is True
 
+def test_a_row_of_a_part_is_trained_again_with_its_file(here, cli, refused):
+    "The record has the same source, so nothing has to be trusted"
+    rc,out,err = cli('run --dataset digits --epochs 1 --seeds 1 --import other.py --act my_silu')
+    assert rc==0, err
+    path = next((here/'records').rglob('*.json'))
+    forget_parts(here)
+    assert 'act my_silu, which is not registered' in refused(f'reproduce {path.stem} --quick')
+    rc,out,err = cli(f'reproduce {path.stem} --quick --import other.py')
+    assert rc==0 and 'identical' in out, (out, err)
+    (here/'other.py').write_text('# a comment\n'+OTHER)
+    forget_parts(here)
+    rc,out,err = cli(f'challenge {path.stem} --k 1 --nonce 0123456 --import other.py')
+    assert rc in (0,1,3) and 'challenge of' in out, (out, err)
+    (here/'other.py').write_text(OTHER.replace('nn.SiLU()', 'nn.GELU()'))
+    forget_parts(here)
+    assert 'nothing shows that the record was made with it' in refused(f'reproduce {path.stem} --import other.py')
+
 
 # Commands that read what other people wrote
 
@@ -118,8 +138,8 @@ def test_a_hostile_project_file_in_a_board_does_nothing(here, cli):
         shutil.copy(here/'woofbench.toml', here/folder)
     reads = dict(check=['check', f'check records/digits/32-s32-e5/{a}.json'], board=['board', 'board --check'],
                  compare=[f'compare {b} {c}'], submit=[f'submit {a} --dry-run --clone {root}'],
-                 reproduce=[f'reproduce {a} --quick --trust-code'], challenge=[f'challenge {a} --k 1'],
-                 site=['site --out pages'], parts=['parts', 'parts act'], new=['new trick idea'])
+                 site=['site --out pages'], parts=['parts', 'parts act'],
+                 new=['new trick idea', 'new trick --from evil.py'])
     assert {*reads}=={k for k,v in verbs.items() if not v.imports}, 'a verb is missing here'
     for verb,lines in reads.items():
         for line in (*lines, f'{verb} --help', f'{verb} --import evil.py'):
@@ -133,4 +153,4 @@ def test_only_flags_of_verbs_that_train_lead_to_an_import():
     used = {o.relative_to(root/'woofbench').as_posix() for o in (root/'woofbench').rglob('*.py')
             if re.search(r'\b(project_imports|import_parts)\b', o.read_text(encoding='utf-8')) and o.name!='_modidx.py'}
     assert used=={'imports.py', 'commands/flags.py', '__init__.py'}
-    assert {k for k,v in verbs.items() if v.imports}=={'run', 'ablate', 'cost'}
+    assert {k for k,v in verbs.items() if v.imports}>={'run', 'ablate', 'cost', 'reproduce', 'challenge'}

@@ -25,7 +25,7 @@ def test_a_new_trick_runs_at_once(here, cli):  # noqa: F811
     line = out.strip().partition('woofbench ')[2]
     assert line=='run --dataset digits --import my_idea.py --act my_idea'
     rc,out,err = cli(f'{line} --epochs 1 --seeds 1')
-    assert rc==0 and 'my_idea' in out and 'unranked: changed code' in out, err
+    assert rc==0 and 'my_idea' in out and 'has no rank until the code is merged' in out, err
     assert (here/'my_idea.py').read_text().count('woofbench ')>=4
     acts.pop('my_idea')
 

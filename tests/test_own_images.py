@@ -273,3 +273,27 @@ def test_the_example_trains(tmp_path):
                        env=os.environ | dict(PYTHONPATH=str(root), TMPDIR=str(tmp_path)))
     assert p.returncode==0 and 'colours, 32 px from 40, 1 epochs' in p.stdout, p.stderr
     assert not any(tmp_path.iterdir()), 'it leaves nothing behind'
+
+
+# The web board
+
+def test_a_page_shows_the_classes_in_words(row, tmp_path):
+    "The names of the folders; with a list of names, what is shown there, on trust"
+    import json
+    from woofbench.web.build import make_site
+    board = shutil.copytree(row.path.parents[3], tmp_path/'board')
+    def page():
+        out = make_site(tmp_path/'pages', board)
+        return next(o for o in out.rglob(f'*{row.id}*.html')).read_text()
+    text = page()
+    assert 'The classes are lily, rose.' in text and 'flowers (16 training and 4 validation images)' in text
+    (board/'editions').mkdir()
+    names = dict(dataset='flowers', suffix='.png', classes=dict(lily='White lily', rose='Red <b>rose</b>'),
+                 images=dict(lily='2 9', rose='1 7'))
+    (board/'editions/flowers.json').write_text(json.dumps(names))
+    text = page()
+    assert 'White lily' in text and '<b>rose' not in text and 'is taken on trust' in text
+    (board/'editions/imagewoof.json').write_text(json.dumps(names | dict(dataset='imagewoof')))
+    from woofbench.web.facts import read_names
+    known,bad = read_names(board)
+    assert 'flowers' in known and [o for o in bad if o.startswith('imagewoof.json: the list of names is not that of')]

@@ -103,6 +103,24 @@ def new_file(repo, path, body):
     return 201, dict(content=dict(path=path, sha=blob), commit=dict(sha=commit, message=body['message']))
 
 
+def new_tree(repo, body):
+    "`POST git/trees`: files beside those of another tree"
+    if try_sh(repo, 'cat-file', '-t', body['base_tree'])!='tree': raise Refused(422, 'base_tree is not a tree')
+    env = os.environ | dict(GIT_INDEX_FILE=str(repo/'api.index'))
+    sh(repo, 'read-tree', body['base_tree'], env=env)
+    for o in body['tree']:
+        blob = subprocess.run(['git', '-C', str(repo), 'hash-object', '-w', '--stdin'], input=o['content'].encode(),
+                              check=True, capture_output=True).stdout.decode().strip()
+        sh(repo, 'update-index', '--add', '--cacheinfo', f'{o["mode"]},{blob},{o["path"]}', env=env)
+    return 201, dict(sha=sh(repo, 'write-tree', env=env))
+
+def new_commit(repo, body):
+    "`POST git/commits`"
+    if any(try_sh(repo, 'cat-file', '-t', o)!='commit' for o in body['parents']): raise Refused(422, 'No such parent')
+    parents = [a for o in body['parents'] for a in ('-p', o)]
+    return 201, dict(sha=sh(repo, 'commit-tree', body['tree'], *parents, '-m', body['message'], env=os.environ | ANN))
+
+
 class GitHub(http.server.BaseHTTPRequestHandler):
     "Users, forks, branches, files and pull requests behind the token; git for everyone, and only to read"
     def log_message(self, *args): pass
@@ -136,6 +154,9 @@ class GitHub(http.server.BaseHTTPRequestHandler):
             return 201, hub.pulls[-1]
         if len(parts)>2 and (hub.root/parts[1]/parts[2]).exists():
             if verb!='GET': return self.write(verb, parts[1:3], '/'.join(parts[3:]), body)
+            if parts[3:5]==['git','commits']:
+                tree = try_sh(hub.root/parts[1]/parts[2], 'rev-parse', f'{parts[5]}^{{tree}}')
+                return (200, dict(sha=parts[5], tree=dict(sha=tree))) if tree else (404, dict(message='Not Found'))
             if parts[3:]==['branches','main']:
                 hub.wait -= 1
                 return (404, dict(message='Branch not found')) if hub.wait>=0 else (200, dict(name='main'))
@@ -151,6 +172,8 @@ class GitHub(http.server.BaseHTTPRequestHandler):
         if names[0]!='ann' and not hub.may_push: return 403, dict(message='Resource not accessible')
         try:
             if (verb,rest)==('POST','git/refs'): return new_ref(repo, body)
+            if (verb,rest)==('POST','git/trees'): return new_tree(repo, body)
+            if (verb,rest)==('POST','git/commits'): return new_commit(repo, body)
             if verb=='PATCH' and rest.startswith('git/refs/heads/'):
                 return move_ref(repo, rest.removeprefix('git/refs/heads/'), body)
             if verb=='PUT' and rest.startswith('contents/'): return new_file(repo, rest.removeprefix('contents/'), body)

@@ -60,6 +60,7 @@ def tqdm_bar(**kw):
         else: from tqdm import tqdm
     return tqdm(**dict(leave=False, file=None if in_notebook() else sys.stderr) | _width() | kw)
 
+# %% ../nbs/07_progress.ipynb #bar-loop
 def _lines(it, total, desc, say):
     last = time.monotonic()
     for i,o in enumerate(it):
@@ -133,6 +134,7 @@ def _draw(self:RowBar):
     self.bar.update(min(self.more, self.bar.total-self.bar.n))
     self.more = 0
 
+# %% ../nbs/07_progress.ipynb #row-ends
 @patch
 def epoch(self:RowBar, seed:int, epoch:int, accuracy:float):
     "An epoch is done"

@@ -80,9 +80,15 @@ def counted(model, size, n):
     except Exception as e: # parts are written by many people, and do not know each other
         raise BadInput(f'{type(e).__name__} where its parts were put together') from e
 
+def _comes(row, part):
+    "Is the code of a part in the same request? Then it is counted once that is merged"
+    return row.tricks.get((part.partition(' ')[2], (row.record.outside or {}).get(part))) is False
+
 def _count_flags(row):
+    odd = missing(row.record['recipe'], model=True)
+    if odd and all(_comes(row, o) for o in odd): return []
     try:
-        if odd := missing(row.record['recipe']): raise BadInput(f'{", ".join(odd)} is not registered')
+        if odd: raise BadInput(f'{", ".join(odd)} is not registered')
         c = counted(row.spec.model, row.track.size, len(row.data['classes']))
     except BadInput as e: return [f'its costs cannot be counted here: {e}']
     said = row.record['cost']

@@ -19,6 +19,7 @@ from .record.record import check_current, from_bytes, read_file, record_path
 from .reviews import REVIEWS, parse_review, read_reviews
 from .row import Board, Row
 from .table import load_rows, to_csv
+from .tricks import read_trick, trick_name, tricks_at
 from .rules import RULES, WORDS, Verdict, judge
 from .reported.history import ASK, of_board, parse_reported
 
@@ -127,7 +128,7 @@ def _name(root, path): return path.absolute().relative_to(root.absolute()).as_po
 
 def _as_it_grew(root, rows, files, reviews):
     "(name, verdict) of each file, beside the rows that were there when it came; beside all, if it is none of them"
-    names,board,flag,said = {_name(root, o):o for o in files},Board(),_local_flags(root),{}
+    names,board,flag,said = {_name(root, o):o for o in files},Board(tricks=rows.tricks),_local_flags(root),{}
     def check(name): return _check_one(partial(read_file, names[name]), name, board, flag, reviews)[0]
     for row in _grown(root, rows):
         name = record_path(row.record).as_posix()
@@ -175,7 +176,8 @@ def rows_at(
     reviews = reviews_at(repo, commit) if reviews is None else reviews
     found = _jsons(repo, commit, 'records')
     recs = [from_bytes(raw, p) for p,raw in found.items() if p!=ASK.as_posix()]
-    return Board(Row(o, review=reviews.get(o['record_id'])) for o in recs)
+    tricks = tricks_at(repo, commit)
+    return Board((Row(o, review=reviews.get(o['record_id']), tricks=tricks) for o in recs), tricks)
 
 def _tree_fault(status, mode, path, there):
     "What is wrong with a change below records/, before its content is read"
@@ -184,6 +186,41 @@ def _tree_fault(status, mode, path, there):
     if status!='A': return f'a row that is there is not to be {changed.get(status, "touched")}'
     if mode!='100644': return f'it is {modes.get(mode, "not a regular file")}; a record is a regular file'
     if path.lower() in there: return 'this row is on the board already'
+
+# %% ../../nbs/board/09_check.ipynb #mix-def
+_ALONE = ('a pull request with rows brings nothing but rows, or one row and the new trick that it was trained with: '
+          'hand in the other files by themselves')
+
+def _trick_of(repo, base, head, found):
+    "(its name, its parts, what is wrong with it) of the new trick that comes with rows; None if there is none"
+    other = [o for o in found if o[3].split('/')[0].lower()!='records']
+    name = trick_name(other) if len(other)<len(found) else None
+    return name and (name, *read_trick(repo, git(repo, 'merge-base', base, head).decode().strip(), name, other))
+
+def _mix_fault(items, rows, parts):
+    "What is wrong with rows that come with a trick: there has to be one, which was trained with this very code"
+    if len(items)!=1: return f'a new trick comes with one row, not with {len(items)}'
+    for row in rows:
+        used = {(k.partition(' ')[2], sha):k for k,sha in (row.record.outside or {}).items()}
+        if odd := [k for o,k in used.items() if o not in row.tricks]:
+            return (f'{", ".join(odd)} was trained with other code than this request brings: bring the code that you '
+                    'trained with, or train again')
+        if not {*used} & {*parts}: return 'this row was not trained with the trick that comes with it'
+
+def _whole_faults(items, other, trick, rows):
+    "What is wrong with a pull request as a whole, as items of a report"
+    if not items or not other: return []
+    if trick is None: return [(other[0], _invalid(_ALONE))]
+    _,parts,bad = trick
+    mine = [o for o in rows if record_path(o.record).as_posix() in dict(items)]
+    if why := _mix_fault(items, mine, parts): bad = [*bad, (items[0][0], why)]
+    return [(path, _invalid(o)) for path,o in bad]
+
+def _take(repo, base, sha, path, rows, waiting, reviews):
+    "Verdict on an added record; its row goes to the board, or waits if it needs an audit"
+    v,row = _check_blob(repo, base, sha, path, rows, reviews)
+    if row: (waiting if v.word=='needs audit' else rows).append(row)
+    return v
 
 # %% ../../nbs/board/09_check.ipynb #blob-def
 MANY = 20 # rows in one pull request
@@ -195,7 +232,7 @@ def _check_blob(repo, base, sha, path, rows, reviews):
     if v.word=='invalid': return v, None
     try: check_current(rec)
     except BadInput as e: return _invalid(str(e)), None
-    return v, Row(rec, review=reviews.get(rec['record_id']))
+    return v, Row(rec, review=reviews.get(rec['record_id']), tricks=rows.tricks)
 
 def _reported_at(repo, have):
     "The reported rows of the base, never those of a pull request"
@@ -211,8 +248,6 @@ def _check_table(repo, table, boards, more):
     return [('leaderboard.csv', _invalid(why))]
 
 # %% ../../nbs/board/09_check.ipynb #base-def
-_ALONE = 'a pull request with rows brings nothing but rows: hand in the other files by themselves'
-
 def check_base(
     base:str, # Branch or commit that the pull request is for
     head:str='HEAD', # Branch or commit of the pull request
@@ -222,7 +257,8 @@ def check_base(
     base,head = commit_of(repo, base),commit_of(repo, head)
     found,reviews,have = changes(repo, base, head),reviews_at(repo, base),tree(repo, base, 'records')
     rows,there,items,other,table = rows_at(repo, base, reviews),{o.lower() for o in have},[],[],None
-    waiting = [] # rows that need an audit; they vouch for no other row
+    trick,waiting = _trick_of(repo, base, head, found),[] # rows that need an audit vouch for no other row
+    if trick: rows.tricks = trick[1] | rows.tricks
     for status,mode,sha,path in sorted(found, key=lambda o: o[3]):
         if status=='A' and have.get(path)==(mode,sha): continue # merged already, as one commit
         if path=='leaderboard.csv': table = status,mode,sha
@@ -230,11 +266,8 @@ def check_base(
         elif len(items)>MANY: continue
         elif why := _tree_fault(status, mode, path, there): items.append((path, _invalid(why)))
         elif len(items)==MANY: items.append((path, _invalid(_TOO_MANY)))
-        else:
-            v,row = _check_blob(repo, base, sha, path, rows, reviews)
-            items.append((path, v))
-            if row: (waiting if v.word=='needs audit' else rows).append(row)
+        else: items.append((path, _take(repo, base, sha, path, rows, waiting, reviews)))
         there.add(path.lower())
+    whole = _whole_faults(items, other, trick, [*rows, *waiting])
     if table: items += _check_table(repo, table, (rows, [*rows, *waiting]), _reported_at(repo, have))
-    if items and other: items.append((other[0], _invalid(_ALONE)))
-    return Report(tuple(items), tuple(other))
+    return Report((*items, *whole), tuple(other))

@@ -45,12 +45,22 @@ def rates(
     return n_train//bs*bs/median_seconds(epochs, 'train_s'), n_val/median_seconds(epochs, 'eval_s')
 
 # %% ../../nbs/board/02_row.ipynb #status-def
+def _unmerged(row):
+    "Foreign parts whose source is not that of a trick on the main branch, a line each"
+    for k,sha in (row.record.outside or {}).items():
+        merged = row.tricks.get((k.partition(' ')[2], sha))
+        if merged is None: yield f'the code of {k} is not on the main branch'
+        elif not merged: yield f'the code of {k} is in this request and not merged yet'
+
 def _no_rank(row):
     "Why a row has no rank, one reason after the other"
     rec = row.record
     if not row.data['known'] and packaged(row.track.dataset): yield row.data['edition']
     if rec['code']['dirty']: yield 'changed code'
-    elif odd := strangers(rec['recipe']): yield f'{", ".join(odd)} not in this package'
+    else:
+        yield from _unmerged(row)
+        odd = [o for o in strangers(rec['recipe']) if o not in (rec.outside or {})]
+        if odd: yield f'{", ".join(odd)} not in this package'
     yield from (f'the callback {o.name} may change the training' for o in rec.callbacks if not o.observes)
     if row.kind=='chosen': yield 'chosen seeds'
     if row.kind=='explore' and row.track.official and row.val_resize==OFFICIAL: yield 'seeds for exploration'
@@ -68,8 +78,9 @@ def _status(row):
 # %% ../../nbs/board/02_row.ipynb #row-def
 class Row:
     "A record and what follows from it: `mean`, `std`, `acc`, `status`, `beats`, a line of the board"
-    def __init__(self, record:Record, path:Path|None=None, review:Review|None=None):
+    def __init__(self, record:Record, path:Path|None=None, review:Review|None=None, tricks:dict|None=None):
         self.record,self.path,self.review = as_record(record),path,review
+        self.tricks = tricks or {} # from `tricks_at`
         rec = self.record
         self.id,self.config_id,self.based_on,self.kind = rec.record_id,rec.config_id,rec.based_on,rec.seeds.kind
         self.track,self.runs,self.data = Track(**rec.track),rec.runs,rec.data
@@ -258,8 +269,9 @@ def export(self:Row, path:str|Path, seed:int|None=None, format:str|None=None) ->
 # %% ../../nbs/board/02_row.ipynb #board-def
 class Board(Sequence):
     "Rows, and quick ways to find them"
-    def __init__(self, rows=()):
+    def __init__(self, rows=(), tricks:dict|None=None):
         self.rows,self.by,self.ranked,self.kept = [],defaultdict(list),defaultdict(list),{}
+        self.tricks = tricks or {} # of its branch, from `tricks_at`
         for o in rows: self.append(o)
     def __len__(self): return len(self.rows)
     def __getitem__(self, i): return self.rows[i]

@@ -178,8 +178,9 @@ def judge(
     review:Review|None=None, # What a maintainer has decided about it
 ) -> Verdict:
     "What the rules say of a record"
-    row,board = Row(rec, review=review),Board.of(rows)
-    if board.where('id', row.id): board = Board(o for o in board if o.id!=row.id)
+    board = Board.of(rows)
+    row = Row(rec, review=review, tricks=board.tricks)
+    if board.where('id', row.id): board = Board((o for o in board if o.id!=row.id), board.tricks)
     if bad := faults(row, board, today or date.today()): return Verdict('invalid', tuple(bad))
     notes,odd = tuple(_notes(row, board)),tuple(audit_flags(row, board))
     if odd and not review: return Verdict('needs audit', odd, notes)

@@ -17,6 +17,7 @@ from .record.record import read_record, read_records, record_path
 from .stats.claims import tie_groups
 from .reviews import REVIEWS, read_reviews
 from .row import Board, Row, columns
+from .tricks import tricks_here
 from .replications import fresh, replication_status
 from .standing import good, standing
 
@@ -42,7 +43,10 @@ def load_rows(
     root = Path(root)
     try: rows,bad = _read(root, os.getcwd(), _files_of(root))
     except FileNotFoundError: rows,bad = _read.__wrapped__(root, None, None) # a file went away meanwhile
-    return Board(rows), list(bad)
+    if not any(o.record.outside for o in rows): return Board(rows), list(bad)
+    tricks = tricks_here(root)
+    def fresh(o): return Row(o.record, o.path, o.review, tricks) if o.record.outside else o
+    return Board(map(fresh, rows), tricks), list(bad)
 
 # %% ../../nbs/board/05_table.ipynb #csv-def
 _others = ('fresh_n','fresh_mean','status') # these depend on other rows

@@ -52,6 +52,7 @@ def _data():
         first = 'the first run makes it' if datasets[name].make else 'the first run downloads it; or --data FOLDER'
         yield _finding(name, str(root) if root else 'not here', '' if root else first)
 
+# %% ../../nbs/commands/13_doctor.ipynb #places-disk
 def _nearest(path):
     "The first folder above a path that is there"
     return next(o for o in (path, *path.parents) if o.exists())
@@ -65,6 +66,7 @@ def _disk(out):
         few = free<1<<30
         yield _finding(what, f'{free/2**30:.1f} GiB free', 'make room: decoded images need 1 to 6 GiB' if few else '')
 
+# %% ../../nbs/commands/13_doctor.ipynb #places-board
 def _board(out):
     from woofbench.board.table import load_rows
     from woofbench.home import is_board
@@ -128,6 +130,7 @@ def cache_clear(
         except OSError as e: raise BadInput(f'cannot remove {path}: {e.strerror or e}; is a run at work?') from e
     return gone
 
+# %% ../../nbs/commands/13_doctor.ipynb #cache-text
 def cache_text(
     found:list, # From `cache_list`
 ) -> str:

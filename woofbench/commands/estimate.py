@@ -17,7 +17,7 @@ from ..files import cache_dir
 from ..models.costs import act_memory, cost, speeds
 from ..train.job import Job
 from ..train.machine import device_name, machine, memory
-from ..train.recipe import Recipe, recipes
+from ..train.recipe import Recipe, of_model, own, recipes
 from ..board.record.seeds import official_seeds
 from ..board.row import median_seconds
 from ..board.table import load_rows
@@ -131,7 +131,7 @@ def __str__(self:Forecast):
     return f'{text}\nnothing was trained, and nothing was written'
 
 # %% ../../nbs/commands/14_estimate.ipynb #estimate-def
-_names = set(inspect.signature(inspect.unwrap(run)).parameters)
+_names = set(inspect.signature(run).parameters) - {'arch', *own, *of_model} # what is left is no field
 
 def estimate(
     args:dict, # Arguments of `run`

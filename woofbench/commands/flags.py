@@ -153,6 +153,7 @@ class Verb:
     board:str = ''  # The parameter that is the folder of the board; empty if there is none
     writes:bool = False # Does it write rows there?
 
+# %% ../../nbs/commands/07_flags.ipynb #verb-decorator
 verbs = {} # By name, in the order of the help
 
 def verb(

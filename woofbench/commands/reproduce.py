@@ -24,7 +24,7 @@ from ..board.replications import Replication, first_epoch, replication
 from ..board.weights import check_images, check_parts
 from ..board.stats.claims import P_BEAT
 from ..board.record.git import commit_of, landed
-from ..board.record.provenance import code_facts, context_id, env_facts, outside
+from ..board.record.provenance import code_facts, context_id, env_facts, outside, sources
 from ..board.record.record import Purpose
 from ..board.record.schema import SEEDS
 from ..board.record.seeds import challenge_seeds, official_seeds
@@ -52,7 +52,8 @@ def other_code(rec:dict) -> str: # Empty if there is no reason
     env = {k:v for k,v in rec['env'].items() if k!='context'}
     made = context_id(code, env, rec['data']['manifest_sha256'], foreign, rec['engine'], rec['imports'])
     same = made==rec['env']['context']
-    if foreign and not same:
+    told = sources(from_dict(rec['recipe']))[0]
+    if foreign and not same and any((rec['outside'] or {}).get(k)!=told.get(k, '') for k in foreign):
         shas = ', '.join(f'{k} (source here {digest("part", v)})' for k,v in sorted(foreign.items()))
         return f'{shas} is not in this package, and nothing shows that the record was made with it'
     if code['dirty'] and code['source_sha256']!=here['source_sha256']:

@@ -39,7 +39,7 @@ from ..text import safe_text
 from ..board.record.record import EPOCHS, Made, Purpose, from_bytes, make_record, to_bytes, write_record
 from ..board.record.record import read_file, read_record, read_records, record_path
 from ..board.record.record import seed_bytes, seed_dict, seed_from
-from ..board.record.provenance import code_facts, context_id, env_facts, outside, source_of
+from ..board.record.provenance import code_facts, context_id, env_facts, outside, source_of, sources
 
 # %% ../../nbs/commands/01_run.ipynb #imports-part3
 from ..board.table import LOCK, check_csv, update_csv
@@ -324,11 +324,12 @@ def check_job(
     _check_words(job.manifest, note)
     _fits(job.cost, machine.device)
 
-def _say_notes(job, foreign, device, say):
+def _say_notes(job, odd, told, device, say):
     "The job in a line, and what its reader should know before it is trained"
     size = f'{job.cost["params"]/1e6:.2f} M parameters, {_gmacs(job.cost)} GMACs'
     say(f'{job.track}: {job.recipe}  ({size}, {job.manifest.edition})')
-    if foreign: say(f'note: {", ".join(foreign)} is not in this package; the row will be unranked')
+    if odd: say(f'note: {", ".join(odd)} is not in this package; the row will be unranked')
+    elif told: say(f'note: {", ".join(told)} is not in this package; the row has no rank until the code is merged')
     for o in filter(None, map(does_more, map(fresh, job.cbs))): say(f'note: {o}; the row will be unranked')
     if job.logs: say(f'logs: {job.logs.folder}')
     if not packaged(job.track.dataset): say('note: images of your own; the row will be for practice')
@@ -371,14 +372,16 @@ class _Kind:
 
 # %% ../../nbs/commands/01_run.ipynb #run-kind-kind
 def _kind(job, machine, purpose):
-    "(`_Kind` of a row by this code on this machine, what of it is not this package's)"
+    "(`_Kind` of a row by this code on this machine, what of it is not this package's, and what a merge can add)"
     code,env = code_facts(),env_facts(machine.device, machine.workers, machine.compile, machine.seeds_at_once)
     foreign,files = outside(job.recipe),tuple(imported())
-    if foreign or files: code['dirty'] = True # no commit has them
+    told,homes = sources(job.recipe)
+    odd = [*(f'the file {o.name}' for o in files if o not in homes), *(o for o in foreign if o not in told)]
+    if odd: code['dirty'] = True # no commit can have them
     cbs = used(job, source_of)
     same = context_id(code, env, job.manifest.sha256, foreign | changing(cbs), machine.engine, files)
-    kind = _Kind(job, purpose, code, env | dict(context=same), machine.engine, files, foreign, cbs)
-    return kind, [*(f'the file {o.name}' for o in files), *foreign]
+    kind = _Kind(job, purpose, code, env | dict(context=same), machine.engine, files, foreign | told, cbs)
+    return kind, odd, list(told)
 
 # %% ../../nbs/commands/01_run.ipynb #run-row
 @dataclass(frozen=True)
@@ -466,8 +469,8 @@ def train_row(
     check_job(job, seeds, machine, purpose.note)
     check_board(out, say)
     purpose = replace(purpose, tuning=trials(out, job.track))
-    kind,foreign = _kind(job, machine, purpose)
-    _say_notes(job, foreign, machine.device, say)
+    kind,odd,told = _kind(job, machine, purpose)
+    _say_notes(job, odd, told, machine.device, say)
     last = max((o['created'] for o in read_records(out)[0]), default='')
     if why := clock_fault(last): say(f'note: {why}; set the clock first, or the row will be refused')
     folder = _Folder(job, out/'.woofbench'/job.track.cell/kind.folder, machine.keep)

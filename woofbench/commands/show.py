@@ -49,6 +49,7 @@ def comparison_facts(
     return dict(a=v.a.id, b=v.b.id, outcome=v.outcome, sentence=v.sentence(), **points, p_beat=c['p_beat'], by=c['by'],
                 margin=v.margin, std=v.std, lines=v.lines())
 
+# %% ../../nbs/commands/15_show.ipynb #facts-more
 def ablation_facts(
     a, # `Ablation`
 ) -> dict:

@@ -124,6 +124,17 @@ def fork(self:Hub, say=print) -> Repo:
         time.sleep(wait)
     raise BadInput(f'the fork {to.slug} is still not ready; give the same command again in some minutes')
 
+# %% ../../nbs/commands/06_submit.ipynb #write-code
+@patch
+def code(self:Hub, head:Repo, req:Request) -> str:
+    "Make the commit with the files of a new trick; returns its hash"
+    git,where = self.api.git,(head.owner, head.name)
+    what = f'write the trick to {head.slug} (if the fork is old, press "Sync fork" at {head.url} first)'
+    files = [dict(path=p, mode='100644', type='blob', content=raw.decode()) for p,raw in req.files.items()]
+    base = self.ask(what, git.get_commit, *where, req.base, has='tree', kind=dict)['tree'].get('sha')
+    tree = self.ask(what, git.create_tree, *where, files, base, has='sha')['sha']
+    return self.ask(what, git.create_commit, *where, req.code_message, tree, [req.base], has='sha')['sha']
+
 # %% ../../nbs/commands/06_submit.ipynb #write-def
 @patch
 def find(self:Hub, head:Repo, branch:str) -> str|None:
@@ -139,9 +150,10 @@ def find(self:Hub, head:Repo, branch:str) -> str|None:
 def write(self:Hub, head:Repo, req:Request) -> None:
     "Make the branch of a request, or set it back, and write the record to it"
     git,where = self.api.git,(head.owner, head.name)
+    start = self.code(head, req) if req.files else req.base
     what = f'make the branch {req.branch} of {head.slug} (if the fork is old, press "Sync fork" at {head.url} first)'
-    if not self.ask(what, git.create_ref, *where, f'refs/heads/{req.branch}', req.base, ok=(422,), has='ref'):
-        self.ask(what, git.update_ref, *where, f'heads/{req.branch}', req.base, force=True, has='ref')
+    if not self.ask(what, git.create_ref, *where, f'refs/heads/{req.branch}', start, ok=(422,), has='ref'):
+        self.ask(what, git.update_ref, *where, f'heads/{req.branch}', start, force=True, has='ref')
     text = base64.b64encode(to_bytes(req.row.record)).decode()
     self.ask(f'write {req.path} to {head.slug}', self.api.repos.create_or_update_file_contents, *where, req.path,
              req.message, text, branch=req.branch, has='commit', kind=dict)
@@ -177,7 +189,8 @@ def _keep(req, out, say):
     "Write the files of a request below `out`, and say what the check says; returns their folder"
     folder,row = Path(out)/'.woofbench'/'submit'/req.row.id,req.row
     plots = {'seeds.png':row.plot()} | ({'beside.png':side_by_side(row, req.near)} if req.near else {})
-    write_files(folder, {f'{row.id}.json':to_bytes(row.record), 'text.md':req.body.encode()}, plots)
+    files = req.files | {f'{row.id}.json':to_bytes(row.record), 'text.md':req.body.encode()}
+    write_files(folder, files, plots)
     places = ', '.join(str(folder/o) for o in plots)
     say('\n'.join([str(req.verdict), *(f'note: {o}' for o in req.verdict.notes),
                    f'plots, which you can add to the request by hand: {places}']))
@@ -192,6 +205,7 @@ def submit(
     repo:str|None=None, # Address of the repository; the project's own if None
     clone:str|Path|None=None, # A local clone to take the board from; it is downloaded if None
     token:str|None=None, # $GITHUB_TOKEN, $GH_TOKEN or Colab's secret if None
+    trick:str|Path|None=None, # Notebook of a new trick that the row was trained with, in your clone
     dry:bool=False, # Do everything but send it, and show it?
     say=print, # Called with lines
 ) -> str: # Address of the request, or of the page that takes the record; empty if `dry`
@@ -200,10 +214,11 @@ def submit(
     repo,token = repo_of(repo),token_of(token)
     rec = claimed(find_row(row, out).record, method, authors)
     say(f'checking {rec["record_id"]} beside the board of {clone or repo.url}')
-    with tempfile.TemporaryDirectory(prefix='woofbench-') as tmp: req = prepare(rec, repo, tmp, clone)
+    with tempfile.TemporaryDirectory(prefix='woofbench-') as tmp: req = prepare(rec, repo, tmp, clone, trick)
     folder = _keep(req, out, say)
     if dry:
-        say(f'nothing is sent. It would be {req.path} on the branch {req.branch}, for {BASE} of {repo.url}:\n\n'
+        paths = ', '.join([*req.files, req.path])
+        say(f'nothing is sent. It would be {paths} on the branch {req.branch}, for {BASE} of {repo.url}:\n\n'
             f'{req.title}\n\n{req.body}')
         return ''
     if token: return publish(req, Hub(repo, token), say)

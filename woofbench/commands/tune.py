@@ -203,6 +203,7 @@ def train(self:_Search, trial, job, optuna):
             shown.seed(r.seed)
     return right/(len(self.seeds)*job.n_val)
 
+# %% ../../nbs/commands/15_tune.ipynb #trial-one
 @patch
 def one(self:_Search, study, optuna):
     "Ask for values, train them, tell the study"

@@ -156,6 +156,7 @@ def _check_board(out):
         raise BadInput(f'there is no board in {Path(out).resolve()} or above it; a run makes one, or '
                        '`woofbench new board FOLDER`')
 
+# %% ../../nbs/commands/08_verbs.ipynb #board-verb-def
 @verb(board='out')
 def board(
     out:str='.', # Folder of records/ and leaderboard.csv
@@ -231,7 +232,7 @@ def submit(
     if json: _print(True, '', lambda: dict(dry_run=given.get('dry', False), address=url or None, said=said))
 
 # %% ../../nbs/commands/08_verbs.ipynb #reproduce-def
-@verb({'how it is run':'commands.reproduce:reproduce'}, board='out', writes=True)
+@verb({'how it is run':'commands.reproduce:reproduce'}, imports=True, board='out', writes=True)
 def reproduce(
     id:str, /, # Id of a record, the beginning of one, or the path of its file
     json:bool=False, # Print JSON and nothing else
@@ -246,7 +247,7 @@ def reproduce(
     if res.row and not json: _say_row(res.row)
     return {'inconsistent':1, 'cannot tell':3}.get(res.word, 0)
 
-@verb({'how it is run':'commands.reproduce:challenge'}, board='out', writes=True)
+@verb({'how it is run':'commands.reproduce:challenge'}, imports=True, board='out', writes=True)
 def challenge(
     id:str, /, # Id of a record, the beginning of one, or the path of its file
     json:bool=False, # Print JSON and nothing else
@@ -329,30 +330,43 @@ def cache(
     _print(json, removed+cache_text(left), lambda: dict(removed=gone, entries=left))
 
 # %% ../../nbs/commands/08_verbs.ipynb #new-def
+def _new_trick(name, file):
+    "Make a trick from nothing or from a file, and say what comes next"
+    from woofbench.commands.new import new_trick
+    from woofbench.commands.to_notebook import trick_notebook
+    if (name is None)==(file is None): raise BadInput('give the name of a new trick, or --from and your file')
+    if file:
+        to = trick_notebook(file)
+        print(f'{to} is written: fill in its words, run make nbs readme, then woofbench submit ID --trick {to}')
+    else: print(f'{new_trick(name)} is ready: woofbench run --dataset digits --import {name}.py --act {name}')
+
 @verb()
 def new(
     what:str, # trick or board
-    name:str, /, # Name of the trick, or folder of the board
+    name:str|None=None, /, # Name of the trick, or folder of the board
+    from_:Annotated[str|None,'FILE']=None, # Your file of parts, which becomes the notebook of a trick in your clone
     anonymous:bool=False, # A board that refuses rows with authors
 ) -> None:
-    "Write a file to start a trick from, or the folder of a board with its workflows"
-    from woofbench.commands.new import new_board, new_trick
+    "Write a file to start a trick from, a notebook from such a file, or the folder of a board with its workflows"
+    from woofbench.commands.new import new_board
     if what not in ('trick','board'): raise BadInput(f'new makes a trick or a board, not {what!r}')
-    if what=='board':
-        print(f'{new_board(name, anonymous)} is a board; its README.md says what comes next')
-        return
-    if anonymous: raise BadInput('--anonymous is for a board')
-    print(f'{new_trick(name)} is ready: woofbench run --dataset digits --import {name}.py --act {name}')
+    if what=='trick' and anonymous: raise BadInput('--anonymous is for a board')
+    if what=='trick': return _new_trick(name, from_)
+    if name is None or from_: raise BadInput('a board needs the name of its folder, and takes no --from')
+    print(f'{new_board(name, anonymous)} is a board; its README.md says what comes next')
 
 # %% ../../nbs/commands/08_verbs.ipynb #export-def
-@verb()
+@verb(board='out')
 def export(
     id:str, # Id of a record, the beginning of one, or the path of its file
     file:Annotated[str,'FILE'], /, # The file to write, such as dogs.onnx
     seed:int|None=None, # Which of its networks; the first seed's if none
     as_:Literal['onnx','pt2']|None=None, # ONNX, or a program of torch.export; by the end of FILE if none
     out:str='.', # Folder of the board
+    json:bool=False, # Print JSON and nothing else
 ) -> None:
     "Write a network of a row whose weights were kept as a file for other programs"
+    _wait()
     from woofbench.board.table import find_row
-    print(f'{find_row(id, out).export(file, seed, as_)} is written')
+    path = find_row(id, out).export(file, seed, as_)
+    _print(json, f'{path} is written', lambda: dict(file=path))

@@ -236,6 +236,7 @@ def _put(f, x, at):
         f.raw.seek(at)
         return f.raw.write(x)
 
+# %% ../../nbs/data/08_store.ipynb #cache-write-all
 def _pwrite(f, x, at):
     "Write the bytes of `x` at `at`; raises `OSError`"
     left = memoryview(x).cast('B')

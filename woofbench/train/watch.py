@@ -9,6 +9,7 @@ __all__ = ['Watch', 'Shown']
 from collections.abc import Callable
 from fastai.callback.core import Callback as FastaiCallback
 from fastai.callback.progress import ProgressCallback
+from fastcore.basics import patch
 from ..progress import RowBar, live
 from .job import Job
 
@@ -44,15 +45,21 @@ class Shown:
         if not self.bar: return []
         return [Watch(lambda *o: self.bar.step(seed, *o))]
 
-    def epoch(self, seed:int, epoch:int, o:dict, line:str):
-        "An epoch is done; `line` says what came out"
-        if self.bar: self.bar.epoch(seed, epoch, o['correct']/self.n_val)
-        if not self.bar or epoch==self.epochs: self.say(line)
+# %% ../../nbs/train/17_watch.ipynb #shown-ends
+@patch
+def epoch(self:Shown, seed:int, epoch:int, o:dict, line:str):
+    "An epoch is done; `line` says what came out"
+    if self.bar: self.bar.epoch(seed, epoch, o['correct']/self.n_val)
+    if not self.bar or epoch==self.epochs: self.say(line)
 
-    def seed(self, seed:int):
-        "A seed is done"
-        if self.bar: self.bar.seed(seed)
+@patch
+def seed(self:Shown, seed:int):
+    "A seed is done"
+    if self.bar: self.bar.seed(seed)
 
-    def __enter__(self): return self
-    def __exit__(self, *args):
-        if self.bar: self.bar.close()
+@patch
+def __enter__(self:Shown): return self
+
+@patch
+def __exit__(self:Shown, *args):
+    if self.bar: self.bar.close()

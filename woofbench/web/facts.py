@@ -20,7 +20,7 @@ from fastcore.basics import patch
 import numpy as np
 from scipy.special import stdtr, stdtrit
 from ..registry import BadInput
-from ..data.track import EPOCHS, SIZES, datasets, make_track, packaged
+from ..data.track import EPOCHS, SIZES, check_name, datasets, facts_of, make_track, packaged
 from ..models.spec import parts_of
 from ..train.recipe import Recipe, config_id, describe, from_dict
 from ..board.record.git import git, repo_of
@@ -98,11 +98,11 @@ class Names:
 def parse_names(
     text:str, # Of the file
 ) -> tuple[str,Names]: # Name of the dataset, and its images
-    "A list of names, if it is the dataset's; raises `BadInput`"
+    "A list of names, if it is the dataset's, which cannot be told for images of your own; raises `BadInput`"
     o = json.loads(text)
-    d = datasets(o['dataset'])
+    d = facts_of(check_name(o['dataset']))
     val = sorted(f'val/{c}/{name}{o["suffix"]}' for c,names in o['images'].items() for name in names.split())
-    if sha256('\n'.join(val).encode()).hexdigest()!=d.val_names:
+    if packaged(d.name) and sha256('\n'.join(val).encode()).hexdigest()!=d.val_names:
         raise BadInput(f'the list of names is not that of {d.name}')
     classes = sorted(o['classes'])
     return d.name, Names(tuple(val), tuple(classes.index(p.split('/')[1]) for p in val), o['classes'])

@@ -130,7 +130,10 @@ def hardest(e:Entry, names, most:int=24) -> Markup:
 def mistakes(e:Entry, b:Board) -> Markup:
     "The section about mistakes"
     names,why = known_names(e, b)
-    if names is None: return h('p', f'The page shows no classes and no images: {why}.', class_='missing')
+    if names is None:
+        classes = ', '.join(e.row.data['classes'][:30]) + (', and more' if e.row.data['classes'][30:] else '')
+        return join(h('p', f'The page shows no mistakes: {why}.', class_='missing'),
+                    h('p', f'The classes are {classes}.'))
     return join(confused(e, names), h('p', f'Note: {why}.', class_='note') if why else None, hardest(e, names))
 
 # %% ../../nbs/web/08_rows.ipynb #compare-def
