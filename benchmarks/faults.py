@@ -187,13 +187,13 @@ def small(bench, room, want, pages):
 
 def watch(path, stop, found):
     "Read leaderboard.csv until told to stop; (reads, reads of a part)"
-    from woofbench.board.table import COLUMNS
+    from woofbench.board.row import columns
     n = part = 0
     while not stop.is_set():
         try: text = path.read_text()
         except FileNotFoundError: continue
         n += 1
-        part += not text.endswith('\n') or any(o.count(',')<len(COLUMNS)-1 for o in text.splitlines())
+        part += not text.endswith('\n') or any(o.count(',')<len(columns)-1 for o in text.splitlines())
     found.put((n, part))
 
 def together(bench, plans, out, same_pid=False):

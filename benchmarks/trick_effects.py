@@ -152,6 +152,7 @@ def price(names, path, arch, size, bs=64, rounds=9, steps=4):
 
 def sentence(d, half):
     "What an interval of differences says, in points"
+    if half==float('inf'): return f'{d:+.2f}, too few seeds for an interval'
     if abs(d)>half: return f'{d:+.2f} ({d-half:+.2f} to {d+half:+.2f})'
     return f'no effect larger than {max(abs(d-half), abs(d+half)):.1f} ({d-half:+.2f} to {d+half:+.2f})'
 
@@ -167,7 +168,7 @@ def main():
     p.add_argument('--out', type=Path, default=OUT)
     a = p.parse_args()
     if a.price: return price(a.names, OUT.with_name('trick-prices.csv'), a.arch, a.size)
-    if not a.show: measure(a.names, range(a.seeds), a.out)
+    if not a.show: return measure(a.names, range(a.seeds), a.out)
     for name,(n,points,d,half,s) in effects(done(a.out)).items():
         print(f'{name:24} {n} seeds  {points:.2f} %  {sentence(d, half):44} {s:.0f} s')
 

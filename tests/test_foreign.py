@@ -16,6 +16,7 @@ from woofbench.board.standing import standing
 from woofbench.board.tricks import CARDS, INDEX, trick_paths, tricks_at
 from woofbench.commands.run import run
 from woofbench.commands.submit import submit
+from woofbench.commands.to_notebook import trick_notebook
 from woofbench.data.manifest import _sha, verify
 from woofbench.data.track import datasets
 from woofbench.models.parts import acts
@@ -385,6 +386,25 @@ def test_a_trick_that_does_not_fit_is_not_sent(walk, mix, hub):
 
 
 # The notebook from a file
+
+def test_an_example_of_every_kind_can_be_a_trick(tmp_path):
+    "As notebooks of a clone they are exported, have the hashes of their files, and are parts of that package"
+    for o in ('woofbench','nbs'): shutil.copytree(root/o, tmp_path/o, ignore=shutil.ignore_patterns('__pycache__'))
+    for o in ('settings.ini','pyproject.toml'): shutil.copy(root/o, tmp_path/o)
+    files = [o for o in sorted((root/'examples').glob('*.py')) if part_shas(o.read_bytes())]
+    assert len(files)==7
+    for o in files: trick_notebook(o, tmp_path/'nbs/tricks')
+    env = dict(PYTHONPATH=str(tmp_path))
+    sh(tmp_path, Path(sys.executable).parent/'nbdev-export', env=env)
+    for o in files:
+        module = (tmp_path/'woofbench/tricks'/o.name).read_bytes()
+        assert part_shas(module, 'woofbench.tricks')==part_shas(o.read_bytes()), o
+    code = """from woofbench.train.recipe import Recipe, to_dict
+from woofbench.board.record.provenance import strangers
+kw = dict(act='tanh_exp', block='scaled', opt='sign', sched='triangle', aug='light', loss='focal')
+print(*[strangers(to_dict(Recipe().but(**o))) for o in (kw, dict(arch='patches'))])"""
+    assert sh(tmp_path, sys.executable, '-c', code, env=env)=='[] []'
+    assert sh(tmp_path, sys.executable, '-c', 'import woofbench.tricks.optimiser', env=env)==''
 
 @pytest.mark.parametrize('text,why', [('x = 1', 'registers no part'), ('import gone_module', 'imports gone_module'),
                                       ('from .mine import f', 'imports other files'), ('def', 'not Python'),

@@ -139,6 +139,7 @@ def test_a_hostile_project_file_in_a_board_does_nothing(here, cli):
     reads = dict(check=['check', f'check records/digits/32-s32-e5/{a}.json'], board=['board', 'board --check'],
                  compare=[f'compare {b} {c}'], submit=[f'submit {a} --dry-run --clone {root}'],
                  site=['site --out pages'], parts=['parts', 'parts act'],
+                 doctor=['doctor'], cache=['cache'], export=[f'export {a} net.onnx'],
                  new=['new trick idea', 'new trick --from evil.py'])
     assert {*reads}=={k for k,v in verbs.items() if not v.imports}, 'a verb is missing here'
     for verb,lines in reads.items():

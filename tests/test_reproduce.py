@@ -231,8 +231,8 @@ def test_changed_code_takes_trust(done, tmp_path, refused, monkeypatch):
     from woofbench.models.parts import acts
     monkeypatch.setitem(acts, 'swish8', Swish8)
     mine = run('digits', epochs=1, seeds=1, size=16, act='swish8', out=tmp_path/'mine', say=hush)
-    assert mine.record['code']['dirty'] and other_code(mine.record)=='', 'the context shows that it is the same source'
-    other = sealed(mine.record | dict(env=mine.record['env'] | dict(context='0'*16)))
+    assert mine.record['code']['dirty'] and other_code(mine.record)=='', 'it shows that it is the same source'
+    other = sealed(mine.record | dict(outside={k:'0'*16 for k in mine.record['outside']}))
     assert 'act swish8 (source here ' in other_code(other) and 'not in this package' in other_code(other)
 
 def test_differences(done):

@@ -182,3 +182,9 @@ def test_an_optimiser_of_timm_steps_stops_continues_and_keeps_its_arguments(name
     _steps(other, 2)
     for (k,a),b in zip(learn.model.named_parameters(), other.model.parameters()):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-7, msg=k)
+
+@pytest.mark.parametrize('name,why', [('kron','opt_einsum'), ('kronw','opt_einsum'), ('bnbadam','bitsandbytes'),
+                                      ('fusedsgd','apex'), ('adahessian','second derivatives')])
+def test_an_optimiser_that_cannot_be_used_is_refused_by_name_with_the_reason(name, why):
+    assert name not in timm_opts()
+    with pytest.raises(BadInput, match=f'timm:{name} cannot be used here.*{why}'): job(opt=f'timm:{name}')

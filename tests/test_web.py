@@ -27,6 +27,7 @@ from woofbench.web.cells import amount, more_command
 from woofbench.web.build import MARK, build, image_files, make_site, server, write
 from woofbench.web.effects import show
 from woofbench.web.rows import _in_turn, known_names
+from woofbench.web.markup import escape
 from woofbench.web.facts import against, from_rows, read_board, read_names, side
 
 WOOF = 'n02086240 n02087394 n02088364 n02089973 n02093754 n02096294 n02099601 n02105641 n02111889 n02115641'.split()
@@ -145,6 +146,14 @@ def test_the_command_for_more_seeds_exists(some):
     e = some.entries[0]
     args = make_parser().parse_strict(more_command(e, 7).split()[1:])
     assert (args.command, args.id, args.k)==('challenge', e.id, 7)
+
+def test_a_row_can_be_run_again_on_colab(files, some):
+    "The page has the code of the notebook, to paste into a new one, and the link that opens one"
+    e = some.entries[0]
+    page,nb = files[f'rows/{e.id}.html'].decode(),json.loads(files[f'rows/{e.id}.ipynb'])
+    code = [o['source'] for o in nb['cells'] if o['cell_type']=='code']
+    assert len(code)==3 and escape('\n'.join(code)) in page and 'colab.research.google.com/#create=true' in page
+    assert f"reproduce('{e.id}'" in code[-1] and e.path in code[1] and e.path.endswith(f'{e.id}.json')
 
 def test_images_and_classes_need_their_list(pool, files, some):
     page = files[f'rows/{some.entries[0].id}.html'].decode()

@@ -140,6 +140,7 @@ class _File:
             for k in _names(o) | _gives(o, self.origins): todo += self.by.get(k, ()) # methods of a class, too
         return _norm([self.body[i] for i in sorted(found)], self.origins)
 
+# %% ../nbs/06_part_source.ipynb #shas-def-2
 def part_shas(
     raw:bytes, # A file of parts, or a module
     package:str='', # That a module is in
@@ -204,6 +205,7 @@ def _is_all(o):
     return (isinstance(o, ast.Assign) and [*map(_names, o.targets)]==[{'__all__'}]
             and isinstance(o.value, ast.List) and all(map(_is_text, o.value.elts)))
 
+# %% ../nbs/06_part_source.ipynb #exported-def-2
 def same_code(
     cells:bytes, # From `exported`
     raw:bytes, # A module

@@ -216,6 +216,7 @@ def _whole_faults(items, other, trick, rows):
     if why := _mix_fault(items, mine, parts): bad = [*bad, (items[0][0], why)]
     return [(path, _invalid(o)) for path,o in bad]
 
+# %% ../../nbs/board/09_check.ipynb #mix-def-2
 def _take(repo, base, sha, path, rows, waiting, reviews):
     "Verdict on an added record; its row goes to the board, or waits if it needs an audit"
     v,row = _check_blob(repo, base, sha, path, rows, reviews)

@@ -79,8 +79,7 @@ def _status(row):
 class Row:
     "A record and what follows from it: `mean`, `std`, `acc`, `status`, `beats`, a line of the board"
     def __init__(self, record:Record, path:Path|None=None, review:Review|None=None, tricks:dict|None=None):
-        self.record,self.path,self.review = as_record(record),path,review
-        self.tricks = tricks or {} # from `tricks_at`
+        self.record,self.path,self.review,self.tricks = as_record(record),path,review,tricks or {}
         rec = self.record
         self.id,self.config_id,self.based_on,self.kind = rec.record_id,rec.config_id,rec.based_on,rec.seeds.kind
         self.track,self.runs,self.data = Track(**rec.track),rec.runs,rec.data

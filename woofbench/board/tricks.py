@@ -91,6 +91,7 @@ def _one_more(old, new, key, start=''):
     if not all(isinstance(k, str) and k.startswith(start) and _is_text(v) for k,v in more.items()):
         raise BadInput(f'its entry for {key} has more than names')
 
+# %% ../../nbs/board/12_tricks.ipynb #tables-def-2
 def _check_index(old, new, name):
     old,new = _index(old),_index(new)
     def rest(o): return {k:v for k,v in o.items() if k!='syms'} if isinstance(o, dict) else o

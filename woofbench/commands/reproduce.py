@@ -44,16 +44,21 @@ def original(
     return row
 
 # %% ../../nbs/commands/04_reproduce.ipynb #code-def
+def _same_parts(rec, foreign):
+    "Does a record show that it was made with these parts? Of an older one, only its context tells"
+    if (said := rec['outside']) is not None:
+        told = sources(from_dict(rec['recipe']))[0]
+        return all(said.get(k) in (v, told.get(k, v)) for k,v in foreign.items())
+    env,code = {k:v for k,v in rec['env'].items() if k!='context'},rec['code']['source_sha256']
+    made = context_id(code, env, rec['data']['manifest_sha256'], foreign, rec['engine'], rec['imports'])
+    return made==rec['env']['context']
+
 def other_code(rec:dict) -> str: # Empty if there is no reason
     "Why the code here may not be the code that made a record, beyond being another version of this package"
     here,code,foreign = code_facts(),rec['code'],outside(from_dict(rec['recipe']))
     if odd := [o['name'] for o in rec['callbacks'] if not o['observes']]:
         return f'it was trained with the callback {", ".join(odd)}, and is trained without it here'
-    env = {k:v for k,v in rec['env'].items() if k!='context'}
-    made = context_id(code, env, rec['data']['manifest_sha256'], foreign, rec['engine'], rec['imports'])
-    same = made==rec['env']['context']
-    told = sources(from_dict(rec['recipe']))[0]
-    if foreign and not same and any((rec['outside'] or {}).get(k)!=told.get(k, '') for k in foreign):
+    if foreign and not _same_parts(rec, foreign):
         shas = ', '.join(f'{k} (source here {digest("part", v)})' for k,v in sorted(foreign.items()))
         return f'{shas} is not in this package, and nothing shows that the record was made with it'
     if code['dirty'] and code['source_sha256']!=here['source_sha256']:

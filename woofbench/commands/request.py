@@ -244,6 +244,7 @@ def _steps(req, repo, folder):
             f'git add {req.path} && git commit -m {shlex.quote(req.message)}',
             f'git push -u origin {req.branch}']
 
+# %% ../../nbs/commands/05_request.ipynb #hand-def-2
 def by_hand(
     req:Request,
     repo:Repo,

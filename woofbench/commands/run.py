@@ -39,7 +39,8 @@ from ..text import safe_text
 from ..board.record.record import EPOCHS, Made, Purpose, from_bytes, make_record, to_bytes, write_record
 from ..board.record.record import read_file, read_record, read_records, record_path
 from ..board.record.record import seed_bytes, seed_dict, seed_from
-from ..board.record.provenance import code_facts, context_id, env_facts, outside, source_of, sources
+from ..board.record.provenance import code_facts, context_id, env_facts, outside
+from ..board.record.provenance import source_of, sources, training_sha
 
 # %% ../../nbs/commands/01_run.ipynb #imports-part3
 from ..board.table import LOCK, check_csv, update_csv
@@ -172,12 +173,23 @@ def tidy(self:_Folder, runs):
         try: o.rmdir()
         except OSError: return # something else waits here
 
+# %% ../../nbs/commands/01_run.ipynb #seeds-resume
+@patch
+def state(self:_Folder, seed): return self.path/f'seed-{seed}.state'
+
+@patch
+def resume(self:_Folder, seed, say):
+    "Keeps the state of a seed beside the finished ones"
+    from woofbench.train.resume import Resume
+    return Resume(self.state(seed), f'{self.key}/{seed}', say=lambda line: say(f'seed {seed}: {line}'))
+
 # %% ../../nbs/commands/01_run.ipynb #seeds-train
 def _train(job, machine, runs, n, folder, say):
     "Train the claimed seeds of `n`, and put each into `runs` once it is on disk"
     from woofbench.data.batches import load_images
     from woofbench.train.multi_seed import train_seeds
     from woofbench.train.watch import Shown
+    machine = replace(machine, states=partial(folder.resume, say=say))
     if runs: say(f'going on: {len(runs)} of {n} seeds are done')
     if machine.fast: # all seeds find the images in memory
         load_images(job.manifest, job.track, machine.device, machine.cache, val_resize=job.recipe.val_resize)
@@ -187,6 +199,7 @@ def _train(job, machine, runs, n, folder, say):
             evidence = seed_dict(r, job.manifest)
             if r.weights: folder.save_weights(r, evidence, len(runs))
             runs[r.seed] = folder.save(r.seed, evidence, len(runs))
+            with suppress(OSError): folder.state(r.seed).unlink()
             folder.free(r.seed)
             shown.seed(r.seed)
 
@@ -379,7 +392,8 @@ def _kind(job, machine, purpose):
     odd = [*(f'the file {o.name}' for o in files if o not in homes), *(o for o in foreign if o not in told)]
     if odd: code['dirty'] = True # no commit can have them
     cbs = used(job, source_of)
-    same = context_id(code, env, job.manifest.sha256, foreign | changing(cbs), machine.engine, files)
+    parts = foreign | changing(cbs)
+    same = context_id(training_sha(), env, job.manifest.sha256, parts, machine.engine, files)
     kind = _Kind(job, purpose, code, env | dict(context=same), machine.engine, files, foreign | told, cbs)
     return kind, odd, list(told)
 

@@ -79,6 +79,7 @@ def _readable(path):
         raise BadInput(f"{path} registers no part by a name in its text, such as @acts.register('mine') above a class")
     return raw, parts
 
+# %% ../../nbs/commands/12_to_notebook.ipynb #trick-def-2
 def trick_notebook(
     file:str|Path, # A file of parts
     folder:str|Path='nbs/tricks', # Where the notebook goes

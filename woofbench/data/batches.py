@@ -171,7 +171,7 @@ class FastData(Callback):
     ):
         self.data,self.r,self.side = images,recipe,size
         self.generator,self.next = torch.Generator().manual_seed(seed),None
-        self.made_for,self.noted = None,False
+        self.made_for,self.noted,self.before = None,False,None
         self.drawn,self.order_now = deque(),None # orders of the images in coming epochs; that of this one
 
     def __getstate__(self):
@@ -204,6 +204,7 @@ def mine(self:FastData, i) -> bool:
 def draw(self:FastData):
     "The crops of one training epoch; an incomplete last batch is dropped"
     g = self.generator
+    self.before = g.get_state()
     order = torch.randperm(len(self.data.train_y), generator=g)[:self._used()]
     self.drawn.append(order)
     boxes = crop_boxes(self.data.train.sizes[order], self.r.min_scale, generator=g)
@@ -256,3 +257,16 @@ def before_validate(self:FastData):
 @patch
 def _batches(self:FastData, dl, images, y, bs=None):
     return Batches(dl, images, y, bs or self.r.bs, self.r.channels_last)
+
+# %% ../../nbs/data/12_batches.ipynb #fastdata-keep
+@patch
+def to_keep(self:FastData):
+    "The generator as the next epoch needs it"
+    if self.next is None: return dict(generator=self.generator.get_state())
+    self.next.begun.result() # it has drawn
+    return dict(generator=self.before)
+
+@patch
+def take_back(self:FastData, kept):
+    self.before_fit()
+    self.generator.set_state(kept['generator'])

@@ -75,7 +75,7 @@ class Graph(Callback):
         lock=None, # Held during a capture
     ):
         self.keep,self.known,self.lock,self.path = keep,tuple(known),lock or nullcontext(),'not yet trained'
-        self.rows,self.at = [],0
+        self.rows,self.at,self.ahead = [],0,[]
         self.drop()
 
     # for a copy or a file
@@ -179,18 +179,33 @@ def _as_planned(self:Graph):
     pairs = zip(self._hypers(), self.rows[self.at])
     return all(isclose(a, b, rel_tol=1e-6) for now,planned in pairs for a,b in zip(now, planned))
 
+# %% ../../nbs/fast/07_graph.ipynb #graph-rows
+@patch
+def _rows(self:Graph):
+    "Rates and momenta of the steps to come, by the schedule; of this one as they are"
+    left = round((1-self.pct_train)*self.n_iter*self.n_epoch)
+    now,scheds,rows = self._hypers(),[o for o in self.learn.cbs if isinstance(o, ParamScheduler)],[]
+    for i in range(max(left, 1)):
+        for o in scheds: o._update_val(min(self.pct_train + i/(self.n_iter*self.n_epoch), 1))
+        rows.append(self._hypers())
+    for h,(lr,mom) in zip(self.opt.hypers, now): h.update(lr=lr, mom=mom)
+    rows[0] = now
+    return rows
+
+@patch
+def to_keep(self:Graph):
+    "The plan as far as it is not done, to the last digit: after a break the steps must be the same"
+    return [[[float(o) for o in g] for g in row] for row in self.rows[self.at:]]
+
+@patch
+def take_back(self:Graph, kept): self.rows,self.at,self.ahead = [],0,kept
+
 # %% ../../nbs/fast/07_graph.ipynb #graph-plan-all
 @patch
 def _plan(self:Graph):
     "Plan the steps to come, this one first, as the schedule has them; do the captured steps still hold?"
-    left = round((1-self.pct_train)*self.n_iter*self.n_epoch)
-    now,scheds = self._hypers(),[o for o in self.learn.cbs if isinstance(o, ParamScheduler)]
-    self.rows,self.at,self.others = [],0,self._others()
-    for i in range(max(left, 1)):
-        for o in scheds: o._update_val(min(self.pct_train + i/(self.n_iter*self.n_epoch), 1))
-        self.rows.append(self._hypers())
-    for h,(lr,mom) in zip(self.opt.hypers, now): h.update(lr=lr, mom=mom)
-    self.rows[0] = now
+    self.rows,self.at,self.others = self.ahead or self._rows(),0,self._others()
+    self.ahead = []
     was,low = self.made_for,self._low()
     self.made_for = self.model,self.opt,[h['beta'] for h in self.opt.hypers],low
     holds = self.opt.plan(*([[g[j] for g in row] for row in self.rows] for j in (0,1)), low) and was==self.made_for

@@ -8,6 +8,7 @@ __all__ = ['averages', 'none', 'Tail', 'tail']
 # %% ../../nbs/train/12_averages.ipynb #imports
 from copy import deepcopy
 import torch
+from fastcore.basics import patch
 from ..params import Param
 from ..registry import Registry
 from .callbacks import Ema
@@ -42,6 +43,13 @@ class Tail(Ema):
         elif self.pct_train>=self.start: self.average = _Mean(self.model)
     def after_fit(self):
         if self.average is not None: super().after_fit() # else the last weights stay
+
+# %% ../../nbs/train/12_averages.ipynb #tail-keep
+@patch
+def take_back(self:Tail, kept):
+    "The mean of a seed that continues after a break"
+    if kept is not None: self.average = _Mean(self.model)
+    super(Tail, self).take_back(kept)
 
 # %% ../../nbs/train/12_averages.ipynb #tail-tail
 @averages.register('tail', params=dict(start=Param(.75, 'Share of the steps before the mean begins', 0, .99)))

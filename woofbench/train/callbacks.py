@@ -16,7 +16,9 @@ from fastai.callback.mixup import CutMix, MixUp
 from fastai.torch_core import norm_types, to_float
 from contextlib import contextmanager
 from fastai.callback.channelslast import ChannelsLast
+from fastcore.basics import patch
 from ..registry import BadInput
+from .resume import module_state, put_module
 
 # %% ../../nbs/train/05_callbacks.ipynb #grads-def
 class Centralize(Callback):
@@ -70,6 +72,19 @@ class Ema(Callback):
         "A fit has broken off: the network that is trained is in its place again"
         self._back()
         self.average = None
+
+# %% ../../nbs/train/05_callbacks.ipynb #ema-keep
+@patch
+def to_keep(self:Ema):
+    "The average, for a seed that continues after a break"
+    a = self.average
+    return None if a is None else dict(weights=module_state(a.module), n=getattr(a, 'n', None))
+
+@patch
+def take_back(self:Ema, kept):
+    if kept is None: return
+    put_module(self.average.module, kept['weights'])
+    if kept['n'] is not None: self.average.n = kept['n']
 
 # %% ../../nbs/train/05_callbacks.ipynb #progressive-def
 def side_at(

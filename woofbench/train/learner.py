@@ -16,7 +16,7 @@ from threading import Lock
 import torch
 from torch import nn
 import fastai.vision.learner  # noqa: F401  registers how fastai shows images and their results
-from fastai.callback.core import Callback, CancelFitException
+from fastai.callback.core import Callback, CancelEpochException, CancelFitException
 from fastai.callback.progress import ProgressCallback
 import fastai.callback.schedule  # noqa: F401  gives learners fit_one_cycle, fit_flat_cos, lr_find
 import fastai.learner
@@ -45,7 +45,8 @@ from ..data.batches import FastData, load_images
 from .job import Job
 from .machine import Machine, _peak_mb, device_name
 from .kept import Kept
-from .observers import attach, fresh, logged, quieted
+from .observers import attach, does_more, fresh, logged, quieted
+from .resume import NotTaken, resuming
 from .weights import weights_of
 
 # %% ../../nbs/train/08_learner.ipynb #init-def
@@ -142,6 +143,31 @@ def __deepcopy__(self:Learner, memo):
     if fast and fast.data and fast.mine(0) and fast.mine(1): new.fast_data.images_of(dls)
     elif fast: new.fast_data.made_for = self.dls,[None,None] # not the loaders that the images were decoded for
     return new
+
+# %% ../../nbs/train/08_learner.ipynb #learner-do-fit
+Learner.resume = None # a `Resume` while a seed is trained that is to be kept
+
+@patch
+def _do_fit(self:Learner):
+    "fastai's loop over epochs, which leaves out those that are done"
+    for epoch in range(self.n_epoch):
+        self.epoch = epoch
+        if self.resume and self.resume.done(self): continue
+        self._with_events(self._do_epoch, 'epoch', CancelEpochException)
+        if self.resume: self.resume.keep(self)
+
+@patch
+def _remember(self:Learner):
+    "The weights are as the last training epoch left them"
+    self._left = [(s, p.detach().clone()) for p,s in _slow(self.opt)]
+
+@patch
+def _peak_mb(self:Learner): return _peak_mb(self.dls.device)
+
+@patch(as_prop=True)
+def counting(self:Learner) -> list:
+    "The callbacks that may change what training gives; not those that only observe"
+    return [o for o in self.cbs if does_more(o)]
 
 # %% ../../nbs/train/08_learner.ipynb #learner-def
 def _extended(parts, recipe, augmented):
@@ -290,6 +316,7 @@ def fit(
 ) -> SeedRun:
     "Train one seed and return its evidence; raises `BadInput` where memory does not suffice"
     kept,ev = kept or Kept(keep=False),Evidence(log)
+    resume = machine.states(seed) if machine and machine.states else None
     try:
         with kept.lock:
             learn = make_learner(job, seed, machine, kept)
@@ -297,9 +324,12 @@ def fit(
         if learn.dls.device.type=='cuda': torch.cuda.reset_peak_memory_stats()
         seen = [ev, *(watch(seed) if watch else ())]
         quiet = quieted(learn, bool(job.cbs or job.logs)),learn.added_cbs(seen),logged(learn, job.logs, seed)
+        on = using(dict(job.recipe.params)),resuming(learn, resume, init, kept.lock)
         with ExitStack() as stack:
-            for o in (*quiet, using(dict(job.recipe.params))): stack.enter_context(o)
+            for o in (*quiet, *on): stack.enter_context(o)
             scheds(job.recipe.sched)(learn, job.track.epochs, job.recipe)
+    except NotTaken as e: return fit(job, seed, replace(machine, states=resume.again(e).as_states), log, kept,
+                                       watch)
     except (RuntimeError, MemoryError) as e:
         if line := _too_little(e, job): raise BadInput(line) from e
         raise
@@ -307,5 +337,5 @@ def fit(
         with kept.lock: gc.collect() # learners of earlier seeds: they and their callbacks refer to each other
     _check_whole(job, ev)
     return SeedRun(seed, ev.curve[-1]['correct'], ev.diverged, tuple(ev.curve), tuple(ev.preds), init,
-                   _peak_mb(learn.dls.device), device_name(learn.dls.device),
+                   max(_peak_mb(learn.dls.device), resume.peak if resume else 0), device_name(learn.dls.device),
                    weights_of(learn.model) if machine and machine.keep else None)

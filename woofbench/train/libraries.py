@@ -13,6 +13,7 @@ import torch
 from fastai.optimizer import OptimWrapper
 from fastai.callback.schedule import ParamScheduler
 from ..params import Param
+from ..registry import BadInput
 
 # %% ../../nbs/train/14_libraries.ipynb #args-def
 _ours = set('params optimizer lr betas momentum eps weight_decay last_epoch verbose foreach fused capturable maximize '
@@ -58,7 +59,10 @@ def wrapped(
     return make
 
 _not_torch = {'LBFGS','SparseAdam','Muon'} # a closure, sparse gradients, matrices alone
-_not_timm = ('bnb','fused','adahessian') # other packages, second derivatives
+_not_timm = { # beginning of a name -> why
+    'bnb':'it needs the package bitsandbytes', 'fused':'it needs the package apex',
+    'adahessian':'it needs second derivatives',
+    'kron':'without the package opt_einsum a step takes minutes and gigabytes'}
 
 # %% ../../nbs/train/14_libraries.ipynb #opts-torch-opts
 def torch_opts() -> list[str]:
@@ -69,7 +73,7 @@ def torch_opts() -> list[str]:
 def timm_opts() -> list[str]:
     "timm's optimisers that need no other package"
     from timm.optim import list_optimizers
-    return [str(o) for o in list_optimizers() if not str(o).startswith(_not_timm)]
+    return [str(o) for o in list_optimizers() if not str(o).startswith(tuple(_not_timm))]
 
 def _timm(name):
     "timm's optimiser, and the defaults that its name stands for"
@@ -82,6 +86,8 @@ def _find_torch(name):
     return lambda r, **values: wrapped(cls, **values)(r)
 
 def _find_timm(name):
+    if why := next((v for k,v in _not_timm.items() if name.startswith(k)), None):
+        raise BadInput(f'timm:{name} cannot be used here: {why}')
     if name not in timm_opts(): return None
     cls,defaults = _timm(name)
     fixed = {k:v for k,v in defaults.items() if type(v) not in _plain}

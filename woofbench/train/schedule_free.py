@@ -35,6 +35,7 @@ def clear_state(self:ScheduleFree):
     super(ScheduleFree, self).clear_state()
     self.set_hypers(**self._start)
 
+# %% ../../nbs/train/19_schedule_free.ipynb #step-step
 @patch
 @torch.no_grad()
 def step(self:ScheduleFree, closure=None):
@@ -72,6 +73,7 @@ def _group(self:ScheduleFree, ps, h, share):
     torch._foreach_add_(ps, g, alpha=h['lr']*(h['mom']*(1-share)-1))
     torch._foreach_sub_(z, g, alpha=h['lr'])
 
+# %% ../../nbs/train/19_schedule_free.ipynb #step-averaged
 @patch
 @torch.no_grad()
 def averaged(self:ScheduleFree,

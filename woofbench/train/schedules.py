@@ -31,6 +31,7 @@ def half_cosine(
 def _fit(learn, epochs, r, factor):
     learn.fit(epochs, lr=r.lr, wd=r.wd, cbs=ParamScheduler(dict(lr=lambda pos: r.lr*factor(pos))))
 
+# %% ../../nbs/train/18_schedules.ipynb #rate-register
 _warm = Param(.1, 'Share of the steps that warm up', 0, .99)
 
 @scheds.register('warm_cosine', params=dict(warm=_warm, end=Param(0., 'Factor of the rate at the end', 0, 1)))

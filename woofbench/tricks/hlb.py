@@ -63,6 +63,7 @@ class SmallLogits(nn.Linear):
         nn.init.normal_(self.weight)
     def forward(self, x): return super().forward(x)/self.in_features
 
+# %% ../../nbs/tricks/hlb.ipynb #net-arch
 @archs.register('hlb', params=dict(width=Param(64, 'Channels of the first group; the others have four times as many',
                                                4, 1024)))
 def hlb(n_out, size, *, width):

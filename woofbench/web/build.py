@@ -6,7 +6,7 @@
 __all__ = ['MARK', 'write', 'build', 'make_site', 'image_files', 'with_images', 'server', 'serve']
 
 # %% ../../nbs/web/10_build.ipynb #imports
-import os
+import gc, os
 import re
 from functools import partial
 from urllib.parse import unquote, urlsplit
@@ -46,6 +46,13 @@ def write(files:dict, out:str|Path) -> Path:
 # %% ../../nbs/web/10_build.ipynb #build-def
 def build(b:Board) -> dict[str,bytes]:
     "Every file of the board's site, by address"
+    was = gc.isenabled()
+    gc.disable() # a site is many strings without cycles: looking for cycles takes a tenth of the time
+    try: return _files(b)
+    finally:
+        if was: gc.enable()
+
+def _files(b):
     pairs = pairs_of(b)
     cs,twins = changes(pairs),twins_of(pairs)
     res = {f'static/{o.name}':o.read_bytes() for o in (HERE/'static').iterdir()

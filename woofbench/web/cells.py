@@ -151,6 +151,8 @@ def cell_pages(c:Cell) -> list[str]:
     n = max(1, -(-len(c.entries)//STEP))
     return [f'cells/{c.slug}.html', *(f'cells/{c.slug}-p{i}.html' for i in range(2, n+1))]
 
+
+# %% ../../nbs/web/07_cells.ipynb #settings-def
 _keys = ('id rank group name authors recipe mean half correct n p time params macs speed '
          'device date state image network floored links settings').split()
 
@@ -172,6 +174,8 @@ def _line(e, b, devices, usual):
             e.text if e.method else '', *numbers, e.params, e.macs, round(e.speed[0]), devices.index(e.device),
             e.date, e.state, *rest]
 
+
+# %% ../../nbs/web/07_cells.ipynb #data-def
 def cell_data(c:Cell, b:Board) -> bytes:
     "A script that holds the cell's rows; a page that you open from the disk may load it too"
     a,z = limits(c)

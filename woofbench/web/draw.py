@@ -108,6 +108,8 @@ class Canvas:
     y:float = H         # Height
     low:float = _bottom # Space below the lines, for the marks and the label
 
+
+# %% ../../nbs/web/04_draw.ipynb #frame-def
 def frame(
     xs:tuple, # From and to, sideways
     ys:tuple, # From and to, upwards

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['facts', 'row_json', 'board_json', 'cell_json', 'csv_row', 'cell_csv', 'tex', 'percent', 'tex_row', 'tex_ends',
-           'cell_tex', 'bib', 'cell_bib', 'view_data', 'usual_recipe', 'command', 'python', 'notebook', 'feed']
+           'cell_tex', 'bib', 'cell_bib', 'view_data', 'usual_recipe', 'command', 'python', 'again_code', 'notebook',
+           'feed']
 
 # %% ../../nbs/web/06_export.ipynb #imports
 import csv, io, json, re, shlex
@@ -180,20 +181,23 @@ def python(e:Entry) -> str:
     return 'from woofbench import run\n\nrow = run(' + ',\n          '.join(parts) + ')'
 
 # %% ../../nbs/web/06_export.ipynb #notebook-def
+def again_code(e:Entry, b:Board) -> list:
+    "Lines of three notebook cells that install the package, fetch the record, and run the row again"
+    folder = e.path.rpartition('/')[0]
+    return [[f'%pip install -q git+{b.repo}'],
+            ['from pathlib import Path', 'from urllib.request import urlretrieve',
+             f"Path('{folder}').mkdir(parents=True, exist_ok=True)",
+             f"urlretrieve('{b.url}{e.path}', '{e.path}')[0]"],
+            ['from woofbench.commands.reproduce import reproduce', f"reproduce('{e.id}', trust_code=True)"]]
+
 def notebook(e:Entry, b:Board) -> bytes:
     "`rows/<id>.ipynb`"
     def md(*lines): return dict(cell_type='markdown', id=f'md{len(lines)}', metadata={}, source='\n'.join(lines))
     def code(k, *lines):
         return dict(cell_type='code', id=k, metadata={}, execution_count=None, outputs=[], source='\n'.join(lines))
-    folder = e.path.rpartition('/')[0]
     cells = [md(f'# Run row {e.id} again', '',
                 f'{cell_title(e.track)}. Choose a runtime with a GPU, then run all cells.'),
-             code('install', f'%pip install -q git+{b.repo}'),
-             code('record', 'from pathlib import Path', 'from urllib.request import urlretrieve',
-                  f"Path('{folder}').mkdir(parents=True, exist_ok=True)",
-                  f"urlretrieve('{b.url}{e.path}', '{e.path}')[0]"),
-             code('again', 'from woofbench.commands.reproduce import reproduce',
-                  f"reproduce('{e.id}', trust_code=True)")]
+             *[code(k, *lines) for k,lines in zip(('install','record','again'), again_code(e, b))]]
     kernel = dict(display_name='Python 3', language='python', name='python3')
     metadata = dict(accelerator='GPU', colab={}, kernelspec=kernel)
     return json.dumps(dict(cells=cells, metadata=metadata, nbformat=4, nbformat_minor=5), indent=1).encode()+b'\n'

@@ -13,7 +13,7 @@ import numpy as np
 from .cells import LEGEND, NOISE, amount, duration, half, links, pct, people, places, prob, status, word
 from .draw import badge, curves, kind_of
 from .effects import show
-from .export import bib, command, notebook, percent, python, row_json, tex_row
+from .export import again_code, bib, command, notebook, percent, python, row_json, tex_row
 from .facts import Board, Cell, Entry, against, side
 from .markup import Markup, code_block, escape, h, join, page, table
 
@@ -106,6 +106,8 @@ def _item(i, names):
     _,folder,name = names.val[i].split('/')
     return h('li', h('code', name.rpartition('.')[0]), ' ', h('small', names.classes[folder]))
 
+
+# %% ../../nbs/web/08_rows.ipynb #hardest-all-def
 def hardest(e:Entry, names, most:int=24) -> Markup:
     "Images that every seed gets wrong, and images that only this row gets right"
     where,table_,others = right_by_most(e.cell, e.row.data['manifest_sha256'])
@@ -214,13 +216,14 @@ def recipe(e:Entry) -> Markup:
     return join(h('h3', 'As a command'), code_block(command(e)), h('h3', 'As Python'), code_block(python(e)),
                 h('details', h('summary', f'All {len(rows)} settings'), code_block('\n'.join(rows))))
 
-def rerun(e:Entry) -> Markup:
+def rerun(e:Entry, b:Board) -> Markup:
     "How to run the row again"
     steps = [h('li', 'On your machine, in a clone of the board: ', code_block(f'woofbench reproduce {e.id}')),
              h('li', 'With fresh seeds, as a challenge: ', code_block(f'woofbench challenge {e.id}')),
-             h('li', 'In a notebook: ', h('a', 'download it', href=f'{e.id}.ipynb', download=True), ', open ',
-               h('a', 'Colab', href='https://colab.research.google.com/#create=true'),
-               ', and upload it with File, Upload notebook.')]
+             h('li', 'On Colab: ', h('a', 'open a new notebook', href='https://colab.research.google.com/#create=true'),
+               ', choose a GPU under Runtime, paste this, and run it. ',
+               h('a', 'The same as a notebook', href=f'{e.id}.ipynb', download=True), '.',
+               code_block('\n'.join(o for lines in again_code(e, b) for o in lines)))]
     return h('ol', steps)
 
 # %% ../../nbs/web/08_rows.ipynb #cite-def
@@ -284,7 +287,7 @@ def row_page(e:Entry, b:Board, twins:dict) -> bytes:
              ('Mistakes', 'mistakes', [mistakes(e, b)]), ('Recipe', 'recipe', [recipe(e)]),
              ('Beside other rows', 'compare', [compared(e, twins)]),
              ('Costs and machine', 'costs', [costs(e)]), ('Replications and challenges', 'again', [again(e, b)]),
-             ('Run it again', 'rerun', [rerun(e)]), ('Cite it', 'cite', [cite(e, b)]))
+             ('Run it again', 'rerun', [rerun(e, b)]), ('Cite it', 'cite', [cite(e, b)]))
     toc = h('nav', h('ul', [h('li', h('a', t, href=f'#{k}')) for t,k,_ in parts]), class_='toc',
             aria_label='On this page')
     legend = h('p', LEGEND.get(word(e), ''), class_='note')
