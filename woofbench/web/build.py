@@ -6,8 +6,7 @@
 __all__ = ['MARK', 'write', 'build', 'make_site', 'image_files', 'with_images', 'server', 'serve']
 
 # %% ../../nbs/web/10_build.ipynb #imports
-import gc, os
-import re
+import gc, os, re
 from functools import partial
 from urllib.parse import unquote, urlsplit
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
