@@ -39,6 +39,26 @@ def _print(json, text, facts):
 def _say_row(row):
     print(f'\n{row!r}\nrecord: {row.path}\nboard:  {row.path.parents[3]/"leaderboard.csv"}')
 
+# %% ../../nbs/commands/08_verbs.ipynb #plot-def
+def _plot_path(plot, given, name):
+    "The file of a picture, tried before anything is done; None if there is to be none"
+    if not plot: return None
+    path = Path(given.get('out') or '.')/name if plot is True else Path(plot)
+    if plot is not True or path.parent.is_dir(): _check_plot(path) # a run makes --out
+    return path
+
+def _check_plot(path):
+    "Raise `BadInput` where a picture cannot be written to `path`"
+    from matplotlib.backend_bases import FigureCanvasBase
+    from woofbench.files import probe
+    kinds = FigureCanvasBase.get_supported_filetypes()
+    if path.suffix and path.suffix[1:].lower() not in kinds:
+        known = ', '.join(sorted(kinds))
+        raise BadInput(f'cannot draw to {path}: there is no format {path.suffix} for pictures; take one of {known}')
+    if path.is_dir(): raise BadInput(f'cannot draw to {path}: it is a folder')
+    try: probe(path.parent)
+    except OSError as e: raise BadInput(f'cannot draw to {path}: {path.parent}: {e.strerror or e}') from e
+
 # %% ../../nbs/commands/08_verbs.ipynb #run-verb
 @verb({'what is measured':'commands.run:plan', 'how it is run':'commands.run:run', **_recipe}, **_fields, board='out',
       writes=True)
@@ -66,26 +86,6 @@ def _dry_run(given, json):
     from woofbench.commands.estimate import estimate
     f = estimate(given)
     _print(json, f, f.facts)
-
-# %% ../../nbs/commands/08_verbs.ipynb #plot-def
-def _plot_path(plot, given, name):
-    "The file of a picture, tried before anything is done; None if there is to be none"
-    if not plot: return None
-    path = Path(given.get('out') or '.')/name if plot is True else Path(plot)
-    if plot is not True or path.parent.is_dir(): _check_plot(path) # a run makes --out
-    return path
-
-def _check_plot(path):
-    "Raise `BadInput` where a picture cannot be written to `path`"
-    from matplotlib.backend_bases import FigureCanvasBase
-    from woofbench.files import probe
-    kinds = FigureCanvasBase.get_supported_filetypes()
-    if path.suffix and path.suffix[1:].lower() not in kinds:
-        known = ', '.join(sorted(kinds))
-        raise BadInput(f'cannot draw to {path}: there is no format {path.suffix} for pictures; take one of {known}')
-    if path.is_dir(): raise BadInput(f'cannot draw to {path}: it is a folder')
-    try: probe(path.parent)
-    except OSError as e: raise BadInput(f'cannot draw to {path}: {path.parent}: {e.strerror or e}') from e
 
 # %% ../../nbs/commands/08_verbs.ipynb #ablate-def
 @verb({'what is measured':'commands.run:plan', 'how it is run':'commands.ablate:ablate', **_recipe}, **_fields,
