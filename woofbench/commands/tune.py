@@ -78,6 +78,7 @@ def _values(name, text):
         raise BadInput(f'give {name} two or more values, each once, or a range such as 1e-3..1e-2; not {text!r}')
     return Choices(found)
 
+# %% ../../nbs/commands/15_tune.ipynb #parse-space
 def parse_space(
     items:list[str]|dict, # Such as `lr=1e-3..3e-2` and `act=mish,silu`, or a dict of the same
 ) -> dict: # `Range` or `Choices` by field
@@ -270,12 +271,14 @@ class Tuning:
         t = self.study.trials_dataframe(attrs=('number','value','state','params','user_attrs'))
         return t.rename(columns=lambda o: o.removeprefix('params_').removeprefix('user_attrs_'))
 
-    def __repr__(self):
-        t = self.to_df().sort_values('value', ascending=False, na_position='last').head(5)
-        names = list(self.search.space)
-        lines = [[o.number+1, *(getattr(o, k, '') for k in names), f'{100*o.value:.2f} %'] for o in t.itertuples()]
-        head = ['trial', *names, 'held-out accuracy']
-        return f'{md_table(head, [o for o in lines if "nan" not in o[-1]])}\n\n{self.spent} trials in this cell'
+# %% ../../nbs/commands/15_tune.ipynb #repr-def
+@patch
+def __repr__(self:Tuning):
+    t = self.to_df().sort_values('value', ascending=False, na_position='last').head(5)
+    names = list(self.search.space)
+    lines = [[o.number+1, *(getattr(o, k, '') for k in names), f'{100*o.value:.2f} %'] for o in t.itertuples()]
+    head = ['trial', *names, 'held-out accuracy']
+    return f'{md_table(head, [o for o in lines if "nan" not in o[-1]])}\n\n{self.spent} trials in this cell'
 
 # %% ../../nbs/commands/15_tune.ipynb #importance-def
 @patch
@@ -295,6 +298,7 @@ def _panel(ax, t, name):
         ax.set_xscale('log')
     ax.set_xlabel(name)
 
+# %% ../../nbs/commands/15_tune.ipynb #plot-def
 @patch
 def plot(self:Tuning):
     "Held-out accuracy over each field of the space, the field that mattered most first; a matplotlib figure"

@@ -27,6 +27,7 @@ def _by_class(paths, depth):
     for o in paths: res.setdefault(o.split('/')[depth], []).append(o)
     return res
 
+# %% ../../nbs/data/14_tuning_split.ipynb #split-training
 def split_training(
     root:str|Path, # Folder with `train` and `val`; of your own images, maybe without
     dataset:str, # Name of the dataset

@@ -305,6 +305,19 @@ def _too_little(e, job):
     lower = f'lower bs (now {job.recipe.bs}), size (now {job.track.size}) or workers'
     return _lack(e) or f'out of memory; {lower}, or take a smaller arch'
 
+# %% ../../nbs/train/08_learner.ipynb #fit-all
+def _fit_all(learn, job, seed, seen, resumed):
+    "Run the schedule with the callbacks `seen`, within the context `resumed`"
+    quiet = quieted(learn, bool(job.cbs or job.logs)),learn.added_cbs(seen),logged(learn, job.logs, seed)
+    with ExitStack() as stack:
+        for o in (*quiet, using(dict(job.recipe.params)), resumed): stack.enter_context(o)
+        scheds(job.recipe.sched)(learn, job.track.epochs, job.recipe)
+
+def _seed_run(learn, seed, ev, init, peak, keep):
+    "What a seed left behind, from its `Evidence`"
+    return SeedRun(seed, ev.curve[-1]['correct'], ev.diverged, tuple(ev.curve), tuple(ev.preds), init, peak,
+                   device_name(learn.dls.device), weights_of(learn.model) if keep else None)
+
 # %% ../../nbs/train/08_learner.ipynb #fit-fit-fit
 def fit(
     job:Job,
@@ -323,19 +336,14 @@ def fit(
             init = weights_sha(learn.model)
         if learn.dls.device.type=='cuda': torch.cuda.reset_peak_memory_stats()
         seen = [ev, *(watch(seed) if watch else ())]
-        quiet = quieted(learn, bool(job.cbs or job.logs)),learn.added_cbs(seen),logged(learn, job.logs, seed)
-        on = using(dict(job.recipe.params)),resuming(learn, resume, init, kept.lock)
-        with ExitStack() as stack:
-            for o in (*quiet, *on): stack.enter_context(o)
-            scheds(job.recipe.sched)(learn, job.track.epochs, job.recipe)
-    except NotTaken as e: return fit(job, seed, replace(machine, states=resume.again(e).as_states), log, kept,
-                                       watch)
+        _fit_all(learn, job, seed, seen, resuming(learn, resume, init, kept.lock))
+    except NotTaken as e:
+        return fit(job, seed, replace(machine, states=resume.again(e).as_states), log, kept, watch)
     except (RuntimeError, MemoryError) as e:
         if line := _too_little(e, job): raise BadInput(line) from e
         raise
     finally:
         with kept.lock: gc.collect() # learners of earlier seeds: they and their callbacks refer to each other
     _check_whole(job, ev)
-    return SeedRun(seed, ev.curve[-1]['correct'], ev.diverged, tuple(ev.curve), tuple(ev.preds), init,
-                   max(_peak_mb(learn.dls.device), resume.peak if resume else 0), device_name(learn.dls.device),
-                   weights_of(learn.model) if machine and machine.keep else None)
+    peak = max(_peak_mb(learn.dls.device), resume.peak if resume else 0)
+    return _seed_run(learn, seed, ev, init, peak, bool(machine and machine.keep))
