@@ -45,7 +45,7 @@ def pixel_weights(
     row:int, # The output pixel
     col:int,
 ) -> torch.Tensor: # (B, H, W), fp32
-    "The weight of every pixel in one output pixel: x_j . W x_i; raises `BadInput` where there is no such pixel"
+    "The weight of every pixel in one output pixel: x_j . W x_i; raises `BadInput` if it is outside the map"
     h,w = x.shape[-2:]
     if not (0<=row<h and 0<=col<w): raise BadInput(f'there is no pixel ({row}, {col}) in {h}x{w}')
     return _weights(module, x, row*w+col)
@@ -57,7 +57,7 @@ def attention_maps(
     at:tuple|None=None, # (row, col) of the pixel of the images whose weights are wanted; None for the mean over all
     layer:int=0, # Which of the model's self-attentions, counted from the input
 ) -> torch.Tensor: # (B, H, W), fp32, on the device of the model
-    "Where the self-attention of `model` looks, enlarged bilinearly; raises `BadInput` if it has none"
+    "The weights of pixels in the self-attention of `model`, enlarged bilinearly; raises `BadInput` if it has none"
     found = [o for o in model.modules() if hasattr(o, 'source_weights')]
     if not found:
         raise BadInput('this model has no self-attention to look at: build it with sa=simple_sa or sa=self_attention')

@@ -20,7 +20,7 @@ def _plain(m, cls): return type(m) is cls and not (m._forward_pre_hooks or m._fo
 def _bn_pairs(model, calls):
     "Pairs of convolution and batch norm in `model`; counts in `calls` how often each module is called"
     try: graph = fx.Tracer().trace(model)
-    # of many types, by what the tracer stumbled over
+    # of many types, depending on why the tracer failed
     except Exception: return [o for m in model.children() for o in _bn_pairs(m, calls)]
     mods,res = dict(model.named_modules()),[]
     for n in graph.nodes:
@@ -48,7 +48,7 @@ def fuse_bn(
 # %% ../../nbs/tricks/prune.ipynb #wires-def
 @dataclass
 class Wires:
-    "How old channels are made of new ones: old = mix @ new + const"
+    "How old channels depend on new ones: old = mix @ new + const"
     mix:torch.Tensor   # (old, new)
     const:torch.Tensor # (old)
 
@@ -75,7 +75,7 @@ def _thin(
     reader, # The layer that its output goes to
     thresh:float
 ) -> Wires: # What its output becomes
-    "Fuse one layer, take its weak channels out, and wire it to its new input"
+    "Fuse one layer, remove its weak channels, and fit it to its new input"
     conv,bn = fuse_conv_bn_eval(*layer[:2]),layer[1]
     weak = bn.weight.abs()<=thresh
     if weak.all(): weak[bn.weight.abs().argmax()] = False
@@ -89,7 +89,7 @@ def _thin(
     return Wires(mix, const)
 
 def _thin_block(b, x, skip, reader, thresh):
-    "Thin a block of SelecSLS; what its output and the skip become"
+    "Remove weak channels from a block of SelecSLS; what its output and the skip become"
     def f(layer, x, reader): return _thin(layer, x, reader, thresh)
     d1 = f(b.conv1, x, b.conv2)
     d2 = f(b.conv3, f(b.conv2, d1, b.conv3), b.conv4)
@@ -109,7 +109,7 @@ def _check(model, thresh):
         raise BadInput(f'thresh must be a number, not {thresh!r}')
 
 def _note_widths(m, last):
-    "What timm says of the model's features"
+    "Update timm's information about the model's features"
     m.num_features,m.head_hidden_size = last,m.fc.in_features
     for o in m.feature_info:
         name,i = o['module'].split('.')
@@ -120,9 +120,9 @@ def _note_widths(m, last):
 @torch.no_grad()
 def prune(
     model:nn.Module, # A SelecSLS of timm; stays as it is
-    thresh:float=1e-3, # Channels with |gamma| up to this go; with a negative one the network is only fused
+    thresh:float=1e-3, # Channels with |gamma| up to this are removed; a negative value only fuses the network
 ) -> nn.Module: # A smaller SelecSLS in eval mode, without batch norm
-    """Take weak channels out, exactly where their gamma is 0, and fuse; raises `BadInput`;
+    """Remove weak channels, exactly where their gamma is 0, and fuse; raises `BadInput`;
     https://arxiv.org/abs/1811.12495"""
     _check(model, thresh)
     m,skip = copy.deepcopy(model).eval(),None
@@ -138,7 +138,7 @@ def removed(
     before:nn.Module,
     after:nn.Module # What `prune` made of it
 ) -> dict: # `params`, `channels`, and `layers` by name: each a pair, before and after
-    "What `prune` took out; channels are the outputs of convolutions"
+    "What `prune` removed; channels are the outputs of convolutions"
     old,new = ({k:o.out_channels for k,o in m.named_modules() if isinstance(o, nn.Conv2d)} for m in (before, after))
     params = tuple(sum(o.numel() for o in m.parameters()) for m in (before, after))
     return dict(params=params, channels=(sum(old.values()), sum(new.values())),
