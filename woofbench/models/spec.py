@@ -165,7 +165,7 @@ def _one_form(spec):
     """The shortest of all specs that describe the same network in other words; so it has one hash, and one set of
     official seeds"""
     def first(v): return v[0] if isinstance(v, tuple) else v
-    def same(k, v): return (v[1:2] or v) + v[1:] if k in ('pool','down') else v # the first stage halves no side
+    def same(k, v): return (v[1:2] or v) + v[1:] if k in ('pool','down') else v # the first stage keeps its size
     given = {k:same(k, v) for k in per_stage if isinstance(v := getattr(spec, k), tuple)}
     spec = replace(spec, **{k:v[0] if len(set(v))==1 else v for k,v in given.items()})
     if spec.stem_act==first(spec.act): spec = replace(spec, stem_act=None)
