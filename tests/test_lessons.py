@@ -45,12 +45,7 @@ def test_a_lesson_names_no_module(path):
                 [a.name for o in ast.walk(tree) if isinstance(o, ast.Import) for a in o.names]
         assert not [o for o in named if o and o.startswith('woofbench.')], source(c)
 
-# Not run at their full size yet; strict, so that a name goes when its outputs are stored
-without_outputs = 'add_a_trick board_of_2020 faster'.split()
-late = pytest.mark.xfail(strict=True, reason='its outputs are not stored yet')
-
-@pytest.mark.parametrize('path', [pytest.param(o, marks=late) if o.stem in without_outputs else o for o in lessons],
-                         ids=lambda o: o.stem)
+@pytest.mark.parametrize('path', lessons, ids=lambda o: o.stem)
 def test_the_outputs_of_a_lesson_are_stored(path):
     "It ends with a picture, or with a number that has an interval; and no output is large"
     code = evaluated(path)

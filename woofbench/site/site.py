@@ -205,26 +205,35 @@ def readme(
     return changed
 
 # %% ../../nbs/site/02_site.ipynb #address-def
+def _slug_in(s):
+    "The repository, as owner/name, that the first Colab link in `s` leads to"
+    m = re.search(r'colab\.research\.google\.com/github/([\w.-]+/[\w.-]+)/', s)
+    return m and m[1]
+
 def readdress(
     s:str, # Source of a cell
-    slug:str, # owner/name
+    old:str, # owner/name until now
+    slug:str, # owner/name from now on
 ) -> str:
-    "`s` with Colab links, install lines and published pages that lead to the repository `slug`"
-    owner,_,name = slug.partition('/')
-    s = re.sub(r'https://[\w-]+\.github\.io/[\w.-]+', f'https://{owner}.github.io/{name}', s)
+    "`s` with Colab links, install lines and published pages of `old` that lead to `slug`; other links stay"
+    pages = ['https://{}.github.io/{}'.format(*o.split('/')) for o in (old, slug)]
+    s = re.sub(rf'{re.escape(pages[0])}(?![\w-])', pages[1], s)
     places = r'(colab\.research\.google\.com/github/|git\+https://github\.com/)'
-    return re.sub(rf'{places}[\w.-]+/[\w.-]+', rf'\g<1>{slug}', s)
+    return re.sub(rf'{places}{re.escape(old)}(?![\w-])', rf'\g<1>{slug}', s)
 
 def sync_address(path:str|Path='.') -> None:
     "Bring the address in all notebooks in step with `pyproject.toml`"
     from fastcore.nbio import write_nb
     from nbdev.config import get_config
     cfg = get_config(path)
-    for fn in notebooks(Path(cfg.config_path)):
-        nb = read_nb(Path(cfg.config_path)/fn)
-        old = [c.source for c in nb.cells]
-        for c in nb.cells: c.source = readdress(c.source, cfg.git_url.removeprefix('https://github.com/'))
-        if [c.source for c in nb.cells]!=old: write_nb(nb, Path(cfg.config_path)/fn)
+    root,slug = Path(cfg.config_path),cfg.git_url.removeprefix('https://github.com/')
+    old = _slug_in('\n'.join(c.source for c in read_nb(root/'nbs'/'index.ipynb').cells))
+    if old in (None, slug): return
+    for fn in notebooks(root):
+        nb = read_nb(root/fn)
+        was = [c.source for c in nb.cells]
+        for c in nb.cells: c.source = readdress(c.source, old, slug)
+        if [c.source for c in nb.cells]!=was: write_nb(nb, root/fn)
 
 # %% ../../nbs/site/02_site.ipynb #anchors-def
 def _without_code(text): return re.sub(r'^(`{3,}).*?^\1', '', text, flags=re.M|re.S)
