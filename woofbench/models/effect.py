@@ -23,7 +23,7 @@ def _setting(v):
     return getattr(v, '__qualname__', None)
 
 def _look(m):
-    "What may tell a module from another one, apart from the modules in it"
+    "What distinguishes a module from another one, apart from the modules in it"
     own = {k:_setting(v) for k,v in vars(m).items() if not k.startswith('_')}
     own = sorted((k,v) for k,v in own.items() if v is not None)
     tensors = *m.named_parameters(recurse=False), *m.named_buffers(recurse=False)
@@ -37,19 +37,19 @@ def _network(spec):
 
 # %% ../../nbs/models/05_effect.ipynb #others-def
 def _neighbours(v):
-    "A value per stage, with one stage as the next one (the last as the one before)"
+    "Values per stage, where one stage has the value of the next (the last one that of the stage before)"
     for i in range(len(v)):
         o = v[i+1] if i+1<len(v) else v[i-1]
         yield v[:i] + (o,) + v[i+1:]
 
 def _others(spec, k):
-    "What field `k` could be as well, if it made no difference"
+    "Other values to try for field `k`"
     v,plain,name = getattr(spec, k),getattr(XResNetSpec, k),arch_of(spec, own=True)
-    if name!='custom' and archs(name).get(k)==v: return [] # shapes that have a name are few
+    if name!='custom' and archs(name).get(k)==v: return [] # there are few named shapes
     if k=='stem_szs': return [(*plain[:len(v)-1], v[-1])]
     per = isinstance(v, tuple)
     res = [] if per and plain in v else [plain]
-    if k=='width_per_group' and spec.groups>1<v: res.append(v-1) # the least of those that come to the same
+    if k=='width_per_group' and spec.groups>1<v: res.append(v-1) # of equal values only the smallest may stay
     return res + (list(_neighbours(v)) if per else [])
 
 # %% ../../nbs/models/05_effect.ipynb #idle-fn
@@ -65,7 +65,7 @@ def _changes_nothing(spec, k):
 @lru_cache(256)
 def idle(
     spec:XResNetSpec|ModelSpec,
-) -> tuple: # Of their names
+) -> tuple: # Names of fields
     "The fields of a spec that make no difference to the network; raises `BadInput` where it cannot be built"
     if isinstance(spec, ModelSpec): return ()
     stages = len(spec.depths)

@@ -86,7 +86,7 @@ class Tail:
     "What follows a convolution: a norm, then an activation and a pool if you want them"
     act:bool=True        # End with the activation?
     zero:bool=False      # Start the norm's scale at 0?
-    down:str|None=None   # A pool after the activation, in place of the stride
+    down:str|None=None   # A pool after the activation; it replaces the stride
 
     def modules(self, spec, nf:int, stride:int) -> list:
         "Norm[, activation][, pool], by the names in `spec`"
@@ -95,7 +95,7 @@ class Tail:
         return [*self._activated(norm, spec), *([pools(self.down)(nf)] if self.pooled(stride) else [])]
 
     def pooled(self, stride:int) -> bool:
-        "Does a pool take the place of `stride`?"
+        "Does a pool replace `stride`?"
         return bool(self.down) and stride!=1
 
     def _activated(self, norm, spec):

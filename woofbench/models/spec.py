@@ -31,7 +31,7 @@ class XResNetSpec:
     act:str|tuple = 'relu'              # Activation
     stem_act:str|None = None            # Activation of the stem; the first stage's if None
     pool:str|tuple = 'avg'              # Pool that halves a stage's input
-    down:str|tuple|None = None          # Pool after a convolution's activation, in place of its stride
+    down:str|tuple|None = None          # Pool after a convolution's activation; it replaces the stride
     attn:str|tuple|None = None          # Attention at the end of every block's convolutions
     sa:str|None = None                  # Attention at the end of the first stage only
     head:str = 'avg'                    # Pool before the classifier
@@ -46,7 +46,7 @@ class XResNetSpec:
 # %% ../../nbs/models/02_spec.ipynb #spec-at
 @patch
 def at(self:XResNetSpec, stage:int) -> 'XResNetSpec':
-    "The spec of one stage: what is given per stage collapses to that stage's own"
+    "The spec of one stage: a field with one value per stage gets the value of this stage"
     return replace(self, **{k:v[stage] for k in per_stage if isinstance(v:=getattr(self,k), tuple)})
 
 # %% ../../nbs/models/02_spec.ipynb #spec-part2
@@ -141,7 +141,7 @@ def _part(k, v, n, known=True):
         raise BadInput(f'{k} cannot be none; {near("", slot_of[k])}')
     return slot_of[k].canon(v, known)
 
-_most = dict(depths=500, expansion=64) # larger ones are slips of the finger, and building them takes the machine down
+_most = dict(depths=500, expansion=64) # larger ones are typing mistakes, and building them uses up the memory
 
 def _positive(k, v):
     most = _most.get(k, 16384)
@@ -162,10 +162,10 @@ def _sizes(k, v):
     return tuple(_positive(k, o) for o in v)
 
 def _one_form(spec):
-    """Of all specs of one network that differ in words alone, the shortest; so that it has one hash, and one set of
+    """The shortest of all specs that describe the same network in other words; so it has one hash, and one set of
     official seeds"""
     def first(v): return v[0] if isinstance(v, tuple) else v
-    def same(k, v): return (v[1:2] or v) + v[1:] if k in ('pool','down') else v # the first stage halves nothing
+    def same(k, v): return (v[1:2] or v) + v[1:] if k in ('pool','down') else v # the first stage keeps its size
     given = {k:same(k, v) for k in per_stage if isinstance(v := getattr(spec, k), tuple)}
     spec = replace(spec, **{k:v[0] if len(set(v))==1 else v for k,v in given.items()})
     if spec.stem_act==first(spec.act): spec = replace(spec, stem_act=None)
@@ -200,7 +200,7 @@ def _shaped(spec, name):
 def change(
     spec:XResNetSpec|ModelSpec,
     arch:str|None=None, # Name of a shape, or `timm:NAME`
-    known:bool=True, # Refuse names of parts that nobody registered?
+    known:bool=True, # Refuse names of parts that are not registered?
     **kw # Fields of `XResNetSpec`, and parameters of the parts
 ) -> XResNetSpec|ModelSpec:
     "A copy of `spec` with another arch and other fields, all checked; raises `BadInput`"

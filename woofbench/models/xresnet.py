@@ -39,7 +39,7 @@ def id_path(
     ni:int, # Input channels
     nf:int, # Output channels
     stride:int, # 1 or 2
-) -> nn.Sequential: # Empty where size and channels stay
+) -> nn.Sequential: # Empty where size and channels stay the same
     "Pool if the size changes, 1x1 convolution if the channels do"
     pool = [pools(spec.pool)(ni)] if stride!=1 else []
     conv = [conv_layer(spec, ni, nf, 1, tail=Tail(act=False))] if ni!=nf else []
@@ -85,7 +85,7 @@ def stages(spec:XResNetSpec): # Yields one `nn.Sequential` of blocks per stage
         yield nn.Sequential(*res)
 
 def _place(blocks):
-    "Tell the modules of every block that want to know it where the block stands"
+    "Call `placed` of every module that has it, with the position of its block"
     for i,block in enumerate(blocks):
         for m in block.modules():
             if hasattr(m, 'placed'): m.placed(i, len(blocks))
@@ -100,7 +100,7 @@ def init_weights(model:nn.Module):
 
 # %% ../../nbs/models/03_xresnet.ipynb #network-def
 def _tree(m):
-    "New modules over the weights of `m`"
+    "New modules that share the weights of `m`"
     new = object.__new__(type(m))
     new.__dict__ = vars(m) | dict(_modules={k:o if o is None else _tree(o) for k,o in m._modules.items()})
     return new

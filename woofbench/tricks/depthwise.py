@@ -18,7 +18,7 @@ def depthwise(
     mult:int, # Kernels a channel
     stride:int=1,
 ) -> nn.Conv2d: # `ni` to `ni*mult` channels
-    "3x3 convolution that looks at each channel alone, without norm, activation and bias"
+    "3x3 convolution that filters each channel alone, without norm, activation and bias"
     return nn.Conv2d(ni, ni*mult, 3, stride=stride, padding=1, groups=ni, bias=False)
 
 class DepthwiseBlock(nn.Module):

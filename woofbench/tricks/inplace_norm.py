@@ -26,7 +26,7 @@ def leaky_001():
 
 # %% ../../nbs/tricks/inplace_norm.ipynb #function-def
 class InplaceFunction(torch.autograd.Function):
-    "Batch norm and leaky ReLU over the input, which keeps the output alone; https://arxiv.org/abs/1712.02616"
+    "Batch norm and leaky ReLU that overwrite the input and keep only the output; https://arxiv.org/abs/1712.02616"
     @staticmethod
     def forward(ctx, x, w, b, norm, mom):
         y,_,rstd = torch.native_batch_norm(x, w, b, norm.running_mean, norm.running_var, True, mom, norm.eps)
@@ -49,13 +49,13 @@ class InplaceFunction(torch.autograd.Function):
 # %% ../../nbs/tricks/inplace_norm.ipynb #norm-def
 @norms.register('inplace', 'InplaceABN')
 class InplaceNorm(nn.BatchNorm2d):
-    "Batch norm that takes a leaky ReLU in and keeps one map for both; https://arxiv.org/abs/1712.02616"
+    "Batch norm that includes a leaky ReLU and keeps one map for both; https://arxiv.org/abs/1712.02616"
     goes_with = dict(act='leaky')
-    slope = None # Of the activation within; None without
+    slope = None # Of the included activation, or None
 
-    # Itself, norm and activation in one; raises `BadInput` where `act` cannot be undone
+    # Returns itself, norm and activation in one; raises `BadInput` if `act` cannot be inverted
     def activated(self, act:nn.Module) -> nn.Module:
-        "Take `act` in, a leaky ReLU with a slope above 0 or the identity"
+        "Include `act`, a leaky ReLU with a slope above 0 or the identity"
         self.slope = 1. if isinstance(act, nn.Identity) else act.negative_slope if isinstance(act, nn.LeakyReLU) else 0.
         if not self.slope>0:
             raise BadInput('norm inplace needs an act that can be undone, leaky or leaky_001, not '

@@ -42,11 +42,11 @@ def held(
     value:torch.Tensor, # As `w`
     w:torch.Tensor # A parameter
 ) -> torch.Tensor:
-    "`value`, exactly, with a gradient that `w` gets as it is"
+    "`value`, exactly; its gradient goes to `w` unchanged"
     return value.detach() + (w-w.detach())
 
 def odd_part(w:torch.Tensor) -> torch.Tensor:
-    "What changes its sign under a half turn"
+    "The antisymmetric part: it changes its sign under a half turn"
     return (w-w.flip(2,3))/2
 
 class Twist2020(Twist):
@@ -66,7 +66,7 @@ class Twist1(nn.Module):
         self.center_x,self.center_y = (nn.Parameter(torch.empty(nf,1,1).uniform_(-.7, .7)) for _ in range(2))
 
     def disc(self, X, Y):
-        "1 within, 0 outside, and a ramp between"
+        "1 inside the disc, 0 outside, and a linear ramp between"
         return ((1.3 - (X**2+Y**2)/self.radii.to(X.dtype)**2)/.6).clamp(0, 1)
 
     def forward(self, x):
