@@ -16,6 +16,25 @@ root = Path(__file__).parent.parent
 def pytest_unconfigure(): shutil.rmtree(_home, ignore_errors=True)
 
 
+def _registries():
+    from woofbench.board.record import provenance
+    from woofbench.registry import Registry
+    import gc
+    assert provenance # the module that looks at all registries has imported them
+    return [o for o in gc.get_objects() if type(o) is Registry]
+
+@pytest.fixture
+def registries_stay():
+    "Take back what a test registers"
+    def parts_of(reg): return [reg, *(v for v in vars(reg).values() if isinstance(v, (dict,set)))]
+    saved = [(o, o.copy()) for reg in _registries() for o in parts_of(reg)]
+    yield
+    for o,was in saved:
+        clear = set.clear if isinstance(o, set) else dict.clear
+        clear(o)
+        (set.update if isinstance(o, set) else dict.update)(o, was)
+
+
 @pytest.fixture
 def cli(capsys):
     "Call the program in this process: `cli('run ...')` gives its exit code, output and errors"

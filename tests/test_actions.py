@@ -27,7 +27,7 @@ def test_nothing_of_a_pull_request_gets_into_a_command(name):
                     name] and 'allow-unsafe' not in texts[name] and 'secrets.' not in texts[name]
     said = set(re.findall(r'\$\{\{\s*(.*?)\s*\}\}', texts[name]))
     # numbers and hashes, which nobody can write
-    assert said <= {'matrix.python', 'github.event.pull_request.number',
+    assert said <= {'matrix.os', 'matrix.python', 'github.event.pull_request.number',
                     'github.event.pull_request.base.sha'} | ({'github.sha', 'github.token'} if name=='board.yml'
                                                              else set())
 

@@ -216,7 +216,7 @@ def test_readme_starts_with_two_commands():
 def test_quoted_target_exists(command): assert set(o for o in shlex.split(command)[1:] if '=' not in o) <= set(targets)
 
 @pytest.mark.parametrize('command', [c for c in commands if c.startswith('woofbench')])
-def test_quoted_command_works(command, monkeypatch, tmp_path):
+def test_quoted_command_works(command, monkeypatch, tmp_path, registries_stay):
     from woofbench.commands.cli import main, make_parser
     argv = shlex.split(command)[1:]
     if '--help' in argv: return

@@ -103,7 +103,7 @@ def test_damaged_seed_is_trained_again(what, bench, want, tmp_path, monkeypatch)
 
 def test_two_commands_share_the_seeds_of_a_row(bench, want, tmp_path):
     "The second waits for what the first trains, and nothing is trained twice"
-    trained,said,rows,go = [],[],[],threading.Event()
+    trained,said,rows,errors,go = [],[],[],[],threading.Event()
     from woofbench.train import multi_seed as several
     def train(job, seeds, *args, **kw):
         for s in seeds:
@@ -111,7 +111,9 @@ def test_two_commands_share_the_seeds_of_a_row(bench, want, tmp_path):
             trained.append(s)
             yield bench.runs[s]
     def one():
-        rows.append(runner.train_row(bench.plan, [0,1], tmp_path, Machine(device='cpu', workers=0), say=said.append))
+        here = Machine(device='cpu', workers=0)
+        try: rows.append(runner.train_row(bench.plan, [0,1], tmp_path, here, say=said.append))
+        except BaseException as e: errors.append(e)
     true,several.train_seeds = several.train_seeds,train
     try:
         threads = [threading.Thread(target=one) for _ in range(2)]
@@ -122,6 +124,7 @@ def test_two_commands_share_the_seeds_of_a_row(bench, want, tmp_path):
         go.set()
         for o in threads: o.join(60)
     finally: several.train_seeds = true
+    assert not errors, errors
     assert sorted(trained)==[0,1] and len(rows)==2 and rows[0].id==rows[1].id
     assert not faults.wrong(tmp_path, want[0])
 

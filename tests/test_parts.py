@@ -10,7 +10,7 @@ from woofbench.models.spec import XResNetSpec, TimmSpec, per_stage
 import woofbench.tricks  # noqa: F401  registers all tricks
 
 small = XResNetSpec(depths=(1,1), widths=(16,32), expansion=1, stem_szs=(8,8,16))
-field = dict(act='act', norm='norm', conv='conv', pool='pool', attn='attn', stem='stem', block='block')
+field = dict(act='act', norm='norm', conv='conv', pool='pool', attn='attn', stem='stem', block='block', head='head')
 parts = [(k, n) for k,reg in slots.items()
          for n in (*reg, *(f'{p}:{o}' for p,(_,names) in reg.providers.items() for o in names()))]
 staged = [(k, n) for k,n in parts if field[k] in per_stage]

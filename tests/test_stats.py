@@ -226,7 +226,9 @@ def test_rows_keep_the_version_they_were_made_for():
         if not a.same_cell(b): continue
         assert not a.floored and a.against(b)==claim(a.acc, b.acc, a.prior)
     a,b = (next(o for o in rows if o.id==real[k]) for k in ('five','none'))
-    new = Row(plain(a.record) | dict(rules=3))
+    env = plain(a.record)['env'] | dict(compile=False, seeds_at_once=1)
+    more = dict(schema=2, rules=3, based_on=None, attempts=1, claim=dict(method='', authors=''), env=env)
+    new = Row(plain(a.record) | more | dict(seeds=dict(kind='exploration', nonce=None)))
     assert new.floored and new.against(b)==claim(a.acc, b.acc, a.prior, floor=(a.image_noise, b.image_noise))
 
 def test_a_reviewer_sees_an_older_version():

@@ -151,8 +151,8 @@ def twins(
     return ((o, k) for k,key in _but_one(row).items() for o in found.get(key, ()) if o.config_id!=row.config_id)
 
 # %% ../../nbs/board/08_rules.ipynb #notes-def
-def _notes(row, board):
-    if row.rules<RULES and not board.where('id', row.id):
+def _notes(row, board, there):
+    if row.rules<RULES and not there:
         yield f'it was made for version {row.rules} of the rules, and is judged by it; these are version {RULES}'
     yield from (f'trained with the callback {o.name}' for o in row.record.callbacks)
     n = row.record.get('attempts')
@@ -180,9 +180,10 @@ def judge(
     "What the rules say of a record"
     board = Board.of(rows)
     row = Row(rec, review=review, tricks=board.tricks)
-    if board.where('id', row.id): board = Board((o for o in board if o.id!=row.id), board.tricks)
+    there = bool(board.where('id', row.id))
+    if there: board = Board((o for o in board if o.id!=row.id), board.tricks)
     if bad := faults(row, board, today or date.today()): return Verdict('invalid', tuple(bad))
-    notes,odd = tuple(_notes(row, board)),tuple(audit_flags(row, board))
+    notes,odd = tuple(_notes(row, board, there)),tuple(audit_flags(row, board))
     if odd and not review: return Verdict('needs audit', odd, notes)
     if review: notes = str(review),*odd,*notes
     word,why = _against(row, incumbent(row.track, board)) if row.status=='ranked' else ('valid', row.status)

@@ -39,9 +39,11 @@ def images_here(
     root = url and URLs.path(getattr(URLs, url), c_key='data')
     return root if root and _is_root(root) else None
 
+_usual = inspect.signature(plan).parameters['dataset'].default
+
 def _job(what, changes):
     "(the job, is anything to be fetched first?)"
-    track = make_track(as_dataset(what.get('dataset', 'digits')), *(what.get(k) for k in ('size','epochs','source')),
+    track = make_track(as_dataset(what.get('dataset', _usual)), *(what.get(k) for k in ('size','epochs','source')),
                        what.get('noise', 0))
     if images_here(track, what.get('data')): return plan(**what, **changes), False
     recipe = what.get('recipe')

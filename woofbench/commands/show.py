@@ -101,10 +101,10 @@ def _cell(o): return not o.track.official, str(o.track)
 
 # %% ../../nbs/commands/17_show.ipynb #save-def
 def save_plot(
-    fig, # Of matplotlib
+    draw, # Called without arguments: gives a matplotlib figure
     path:Path, # Its suffix is the format
 ):
-    "Write a picture; raises `BadInput`"
-    try: fig.savefig(path, dpi=150, bbox_inches='tight')
+    "Draw and write a picture; raises `BadInput` where either fails"
+    try: draw().savefig(path, dpi=150, bbox_inches='tight')
     except (OSError, ValueError, RuntimeError, MemoryError) as e:
         raise BadInput(f'cannot draw to {path}: {e or type(e).__name__}') from e

@@ -77,7 +77,7 @@ def run(
     if dry_run: return _dry_run(given, json)
     path = _plot_path(plot, given, 'run.png')
     row = run(say=say, **given)
-    if path: save_plot(row.plot().figure, path)
+    if path: save_plot(lambda: row.plot().figure, path)
     _print(json, f'\n{row.seeds()}', lambda: row_facts(row) | dict(plot=path))
     if not json: _say_row(row)
     if path and not json: print(f'plot:   {path}')
@@ -109,7 +109,7 @@ def ablate(
     res = ablate(one_at_a_time, recipe=recipe, arch=arch, say=say, **given)
     _print(json, f'\n{res}', lambda: ablation_facts(res) | dict(plot=path))
     sys.stdout.flush()
-    save_plot(res.plot().figure, path)
+    save_plot(lambda: res.plot().figure, path)
     if not json: print(f'plot:   {path}')
 
 # %% ../../nbs/commands/08_verbs.ipynb #tune-def
@@ -128,7 +128,7 @@ def tune(
     from woofbench.commands.tune import tune
     path = _plot_path(plot, given, 'tune.png')
     res = tune(space, arch=arch, say=say, **given)
-    if path: save_plot(res.plot(), path)
+    if path: save_plot(res.plot, path)
     if json: return _print(True, '', lambda: tuning_facts(res) | dict(plot=path))
     print(f'\n{res!r}\nbest: {res.change or "the base"}')
     for k,v in res.importance().items(): print(f'{k} explains {100*v:.0f} % of the differences')
@@ -176,7 +176,7 @@ def board(
     text = '' if json else to_md(out, (rows, bad))
     _print(json, text, lambda: dict(rows=[row_facts(o) for o in rows], reported=[o.line() for o in more], broken=bad))
     if more and not json: print(f'\nleaderboard.csv has {len(more)} reported rows too; they were not run here')
-    if path: save_plot(board_plot(rows), path)
+    if path: save_plot(lambda: board_plot(rows), path)
     if not check: update_csv(out, force, more)
     elif not _in_step(out, more):
         raise BadInput(f'{Path(out)/"leaderboard.csv"} is not what the records give; `woofbench board` rebuilds it')
@@ -198,7 +198,7 @@ def compare(
     from woofbench.commands.show import comparison_facts, save_plot
     path = _plot_path(plot, dict(out=out), 'compare.png')
     v = compare(a, b, out, margin)
-    if path: save_plot(v.plot().figure, path)
+    if path: save_plot(lambda: v.plot().figure, path)
     _print(json, v, lambda: comparison_facts(v) | dict(plot=path))
 
 # %% ../../nbs/commands/08_verbs.ipynb #check-def

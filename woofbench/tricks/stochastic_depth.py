@@ -30,10 +30,13 @@ class DropPath(nn.Dropout):
         # 32 bits are all that this generator takes
         self.generator.manual_seed((torch.initial_seed()*0x9e3779b1 + (i+1)*0x85ebca77) % 2**32)
 
-    def forward(self, x):
-        if not self.training: return x
+    @torch.compiler.disable # it cannot follow a generator
+    def factors(self, x):
+        "0 for an image that is dropped, else what keeps the mean as it was"
         kept = torch.rand(len(x), generator=self.generator, device='cpu')>=self.p
-        return x*(kept.to(x.device, x.dtype)/(1-self.p)).view(-1, *[1]*(x.ndim-1))
+        return (kept.to(x.device, x.dtype)/(1-self.p)).view(-1, *[1]*(x.ndim-1))
+
+    def forward(self, x): return x*self.factors(x) if self.training else x
 
 # %% ../../nbs/tricks/stochastic_depth.ipynb #block-def
 _params = dict(rate=Param(.1, 'Chance that the last block is skipped; the others rise to it', 1e-3, .9),
