@@ -965,7 +965,7 @@ def test_fuzz_went_deep():
 @pytest.fixture(scope='module')
 def tweaks(): return [o for dogs in [Dogs(1)] for o in (dogs.entry(lr=(1000+i)*1e-5) for i in range(1000))]
 
-@pytest.mark.parametrize('version', [2, RULES])
+@pytest.mark.parametrize('version', [pytest.param(2, marks=pytest.mark.slow), RULES])
 def test_null_submissions(tweaks, version, capsys):
     """A thousand recipes that change nothing, each beside another one, and a board that grows: how many are called a
     record, how many odd?"""

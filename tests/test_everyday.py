@@ -509,6 +509,7 @@ def test_a_notebook_has_a_bar(monkeypatch):
 
 # Other systems
 
+@pytest.mark.slow
 def test_without_what_only_posix_has(tmp_path):
     "No fcntl, resource, pty or pwd; no sysconf, getuid, fork, pwrite, pread, killpg; few signals; a full row of digits"
     code = f'''

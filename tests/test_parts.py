@@ -43,7 +43,8 @@ def probe(kind, name, spec=small):
     f = slots[kind](name)
     made = dict(act=lambda: f(), norm=lambda: f(16), conv=lambda: f(16, 16, 3, stride=1, padding=1, groups=1),
                 pool=lambda: f(16),
-                attn=lambda: f(16, acts(spec.act)), stem=lambda: f(spec)[0], block=lambda: f(spec, 16, 16))[kind]()
+                attn=lambda: f(16, acts(spec.act)), stem=lambda: f(spec)[0], block=lambda: f(spec, 16, 16),
+                head=lambda: f())[kind]()
     return repr(made) if kind!='block' else type(made)
 
 def count(kind, model): return Counter(type(o) if kind=='block' else repr(o) for o in model.modules())

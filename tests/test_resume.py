@@ -336,8 +336,8 @@ def killed(tmp_path, engine, n, changes, seed=0):
     return got
 
 @pytest.mark.skipif(not hasattr(os, 'fork'), reason='takes fork and SIGKILL')
-@pytest.mark.parametrize('engine,changes', (('fast',dict(mixup=.4)), ('fastai',dict(average='tail', average_start=.3))),
-                         ids=str)
+@pytest.mark.parametrize('engine,changes', (('fast',dict(mixup=.4)),
+    pytest.param('fastai', dict(average='tail', average_start=.3), marks=pytest.mark.slow)), ids=str)
 def test_a_killed_row_goes_on(tmp_path, engine, changes):
     "The first time in the middle of writing a state"
     assert killed(tmp_path, engine, 3, changes)['went_on']>=1
@@ -426,6 +426,7 @@ def test_an_edited_page_costs_no_seed_and_an_edited_layer_does(package, tmp_path
     other = _two(tmp_path, 'end')
     assert not other['goes_on'] and not other['there'] and other['context']!=row['context']
 
+@pytest.mark.slow
 def test_an_edited_file_of_yours_costs_its_seeds(package, tmp_path):
     own = tmp_path/'my_parts.py'
     own.write_text('FACTOR = 1\n')

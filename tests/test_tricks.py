@@ -129,7 +129,7 @@ def test_chances_rise_and_a_seed_drops_the_same():
     def paths(seed):
         return [o for o in make_learner(job(block='drop_path', block_rate=.4), seed, on('fast')).model.modules()
                 if isinstance(o, DropPath)]
-    a,b,c = (torch.stack([torch.rand(50, generator=o.generator) for o in paths(s)]) for s in (0, 0, 1))
+    a,b,c = (torch.stack([o.draw(50) for o in paths(s)]) for s in (0, 0, 1))
     assert [o.p for o in paths(0)]==pytest.approx([.1, .2, .3, .4])
     assert torch.equal(a, b) and not torch.equal(a, c) and len({tuple(o.tolist()) for o in a})==4
 

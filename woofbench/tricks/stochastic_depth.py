@@ -7,36 +7,49 @@ __all__ = ['DropPath', 'drop_path_block']
 
 # %% ../../nbs/tricks/stochastic_depth.ipynb #imports
 import torch
+from fastcore.basics import patch
 from torch import nn
 from ..models.parts import blocks
 from ..params import Param
 
 # %% ../../nbs/tricks/stochastic_depth.ipynb #path-def
+_golden,_first,_second = (o - 2**64 for o in (0x9e3779b97f4a7c15, 0xbf58476d1ce4e5b9, 0x94d049bb133111eb))
+
 class DropPath(nn.Dropout):
     "Drop all values of an image; https://arxiv.org/abs/1603.09382"
     def __init__(self,
         rate:float, # Chance of the last block
     ):
         super().__init__(rate)
-        self.rate,self.generator = rate,torch.Generator()
+        self.rate = rate
+        for o in ('key','drawn'): self.register_buffer(o, torch.zeros((), dtype=torch.int64))
         self.placed(0, 1)
 
     def placed(self,
         i:int, # This block, from 0
         n:int, # Blocks
     ):
-        "Set the chance, and seed the draws"
+        "Set the chance, and the key of the draws"
         self.p = self.rate*(i+1)/n
-        # 32 bits are all that this generator takes
-        self.generator.manual_seed((torch.initial_seed()*0x9e3779b1 + (i+1)*0x85ebca77) % 2**32)
+        self.key.fill_((torch.initial_seed()*0x9e3779b1 + (i+1)*0x85ebca77) % 2**48)
+        self.drawn.zero_()
 
-    @torch.compiler.disable # it cannot follow a generator
-    def factors(self, x):
-        "0 for an image that is dropped, else what keeps the mean as it was"
-        kept = torch.rand(len(x), generator=self.generator, device='cpu')>=self.p
-        return (kept.to(x.device, x.dtype)/(1-self.p)).view(-1, *[1]*(x.ndim-1))
+    def draw(self,
+        n:int, # How many
+    ) -> torch.Tensor: # float32 (n,), from 0 to 1
+        "The next numbers, by splitmix64 (Steele and others, 2014)"
+        z = self.key + (self.drawn + 1 + torch.arange(n, device=self.key.device))*_golden
+        z = (z ^ (z>>30 & 2**34-1))*_first
+        z = (z ^ (z>>27 & 2**37-1))*_second
+        self.drawn.add_(n)
+        return ((z ^ (z>>31 & 2**33-1)) & 2**24-1).float()/2**24
 
-    def forward(self, x): return x*self.factors(x) if self.training else x
+# %% ../../nbs/tricks/stochastic_depth.ipynb #path-forward
+@patch
+def forward(self:DropPath, x):
+    if not self.training: return x
+    kept = (self.draw(len(x))>=self.p).to(x.device, x.dtype)
+    return x*(kept/(1-self.p)).view(-1, *[1]*(x.ndim-1))
 
 # %% ../../nbs/tricks/stochastic_depth.ipynb #block-def
 _params = dict(rate=Param(.1, 'Chance that the last block is skipped; the others rise to it', 1e-3, .9),
