@@ -10,14 +10,14 @@ import ast
 import json
 import re
 from .hashes import digest
-from .registry import BadInput
+from .registry import BadInput, syntax_tree
 
 # %% ../nbs/06_part_source.ipynb #origins-def
 def _parsed(
     raw:bytes, # Of a file
 ):
     "The syntax tree of Python code; raises `BadInput`"
-    try: return ast.parse(raw)
+    try: return syntax_tree(raw)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as e:
         raise BadInput(f'it is not Python code: {ascii(str(e))[1:-1][:120]}') from e
 

@@ -148,6 +148,7 @@ def seed(self:RowBar, seed:int):
         self.done,self.acc = self.done+1,''
         self.more = max(self.more, self.bar.total-(self.n-self.done)*self.each-self.bar.n) if not self.at else self.more
         self._draw()
+        self.bar.refresh() # `update` may leave it out
 
 @patch
 def close(self:RowBar): self.bar.close()

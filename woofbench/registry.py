@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['NAME', 'BadInput', 'near', 'in_package', 'caller', 'Fixed', 'using', 'Registry', 'unwrapped', 'who', 'code_text',
-           'twins', 'whole']
+           'syntax_tree', 'twins', 'whole']
 
 # %% ../nbs/00_registry.ipynb #imports
 import ast, difflib, inspect, os, re, sys, textwrap
@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
 from importlib.util import find_spec
+from threading import Lock
 from fastcore.basics import patch
 
 # %% ../nbs/00_registry.ipynb #bad-input-class
@@ -309,9 +310,18 @@ def code_text(code) -> str:
     return repr((code.co_code.hex(), consts, code.co_names, code.co_varnames, code.co_freevars, code.co_argcount,
                  code.co_kwonlyargcount, code.co_flags))
 
+# %% ../nbs/00_registry.ipynb #who-syntax
+_parser = Lock()
+
+def syntax_tree(
+    code:str|bytes, # Python code
+) -> ast.Module:
+    "`ast.parse`, one thread at a time: in Python 3.11 two at once may fail (CPython issue 106905)"
+    with _parser: return ast.parse(code)
+
 def _syntax(o):
     "The syntax of a function or class, wherever it stands; its bytes where the source cannot be read"
-    try: return ast.dump(ast.parse(textwrap.dedent(inspect.getsource(o))))
+    try: return ast.dump(syntax_tree(textwrap.dedent(inspect.getsource(o))))
     except (OSError, TypeError, SyntaxError, ValueError): return _bytes(o)
 
 _no_part = ('__module__','__dict__','__weakref__','__doc__','__firstlineno__','__static_attributes__')

@@ -17,6 +17,8 @@ _golden,_first,_second = (o - 2**64 for o in (0x9e3779b97f4a7c15, 0xbf58476d1ce4
 
 class DropPath(nn.Dropout):
     "Drop all values of an image; https://arxiv.org/abs/1603.09382"
+    key:torch.Tensor    # int64
+    drawn:torch.Tensor  # int64, numbers so far
     def __init__(self,
         rate:float, # Chance of the last block
     ):
@@ -34,15 +36,17 @@ class DropPath(nn.Dropout):
         self.key.fill_((torch.initial_seed()*0x9e3779b1 + (i+1)*0x85ebca77) % 2**48)
         self.drawn.zero_()
 
-    def draw(self,
-        n:int, # How many
-    ) -> torch.Tensor: # float32 (n,), from 0 to 1
-        "The next numbers, by splitmix64 (Steele and others, 2014)"
-        z = self.key + (self.drawn + 1 + torch.arange(n, device=self.key.device))*_golden
-        z = (z ^ (z>>30 & 2**34-1))*_first
-        z = (z ^ (z>>27 & 2**37-1))*_second
-        self.drawn.add_(n)
-        return ((z ^ (z>>31 & 2**33-1)) & 2**24-1).float()/2**24
+# %% ../../nbs/tricks/stochastic_depth.ipynb #path-draw
+@patch
+def draw(self:DropPath,
+    n:int, # How many
+) -> torch.Tensor: # float32 (n,), from 0 to 1
+    "The next numbers, by splitmix64 (Steele and others, 2014)"
+    z = self.key + (self.drawn + 1 + torch.arange(n, device=self.key.device))*_golden
+    z = (z ^ (z>>30 & 2**34-1))*_first
+    z = (z ^ (z>>27 & 2**37-1))*_second
+    self.drawn.add_(n)
+    return ((z ^ (z>>31 & 2**33-1)) & 2**24-1).float()/2**24
 
 # %% ../../nbs/tricks/stochastic_depth.ipynb #path-forward
 @patch

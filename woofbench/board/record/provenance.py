@@ -17,7 +17,7 @@ from ...train.recipe import Recipe, registries, to_dict
 from ...hashes import digest, source_sha
 from ...imports import as_imported
 from ...part_source import modules_of, part_shas
-from ...registry import BadInput, Registry, code_text, in_package, unwrapped, who
+from ...registry import BadInput, Registry, code_text, in_package, syntax_tree, unwrapped, who
 from ...text import plainly
 from ...models.spec import TimmSpec, arch_of, archs, slot_of
 from .git import git
@@ -53,7 +53,7 @@ _trains = 'models','tricks','data','fast','train' # sub-packages
 def _beside(path, root):
     "Names of what a file of the package imports from beside the sub-packages; some may be no modules"
     level = len(path.relative_to(root).parts)
-    for o in ast.walk(ast.parse(path.read_bytes())):
+    for o in ast.walk(syntax_tree(path.read_bytes())):
         if isinstance(o, ast.Import): dotted = [a.name for a in o.names]
         elif isinstance(o, ast.ImportFrom):
             base = [root.name] if o.level==level else [] if not o.level else ['.']
