@@ -17,11 +17,11 @@ from ..files import cache_dir
 from ..models.costs import act_memory, cost, speeds
 from ..train.job import Job
 from ..train.machine import device_name, machine, memory
-from ..train.recipe import Recipe, of_model, own, recipes
+from ..train.recipe import of_model, own
 from ..board.record.seeds import official_seeds
 from ..board.row import median_seconds
 from ..board.table import load_rows
-from .run import _fits, _wanted, given, plan, run
+from .run import _fits, _wanted, given, plan, recipe_of, run
 
 # %% ../../nbs/commands/16_estimate.ipynb #images-def
 def images_here(
@@ -46,9 +46,7 @@ def _job(what, changes):
     track = make_track(as_dataset(what.get('dataset', _usual)), *(what.get(k) for k in ('size','epochs','source')),
                        what.get('noise', 0))
     if images_here(track, what.get('data')): return plan(**what, **changes), False
-    recipe = what.get('recipe')
-    if not isinstance(recipe, Recipe): recipe = recipes(recipe or datasets[track.dataset].recipe)()
-    recipe = recipe.but(**changes)
+    recipe = recipe_of(what.get('recipe'), track.dataset).but(**changes)
     return Job(track, recipe, None, cost(recipe.model, track.size, datasets[track.dataset].n_classes)), True
 
 # %% ../../nbs/commands/16_estimate.ipynb #time-def

@@ -18,7 +18,7 @@ from ..hashes import digest
 from ..text import md_table
 from ..data.own_images import as_dataset
 from ..data.manifest import find
-from ..data.track import datasets, make_track
+from ..data.track import make_track
 from ..data.tuning_split import split_training
 from ..models.costs import cost
 from ..params import fields_of
@@ -28,11 +28,12 @@ from ..models.spec import parts_of
 from ..train.changes import label_of
 from ..train.job import Job
 from ..train.machine import Machine, check_engine, machine as machine_for
-from ..train.recipe import Recipe, parameters, parse, recipe_parts, recipes
+from ..train.recipe import Recipe, parameters, parse, recipe_parts
 from ..progress import speaking
 from ..board.row import Row
 from ..board.trials import count_trial, trials
-from .run import _check_effect, _check_sides, check_board, given, out_folder, quiet, run, takes_fields
+from .run import _check_effect, _check_sides, check_board, given, out_folder, quiet, recipe_of, run
+from .run import takes_fields
 
 # %% ../../nbs/commands/18_tune.ipynb #range-def
 @dataclass(frozen=True)
@@ -356,7 +357,7 @@ def tune(
     check_engine(engine)
     budget = dict(trials=whole('trials', trials, 1, 100_000), max_epochs=max_epochs, max_seconds=max_seconds)
     track = make_track(as_dataset(dataset), size, epochs, source, 0)
-    base = recipe if isinstance(recipe, Recipe) else recipes(recipe or datasets[track.dataset].recipe)()
+    base = recipe_of(recipe, track.dataset)
     base,machine = base.but(**given(changes)),machine_for(track, device, workers, engine)
     _check_space(base, space, track.size)
     check_board(out, say)

@@ -42,13 +42,13 @@ def fused_step_(p, g, m, v, t, h):
     torch._fused_adamw_(p, g, m, v, [], [step]*len(p), lr=h.lr*r, beta1=h.mom, beta2=h.sqr_mom, weight_decay=h.wd/r,
                         eps=h.eps, amsgrad=False, maximize=False)
 
-def foreach_step_(p, g, m, v, t, h):
-    "Any step, for lists of any tensors"
+def foreach_step_(p, g, m, v, t, h, rectified=True):
+    "Any step of RAdam, or of Adam if not `rectified`, for lists of any tensors"
     if h.wd: torch._foreach_mul_(p, 1-h.lr*h.wd)
     torch._foreach_lerp_(m, g, 1-h.mom)
     torch._foreach_mul_(v, h.sqr_mom)
     torch._foreach_addcmul_(v, g, g, 1-h.sqr_mom)
-    r,lr = rectify(t, h.sqr_mom),h.lr/(1-h.mom**t)
+    r,lr = rectify(t, h.sqr_mom) if rectified else 1,h.lr/(1-h.mom**t)
     if not r: return torch._foreach_add_(p, m, alpha=-lr)
     root = torch._foreach_sqrt(v)
     torch._foreach_div_(root, math.sqrt(1-h.sqr_mom**t))
