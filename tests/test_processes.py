@@ -10,7 +10,7 @@ from woofbench.board.check import check_path
 from woofbench.board.record.record import read_record
 from woofbench.board.row import Row
 from woofbench.commands.run import plan
-from woofbench.imports import import_parts
+from woofbench.train.imports import import_parts
 from woofbench.train.machine import Machine, machine
 from woofbench.train.multi_seed import train_seeds
 from woofbench.train.processes import Team, with_processes

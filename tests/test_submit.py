@@ -13,7 +13,7 @@ from woofbench.data.manifest import edition_name
 from woofbench.board.row import Row
 from woofbench.train.recipe import config_id, from_dict
 from woofbench.board.record.record import Made, as_record, make_record, read_record, record_id, to_bytes, write_record
-from woofbench.hashes import source_sha
+from woofbench.files import source_sha
 from woofbench.registry import BadInput
 from woofbench.board.record.seeds import official_seeds
 from woofbench.commands.submit import submit

@@ -8,8 +8,7 @@ __all__ = ['count_trial', 'trials']
 # %% ../../nbs/board/11_trials.ipynb #imports
 from pathlib import Path
 from ..data.track import Track
-from ..files import locked, write_atomic
-from ..hashes import digest
+from ..files import digest, locked, write_atomic
 
 # %% ../../nbs/board/11_trials.ipynb #count-def
 def _file(out, track): return Path(out)/'.woofbench'/'tuning'/track.cell/'trials.txt'

@@ -18,8 +18,7 @@ from ..data.manifest import find, verify
 from ..data.own_images import own_images
 from ..data.track import datasets
 from ..data.val_resize import as_square
-from ..files import write_atomic
-from ..hashes import digest
+from ..files import write_atomic, digest
 from ..train.job import Job
 from .record.provenance import missing
 

@@ -20,8 +20,7 @@ from ..train.changes import base_of, label_of, neighbours
 from ..board.stats.tests import dunnett, pooled_std, smallest_effect
 from ..board.row import Row
 from ..board.table import find_rows
-from ..progress import quiet, speaking
-from ..text import md_table, percent
+from ..text import quiet, speaking, md_table, percent
 from .run import check_board, check_job, learner, out_folder, plan, run
 from .run import given, takes_fields, which_seeds
 

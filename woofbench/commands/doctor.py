@@ -69,7 +69,7 @@ def _disk(out):
 # %% ../../nbs/commands/15_doctor.ipynb #places-board
 def _board(out):
     from woofbench.board.table import load_rows
-    from woofbench.home import is_board
+    from woofbench.board.home import is_board
     out = Path(out)
     try: probe(out)
     except OSError as e:

@@ -16,11 +16,10 @@ from pkgutil import resolve_name
 from typing import Annotated, Literal, get_args, get_origin
 from fastcore.docments import docments
 from .skim import skim
-from ..home import home
-from ..imports import import_parts, project_imports
-from ..progress import hello, to_stderr
+from ..board.home import home
+from ..train.imports import import_parts, project_imports
+from ..text import hello, to_stderr, value
 from ..registry import BadInput, near
-from ..text import value
 
 # %% ../../nbs/commands/07_flags.ipynb #parser-def
 def _dashes(word):

@@ -9,10 +9,10 @@ __all__ = ['original', 'other_code', 'plan_of', 'settings', 'reproduce', 'Challe
 from dataclasses import dataclass
 from pathlib import Path
 from ..registry import BadInput, whole
-from ..hashes import digest
+from ..files import digest
 from ..data.own_images import own_images
 from ..data.track import datasets
-from ..progress import quiet, speaking
+from ..text import quiet, speaking
 from ..train.recipe import from_dict
 from ..train.machine import Machine, machine
 from ..train.job import Job

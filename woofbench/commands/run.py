@@ -29,7 +29,7 @@ from ..train.job import Job
 from ..train.observers import changing, does_more, fresh, used, watched
 from ..train.machine import Machine, check_engine, lacks_bf16, machine as machine_for, memory
 from ..train.processes import with_processes
-from ..imports import as_imported, imported
+from ..train.imports import as_imported, imported
 from ..models.costs import cost
 from ..models.effect import idle
 from ..train.callbacks import side_at, start_of
@@ -49,7 +49,7 @@ from ..board.row import Row
 from ..board.trials import trials
 from ..board.reported.history import of_board
 from ..board.weights import belong, lacking, move_weights, predictions_sha, weights_name
-from ..progress import bar, quiet, speaking
+from ..text import bar, quiet, speaking
 from ..board.rules import RULES, clock_fault
 
 # %% ../../nbs/commands/01_run.ipynb #resolve-def

@@ -12,16 +12,14 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from fastcore.basics import patch
-from ..registry import BadInput, whole
-from ..files import claim
-from ..hashes import digest
+from ..registry import BadInput, fields_of, whole
+from ..files import claim, digest
 from ..text import md_table
 from ..data.own_images import as_dataset
 from ..data.manifest import find
 from ..data.track import make_track
 from ..data.tuning_split import split_training
 from ..models.costs import cost
-from ..params import fields_of
 
 # %% ../../nbs/commands/18_tune.ipynb #imports-2
 from ..models.spec import parts_of
@@ -29,7 +27,7 @@ from ..train.changes import label_of
 from ..train.job import Job
 from ..train.machine import Machine, check_engine, machine as machine_for
 from ..train.recipe import Recipe, parameters, parse, recipe_parts
-from ..progress import speaking
+from ..text import speaking
 from ..board.row import Row
 from ..board.trials import count_trial, trials
 from .run import _check_effect, _check_sides, check_board, given, out_folder, quiet, recipe_of, run

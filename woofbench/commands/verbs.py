@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 from ..registry import BadInput
 from .flags import verb
-from ..progress import hello, to_stderr
+from ..text import hello, to_stderr
 
 # %% ../../nbs/commands/08_verbs.ipynb #run-def
 _recipe = {
@@ -149,7 +149,7 @@ def _in_step(out, more):
 # %% ../../nbs/commands/08_verbs.ipynb #board-verb
 def _check_board(out):
     "Raise `BadInput` where there is no board: a mistyped folder must not become one"
-    from woofbench.home import is_board
+    from woofbench.board.home import is_board
     if not Path(out).is_dir():
         raise BadInput(f'{out} is a file, not a folder' if os.path.lexists(out) else f'no such folder: {out}')
     if not is_board(Path(out)) and not any((Path(out)/o).exists() for o in ('records','leaderboard.csv')):

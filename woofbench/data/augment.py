@@ -13,8 +13,7 @@ import numpy as np
 import torch
 from fastai.data.transforms import Transform
 from fastai.vision.core import TensorImage
-from ..params import Param
-from ..registry import BadInput, Registry
+from ..registry import BadInput, Param, Registry
 
 # %% ../../nbs/data/06_augment.ipynb #place-def
 def _mixed(z):

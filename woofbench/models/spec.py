@@ -9,8 +9,7 @@ __all__ = ['slot_of', 'per_stage', 'spec_fields', 'optional', 'archs', 'introduc
 # %% ../../nbs/models/02_spec.ipynb #imports
 from dataclasses import dataclass, replace, fields
 from fastcore.basics import patch
-from ..params import fields_of, plain_values, settled
-from ..registry import near, Registry, BadInput
+from ..registry import fields_of, plain_values, settled, near, Registry, BadInput
 from .parts import stems, pools, acts, blocks, convs, norms, attns, inits, heads
 
 # %% ../../nbs/models/02_spec.ipynb #spec-class

@@ -9,8 +9,7 @@ __all__ = ['averages', 'none', 'Tail', 'tail']
 from copy import deepcopy
 import torch
 from fastcore.basics import patch
-from ..params import Param
-from ..registry import Registry
+from ..registry import Param, Registry
 from .callbacks import Ema
 
 # %% ../../nbs/train/12_averages.ipynb #tail-def

@@ -12,8 +12,7 @@ from functools import partial
 import torch
 from fastai.optimizer import OptimWrapper
 from fastai.callback.schedule import ParamScheduler
-from ..params import Param
-from ..registry import BadInput
+from ..registry import BadInput, Param
 
 # %% ../../nbs/train/14_libraries.ipynb #args-def
 _ours = set('params optimizer lr betas momentum eps weight_decay last_epoch verbose foreach fused capturable maximize '

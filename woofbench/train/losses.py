@@ -9,8 +9,7 @@ __all__ = ['losses', 'cross_entropy', 'BinaryCrossEntropy', 'bce']
 from fastai.losses import LabelSmoothingCrossEntropy
 from torch import nn
 from torch.nn import functional as F
-from ..params import Param
-from ..registry import Registry
+from ..registry import Param, Registry
 
 # %% ../../nbs/train/10_losses.ipynb #losses-def
 losses = Registry('loss', 'f(recipe) -> Module f(logits, classes) with `reduction` and `y_int = True`')

@@ -19,10 +19,10 @@ from ..data.batches import load_images
 from ..data.own_images import own_images
 from ..data.store import load_store
 from ..data.track import datasets
-from ..imports import again, import_parts, imported
+from .imports import again, import_parts, imported
 
 # %% ../../nbs/train/25_processes.ipynb #imports-part2
-from ..progress import bar, speaking
+from ..text import bar, speaking
 from ..registry import BadInput, whole
 from .job import Job
 from .kept import Kept

@@ -283,7 +283,8 @@ def _legend(c):
 
 # %% ../../nbs/web/07_cells.ipynb #cost-def
 _about_cost = ('Cost is the multiply-adds of one image, times the training images, times the epochs: it does not '
-               'depend on the machine. The line joins the rows that no cheaper row reaches.')
+               'depend on the machine. The line joins the rows that no cheaper row reaches. ')
+_money = 'What the rows cost in dollars'
 
 def _cost(c):
     rows = [e for e in c.ranked if e.cost>0]
@@ -291,7 +292,8 @@ def _cost(c):
     pic = pareto([(e.cost/1e12, 100*e.mean, f'{e.name}: {pct(e.mean)} %', e.id) for e in rows],
                  'multiply-adds of one training run, ×10¹² (forward)', 'accuracy, %',
                  f'Accuracy against training cost of {len(rows)} rows', lambda o: f'../rows/{o}.html')
-    return h('section', h('h2', 'Accuracy against cost', id='cost'), h('p', _about_cost), h('figure', pic))
+    return h('section', h('h2', 'Accuracy against cost', id='cost'),
+             h('p', _about_cost, h('a', _money, href=f'../money.html#{c.slug}'), '.'), h('figure', pic))
 
 def _lede(c):
     kind = 'An official cell.' if c.track.official else 'A cell for practice: its ranks hold on this page alone.'

@@ -32,6 +32,7 @@ from ..board.table import load_rows
 from ..board.row import rates
 from ..board.reported.history import of_board
 from .markup import HERE
+from .prices import read_prices
 from ..board.stats.noise import split_noise
 
 # %% ../../nbs/web/03_facts.ipynb #many-def
@@ -300,6 +301,7 @@ class Board:
     reported:list                               # Rows of the public board, if this board asks for them
     repo:str = ''                               # Address of the repository
     url:str = ''                                # Address of the site
+    prices:list = field(default_factory=lambda: read_prices()[0]) # Stated prices
     by_id:dict = field(default_factory=dict)
 
     @cached_property
@@ -376,4 +378,5 @@ def read_board(
     "What a board's folder says"
     rows,bad = load_rows(root)
     names,odd = read_names(root)
-    return from_rows(rows, [*bad, *odd], names=names, pulls=pulls(root), reported=of_board(root))
+    prices,wrong = read_prices(root)
+    return from_rows(rows, [*bad, *odd, *wrong], names=names, pulls=pulls(root), reported=of_board(root), prices=prices)

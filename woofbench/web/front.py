@@ -437,7 +437,8 @@ PLACES = {
     'embed/CELL.html':'The ten best rows, for a frame on your page', 'rows/ID.html':'The page of a row',
     'rows/ID.json':'The row as JSON', 'rows/ID.ipynb':'A notebook that runs the row again',
     'records/CELL/ID.json':'The record itself, with all predictions', 'badges/ID.svg':'A badge for a README',
-    'tricks/NAME.html':'The page of a trick', 'reported.html':'Rows of the public board',
+    'tricks/NAME.html':'The page of a trick', 'money.html':'What rows cost, at stated prices',
+    'reported.html':'Rows of the public board',
     'legend.html':'What the words mean'}
 _policy = ('Pages load nothing from elsewhere: their policy allows scripts, styles and pictures of this site alone, '
            'and code that is written inside a page does not run. There are no cookies and no counters.')

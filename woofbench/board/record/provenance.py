@@ -14,9 +14,9 @@ from pathlib import Path
 from types import ModuleType
 from fastcore.basics import patch
 from ...train.recipe import Recipe, registries, to_dict
-from ...hashes import digest, source_sha
-from ...imports import as_imported
-from ...part_source import modules_of, part_shas
+from ...files import digest, source_sha
+from ...train.imports import as_imported
+from .part_source import modules_of, part_shas
 from ...registry import BadInput, Registry, code_text, in_package, syntax_tree, unwrapped, who
 from ...text import plainly
 from ...models.spec import TimmSpec, arch_of, archs, slot_of

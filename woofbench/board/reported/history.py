@@ -16,7 +16,7 @@ from fastcore.basics import patch
 from msgspec.structs import replace
 from ...registry import BadInput
 from ...data.track import EPOCHS, datasets, facts_of
-from ...hashes import digest
+from ...files import digest
 from ...text import md_table
 from ..record.record import read_file
 from ..record.schema import Amount, Count, Text
