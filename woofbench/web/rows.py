@@ -190,6 +190,7 @@ def costs(e:Entry) -> Markup:
                ('Multiply-adds', f'{e.macs:,} for one image'),
                ('One training run', f'{e.cost/1e12:,.1f} ×10¹² multiply-adds (forward)'), ('Device', e.device),
                ('Engine', f'{rec["engine"]}, {rec["recipe"]["precision"]}'),
+               ('Processes of a seed', rec['processes'] if rec['processes']>1 else ''),
                ('Images', e.row.data['edition']), ('Software', versions),
                ('Source code', rec['code']['source_sha256'] + commit)])
 
