@@ -153,7 +153,7 @@ def bar(
 def speaking(
     say, # Of a function that takes long; None: nothing is said
 ):
-    "In the block, `say` decides what is drawn and said of loops"
+    "Within the block, loops report to `say`"
     token = _say.set(say or quiet)
     try: yield
     finally: _say.reset(token)

@@ -108,7 +108,7 @@ class Forecast:
 def in_words(
     seconds:float,
 ) -> str:
-    "A time, as one says it"
+    "Seconds, minutes or hours, rounded"
     if seconds<90: return f'{seconds:.0f} s'
     if seconds<5400: return f'{seconds/60:.0f} minutes'
     return f'{seconds/3600:.1f} hours'

@@ -24,6 +24,7 @@ from ..models.costs import cost
 # %% ../../nbs/commands/18_tune.ipynb #imports-2
 from ..models.spec import parts_of
 from ..train.changes import label_of
+from ..train.imports import _toml
 from ..train.job import Job
 from ..train.machine import Machine, check_engine, machine as machine_for
 from ..train.recipe import Recipe, parameters, parse, recipe_parts
@@ -100,11 +101,7 @@ def read_space(
     "What is to be searched, from a file or from items; raises `BadInput`"
     items = [what] if isinstance(what, (str,Path)) else what
     if isinstance(items, dict) or not (len(items)==1 and str(items[0]).endswith('.toml')): return parse_space(what)
-    try:
-        import tomllib
-    except ImportError: raise BadInput('files of a space need Python 3.11 or newer: give the space as flags') from None
-    try: table = tomllib.loads(Path(items[0]).read_text(encoding='utf-8')).get('space')
-    except (OSError, ValueError) as e: raise BadInput(f'cannot read {items[0]}: {e}') from e
+    table = _toml(Path(items[0])).get('space')
     if not isinstance(table, dict): raise BadInput(f'{items[0]} has no table [space]')
     return parse_space(table)
 

@@ -73,8 +73,8 @@ def _at_once(one, seeds, kepts, device, stop):
                 for seed in todo: # each takes the next one
                     if stop.is_set(): break
                     done.put(one(seed, kept))
-        except BaseException as e: done.put(e) # raised below, where somebody listens
-    # never one that a recording gets
+        except BaseException as e: done.put(e) # the main thread raises it below
+    # none of them is a stream that a capture gets
     streams = [torch.cuda.Stream(device, priority=-2) if device.type=='cuda' else None for _ in kepts]
     for o in streams:
         if o: o.wait_stream(torch.cuda.current_stream(device))

@@ -138,7 +138,7 @@ def mistakes(e:Entry, b:Board) -> Markup:
 
 # %% ../../nbs/web/08_rows.ipynb #compare-def
 def relatives(e:Entry, twins:dict, most:int=8) -> list[Entry]:
-    "The rows that a reader wants to see beside this one"
+    "The rows to compare this one with: the best, those before and after it, those that differ in one field; at most 12"
     c = e.cell
     i = c.entries.index(e)
     near = [c.entries[k] for k in (0, i-1, i+1) if 0<=k<len(c.entries)]
