@@ -14,7 +14,7 @@ from io import BytesIO
 from pathlib import Path
 from textwrap import fill
 from fastcore.basics import patch
-from ..home import home
+from ..board.home import home
 from ..registry import BadInput
 from ..train.recipe import from_dict
 from ..train.changes import label_of
