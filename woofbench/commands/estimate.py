@@ -17,6 +17,7 @@ from ..files import cache_dir
 from ..models.costs import act_memory, cost, speeds
 from ..train.job import Job
 from ..train.machine import device_name, machine, memory
+from ..train.processes import with_processes
 from ..train.recipe import of_model, own
 from ..board.record.seeds import official_seeds
 from ..board.row import median_seconds
@@ -120,11 +121,12 @@ def __str__(self:Forecast):
     mib += [f'{batch>>20} MiB for a batch of {job.recipe.bs}' if batch is not None else 'activations not counted']
     if images: mib.append(f'about {images>>20} MiB for decoded images')
     n,e = len(self.seeds),job.track.epochs
+    team = f', {m.processes} processes a seed; time and memory are those of one' if m.processes>1 else ''
     macs = '' if job.cost['macs'] is None else f', {job.cost["macs"]/1e9:.3f} GMACs'
     where = 'not here: a run fetches them first' if self.fetch else f'{job.manifest.edition} in {job.manifest.root}'
     lines = dict(plan=f'{job.track}: {job.recipe}', network=f'{job.cost["params"]/1e6:.2f} M parameters{macs}',
                  config=job.config_id, seeds=', '.join(map(str, self.seeds)), images=where,
-                 machine=f'{device_name(m.device)}, engine {m.engine}, {m.workers} loader processes',
+                 machine=f'{device_name(m.device)}, engine {m.engine}, {m.workers} loader processes{team}',
                  time=f'about {in_words(self.seconds)}: {n} x {e} epochs of {self.epoch_s:.1f} s, {self.how}',
                  memory=', '.join(mib), board=self.out.resolve())
     text = '\n'.join(f'{k+":":9} {v}' for k,v in lines.items())
@@ -144,6 +146,7 @@ def estimate(
     if args.get('official'): seeds = official_seeds(job.config_id)
     how = {k:args[k] for k in ('device','workers','engine','seeds_at_once','compile','cache') if k in args}
     here,d = machine(job.track, **how),datasets[job.track.dataset]
+    here = with_processes(here, job, args.get('processes', 1))
     _fits(job.cost, here.device)
     n = (d.n_train, d.n_val) if fetch else (len(job.manifest.train), len(job.manifest.val))
     out = Path(args.get('out') or '.')

@@ -394,14 +394,16 @@ class _Kind:
         def key(o): return o['config_id'], o['env'].get('context'), o.get('based_on')
         return [o for o in recs if key(o)==(self.job.config_id, self.env['context'], self.purpose.based_on)]
 
-    def record(self, runs, recs):
-        "A new record with the seeds `runs`, beside the records that are there"
-        job,now = self.job,datetime.now(timezone.utc).strftime('%Y-%m-%dT%H:%M:%SZ')
-        tried = {job.config_id} | {o['config_id'] for o in recs if Track(**o['track'])==job.track}
-        made = Made(self.code, self.env, job.cost, now, self.engine, self.imports, self.outside, self.callbacks,
-                    self.processes)
-        return make_record(job.track, job.recipe, job.manifest.facts(), runs, made,
-                           replace(self.purpose, attempts=len(tried)))
+# %% ../../nbs/commands/01_run.ipynb #run-kind-record
+@patch
+def record(self:_Kind, runs, recs):
+    "A new record with the seeds `runs`, beside the records that are there"
+    job,now = self.job,datetime.now(timezone.utc).strftime('%Y-%m-%dT%H:%M:%SZ')
+    tried = {job.config_id} | {o['config_id'] for o in recs if Track(**o['track'])==job.track}
+    made = Made(self.code, self.env, job.cost, now, self.engine, self.imports, self.outside, self.callbacks,
+                self.processes)
+    return make_record(job.track, job.recipe, job.manifest.facts(), runs, made,
+                       replace(self.purpose, attempts=len(tried)))
 
 # %% ../../nbs/commands/01_run.ipynb #run-kind-kind
 def _kind(job, machine, purpose):

@@ -45,9 +45,7 @@ def train_seeds(
     m,lock,told,stop = machine or Machine(),Lock(),[],Event()
     if m.seeds_at_once>1 and (o := _shared_draws(job.recipe)):
         raise BadInput(f'{o} draws from the one generator of the process: train one seed at a time')
-    if m.processes>1:
-        yield from _together(job, seeds, m, log, say, watch)
-        return
+    if m.processes>1: return (yield from _together(job, seeds, m, log, say, watch))
     def one(seed, kept):
         def after_epoch(epoch, numbers):
             if stop.is_set(): raise Stopped("stopped")

@@ -169,6 +169,7 @@ def _environment(rank, n):
     loop = dict(GLOO_SOCKET_IFNAME='lo0' if sys.platform=='darwin' else 'lo')
     return loop | kept | {k:str(v) for k,v in own.items()}
 
+# %% ../../nbs/train/25_processes.ipynb #team-enter
 class Team:
     "Processes that train together; killed at the end of the `with` block"
     def __init__(self,
@@ -176,45 +177,46 @@ class Team:
         plan:dict, # What they get
     ): self.n,self.plan,self.box,self.processes,self.errors = n,plan,SimpleQueue(),[],[]
 
-    def _start(self, rank):
-        err = tempfile.TemporaryFile()
-        self.errors.append(err)
-        code = 'from woofbench.train.processes import child; child()'
-        self.processes.append(subprocess.Popen([sys.executable, '-c', code], stdin=subprocess.PIPE, stderr=err,
-                                               stdout=subprocess.PIPE, env=_environment(rank, self.n),
-                                               start_new_session=True))
+    def __enter__(self):
+        raw = pickle.dumps((again(), imported())) + pickle.dumps(self.plan)
+        try:
+            for rank in range(self.n): self._start(rank)
+            for rank,p in enumerate(self.processes):
+                Thread(target=_read, args=(rank, p, self.box), daemon=True).start()
+                with suppress(BrokenPipeError): # `messages` says why it has ended
+                    p.stdin.write(raw)
+                    p.stdin.flush()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
 
-# %% ../../nbs/train/25_processes.ipynb #team-enter
+    def __exit__(self, *args):
+        for p in self.processes:
+            if p.poll() is not None: continue
+            with suppress(OSError): # it has ended just now
+                os.killpg(p.pid, signal.SIGKILL) if hasattr(os, 'killpg') else p.kill()
+        for p in self.processes: p.wait()
+        for p in self.processes:
+            with suppress(OSError): p.stdin.close()
+        for o in self.errors: o.close()
+
+# %% ../../nbs/train/25_processes.ipynb #team-start
 @patch
-def __enter__(self:Team):
-    raw = pickle.dumps((again(), imported())) + pickle.dumps(self.plan)
-    try:
-        for rank in range(self.n): self._start(rank)
-        for rank,p in enumerate(self.processes):
-            Thread(target=_read, args=(rank, p, self.box), daemon=True).start()
-            with suppress(BrokenPipeError): # `messages` says why it has ended
-                p.stdin.write(raw)
-                p.stdin.flush()
-    except BaseException:
-        self.__exit__()
-        raise
-    return self
+def _start(self:Team, rank):
+    err = tempfile.TemporaryFile()
+    self.errors.append(err)
+    code = 'from woofbench.train.processes import child; child()'
+    self.processes.append(subprocess.Popen([sys.executable, '-c', code], stdin=subprocess.PIPE, stderr=err,
+                                           stdout=subprocess.PIPE, env=_environment(rank, self.n),
+                                           start_new_session=True))
 
 def _read(rank, p, box):
     "Put the messages of a process into the box, and at last how it ended"
     try:
         while True: box.put((rank, *pickle.load(p.stdout)))
     except (EOFError, OSError, ValueError, pickle.UnpicklingError): box.put((rank, 'end', p.wait()))
-
-@patch
-def __exit__(self:Team, *args):
-    for p in self.processes:
-        with suppress(OSError): # it has ended
-            os.killpg(p.pid, signal.SIGKILL) if hasattr(os, 'killpg') else p.kill()
-    for p in self.processes: p.wait()
-    for p in self.processes:
-        with suppress(OSError): p.stdin.close()
-    for o in self.errors: o.close()
+    finally: p.stdout.close()
 
 # %% ../../nbs/train/25_processes.ipynb #team-messages
 @patch
@@ -273,6 +275,7 @@ def _team(job, seeds, machine, states, steps):
                     store=str(Path(tmp)/'store'))
         with Team(machine.processes, plan) as team: yield team
 
+# %% ../../nbs/train/25_processes.ipynb #train-together
 def train_together(
     job:Job,
     seeds:list,

@@ -141,6 +141,7 @@ def before_validate(self:SharedBatches):
     nets = {id(o):o for o in (self.learn.model, *(self.wrapped or ())[:1])}
     for o in nets.values(): agree(o)
 
+# %% ../../nbs/train/27_shared_batches.ipynb #cb-after-fit
 @patch
 def after_fit(self:SharedBatches):
     "Raise `BadInput` where the processes have not trained the same network"
