@@ -366,7 +366,7 @@ def test_a_local_clone_is_read_and_left_alone(hub, send, tmp_path):
     send(clone=here, dry=True)
     assert state()==before and not hub.calls
     sh(here, 'remote', 'set-url', 'origin', f'{hub.url}/cats/kennel')
-    stops(lambda: send(clone=here), 'is no clone of')
+    stops(lambda: send(clone=here), 'is not a clone of')
 
 
 def test_the_repository_of_a_hook_is_left_alone(hub, send, tmp_path, monkeypatch):

@@ -144,7 +144,7 @@ def _seen(clone, repo):
     for o in git(clone, 'remote', '-v').decode(errors='replace').splitlines():
         name,url,*_ = o.split()
         if here.search(url): return str(Path(clone).absolute()), f'refs/remotes/{name}/{BASE}'
-    raise BadInput(f'{clone} is no clone of {repo.url}: none of its remotes has that address')
+    raise BadInput(f'{clone} is not a clone of {repo.url}: none of its remotes has that address')
 
 # %% ../../nbs/commands/05_request.ipynb #prepare-def
 _base = f'refs/heads/{BASE}'

@@ -100,7 +100,7 @@ def me(self:Hub) -> str:
     "The login of the account that the token belongs to"
     login = self.ask('say whose the token is', self.api.users.get_authenticated, has='login')['login']
     if re.fullmatch(LOGIN, login): return login
-    raise BadInput(f'{self.repo.api} does not answer as GitHub does: {ascii(login)[:60]} is no login')
+    raise BadInput(f'{self.repo.api} does not answer as GitHub does: {ascii(login)[:60]} is not a login')
 
 @patch
 def home(self:Hub, login:str, say=print) -> Repo:

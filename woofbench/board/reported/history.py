@@ -97,7 +97,7 @@ def n_val(self:Reported) -> int: return FIRST if self.edition==1 else datasets[s
 
 @patch(as_prop=True)
 def correct(self:Reported) -> list[int]|None:
-    "Correct predictions of every logged run; None if one of them is no count of these images"
+    "Correct predictions of every logged run; None if one of them is not a count of these images"
     logged = [float(o) for o in self.logged or ()]
     counts = [round(o*self.n_val) for o in logged]
     if any(abs(k/self.n_val-o)>6e-7 for k,o in zip(counts, logged)): return None
