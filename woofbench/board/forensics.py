@@ -6,7 +6,6 @@
 __all__ = ['FEW', 'LOT', 'MENDED', 'OWN', 'overlap', 'apart', 'own', 'between', 'enough', 'oddities', 'replay', 'copies']
 
 # %% ../../nbs/board/06_forensics.ipynb #imports
-from collections import defaultdict
 import numpy as np
 from .row import Board
 
@@ -61,12 +60,6 @@ def oddities(
     return res
 
 # %% ../../nbs/board/06_forensics.ipynb #copies-def
-class _Seeds:
-    "Seeds of all rows by their predictions"
-    def __init__(self): self.of = defaultdict(list)
-    def add(self, row):
-        for i,v in enumerate(row.vectors): self.of[hash(v.tobytes())].append((row, i))
-
 def replay(row, i:int, o, j:int) -> bool:
     "Are seed `i` of a row and seed `j` of another one of one configuration and one seed, so that they may be equal?"
     return row.config_id==o.config_id and row.runs[i]['seed']==o.runs[j]['seed']
@@ -76,6 +69,5 @@ def copies(
     board:Board,
 ) -> list[tuple]: # (seed of `row`, other row, its seed), by their places
     "All seeds with the predictions of a seed of `row`, with too many errors for that to be chance"
-    seen = board.seen(_Seeds).of
     mine = [(i, v) for i,v in enumerate(row.vectors) if np.count_nonzero(v)>=FEW]
-    return [(i, o, j) for i,v in mine for o,j in seen.get(hash(v.tobytes()), ())]
+    return [(i, o, j) for i,v in mine for o in board for j,w in enumerate(o.vectors) if np.array_equal(v, w)]
