@@ -133,7 +133,7 @@ def __str__(self:Forecast):
     return f'{text}\nnothing was trained, and nothing was written'
 
 # %% ../../nbs/commands/16_estimate.ipynb #estimate-def
-_names = set(inspect.signature(run).parameters) - {'arch', *own, *of_model} # what is left is no field
+_names = set(inspect.signature(run).parameters) - {'arch', *own, *of_model} # what is left is not a field
 
 def estimate(
     args:dict, # Arguments of `run`

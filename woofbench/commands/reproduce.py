@@ -192,8 +192,8 @@ def _landed(row, out):
     try: res = landed(out, commit_of(out, 'HEAD'), row.id)
     except BadInput: res = None
     if res is None:
-        raise BadInput(f'{Path(out).absolute()} is no clone whose history has {row.id}: the commit that brought a row '
-                       'to the main branch gives the seeds of its challenge; --nonce gives another word')
+        raise BadInput(f'{Path(out).absolute()} is not a clone with {row.id} in its history: the seeds of a challenge '
+                       'follow from the commit that brought the row to the main branch; --nonce gives another word')
     return res
 
 # %% ../../nbs/commands/04_reproduce.ipynb #challenge-call
