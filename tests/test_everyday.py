@@ -564,6 +564,18 @@ def test_backslashes_in_names_change_no_manifest(tiny, monkeypatch):
     assert list_images(tiny, 'train')==names and not any('\\' in o for o in names)
     assert verify(tiny, 'imagewoof').sha256==m.sha256
 
+def test_loaders_can_be_sent_to_a_process_that_begins_anew(tiny):
+    "As Windows, macOS and Python 3.14 do it: a function within a function would not arrive"
+    import pickle
+    from woofbench.data.loaders import Batching, make_loaders
+    from woofbench.data.manifest import verify
+    from woofbench.data.track import Track
+    m = verify(tiny, 'imagewoof')
+    dls = make_loaders(m, Track('imagewoof', 32, 1, m.source), Batching(bs=8, erase=.3), device='cpu')
+    back = pickle.loads(pickle.dumps((dls.train, dls.valid)))
+    assert [len(o.dataset) for o in back]==[len(m.train), len(m.val)]
+    assert back[1].dataset[0][1]==dls.valid.dataset[0][1]
+
 @pytest.mark.slow
 def test_without_fork(tmp_path):
     "Loader processes that begin anew, as on Windows and macOS, give the same images"
