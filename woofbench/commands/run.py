@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 from fastcore.basics import patch
-from ..registry import BadInput, whole
+from ..registry import BadInput, whole, yes_no
 from ..data.track import Track, datasets, make_track, packaged
 from ..data.own_images import as_dataset
 from ..files import claim, locked, probe, sweep, write_atomic, cache_dir
@@ -72,7 +72,7 @@ def recipe_of(
     dataset:str, # Name of the dataset
 ) -> Recipe:
     "The recipe that is meant; raises `BadInput`"
-    return recipe if isinstance(recipe, Recipe) else recipes(recipe or datasets[dataset].recipe)()
+    return recipe if isinstance(recipe, Recipe) else recipes(datasets[dataset].recipe if recipe is None else recipe)()
 
 # %% ../../nbs/commands/01_run.ipynb #resolve-plan
 def plan(
@@ -86,7 +86,7 @@ def plan(
     **changes # Fields of the recipe or its model, and `arch`
 ) -> Job:
     "Check everything that a run needs before it starts; raises `BadInput`"
-    track = make_track(as_dataset(dataset), size, epochs, source, noise)
+    track = make_track(as_dataset(dataset, data), size, epochs, source, noise)
     recipe = recipe_of(recipe, track.dataset).but(**changes)
     _check_sides(recipe, track.size)
     _check_effect(recipe.model)
@@ -292,8 +292,8 @@ def out_folder(
     out # As for `run`; None: where you are
 ) -> Path:
     "The folder of the board; raises `BadInput`"
-    try: return Path('.' if out is None else out)
-    except TypeError as e: raise BadInput(f'out must be a folder, not {out!r}') from e
+    try: return Path('.' if out is None else out).expanduser()
+    except (TypeError, RuntimeError) as e: raise BadInput(f'out must be a folder, not {out!r}') from e
 
 # %% ../../nbs/commands/01_run.ipynb #run-given
 def given(changes:dict) -> dict:
@@ -310,6 +310,7 @@ def keeps_weights(
 def _wanted(seeds, official, engine):
     "The seeds that are meant; raises `BadInput` for a wrong number of official ones, and for an unknown engine"
     check_engine(engine)
+    yes_no(official=official)
     if official and seeds!=5: raise BadInput('an official row has five seeds, no more and no fewer; leave seeds out')
     return which_seeds(seeds)
 
@@ -326,7 +327,7 @@ def _gmacs(cost): return 'unknown' if cost['macs'] is None else f'{cost["macs"]/
 def _check_words(m, note):
     "What goes into a record as text must be fit to be shown; better to know before training"
     typed(m.facts(), Data, 'data')
-    if not safe_text(note):
+    if not isinstance(note, str) or not safe_text(note):
         raise BadInput('a note has at most 300 characters in one line, none of them < > | ` [ ] or a backslash, and '
                        'does not begin with = + - or @')
 
@@ -487,6 +488,7 @@ def train_row(
     say,out,machine = say or quiet,out_folder(out),machine or machine_for(job.track)
     purpose = purpose or Purpose(rules=RULES)
     machine = _one_at_a_time(job, machine, say)
+    yes_no(again=again)
     check_job(job, seeds, machine, purpose.note)
     check_board(out, say)
     purpose = replace(purpose, tuning=trials(out, job.track))
