@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['NAME', 'BadInput', 'near', 'in_package', 'caller', 'Fixed', 'using', 'Registry', 'unwrapped', 'who', 'code_text',
-           'syntax_tree', 'twins', 'whole', 'Param', 'check', 'fields_of', 'all_fields', 'settled', 'plain_values']
+           'syntax_tree', 'twins', 'whole', 'yes_no', 'Param', 'check', 'fields_of', 'all_fields', 'settled',
+           'plain_values']
 
 # %% ../nbs/00_registry.ipynb #imports
 import ast, difflib, inspect, os, re, sys, textwrap
@@ -357,6 +358,12 @@ def whole(name:str, v, lo:int, hi:int) -> int:
     if type(v) is not int or not lo<=v<=hi:
         raise BadInput(f'{name} must be a whole number from {lo} to {hi}, not {v!r}')
     return v
+
+def yes_no(**values) -> None:
+    "Raise `BadInput` for a value that is not True or False: 'no' would count as a yes"
+    for k,v in values.items():
+        if type(v) is not bool: raise BadInput(f'{k} must be True or False, not {v!r}')
+
 
 # %% ../nbs/00_registry.ipynb #params-param-class
 @dataclass(frozen=True)

@@ -63,6 +63,17 @@ class _Output:
 
     def __getattr__(self, k): return getattr(self.to, k)
 
+# %% ../../nbs/commands/09_cli.ipynb #aside-def
+class _Aside:
+    "Standard output of a command with --json: what anything prints goes to standard error, the document to `results`"
+    def __init__(self, results): self.results = results
+
+    def write(self, s): return sys.stderr.write(shown(s, '\n\t'))
+
+    def flush(self): self.results.flush()
+
+    def __getattr__(self, k): return getattr(sys.stderr, k)
+
 # %% ../../nbs/commands/09_cli.ipynb #streams-def
 def _streams():
     """Open streams in place of closed ones, let a terminal without ± show a question mark,
@@ -98,10 +109,11 @@ def main(argv:list[str]|None=None) -> int:
     import warnings
     warnings.filterwarnings('ignore', category=FutureWarning)
     _streams()
-    stdout,command = sys.stdout,''
+    stdout,command,words = sys.stdout,'',sys.argv[1:] if argv is None else argv
+    out = _Output(stdout)
     try:
-        with redirect_stdout(_Output(stdout)):
-            given = vars(make_parser().parse_strict(sys.argv[1:] if argv is None else argv))
+        with redirect_stdout(_Aside(out) if '--json' in words else out):
+            given = vars(make_parser().parse_strict(words))
             command = given.pop('command')
             rc = call(verbs[command], given)
             sys.stdout.flush()

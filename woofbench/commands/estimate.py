@@ -44,8 +44,8 @@ _usual = inspect.signature(plan).parameters['dataset'].default
 
 def _job(what, changes):
     "(the job, is anything to be fetched first?)"
-    track = make_track(as_dataset(what.get('dataset', _usual)), *(what.get(k) for k in ('size','epochs','source')),
-                       what.get('noise', 0))
+    dataset = as_dataset(what.get('dataset', _usual), what.get('data'))
+    track = make_track(dataset, *(what.get(k) for k in ('size','epochs','source')), what.get('noise', 0))
     if images_here(track, what.get('data')): return plan(**what, **changes), False
     recipe = recipe_of(what.get('recipe'), track.dataset).but(**changes)
     return Job(track, recipe, None, cost(recipe.model, track.size, datasets[track.dataset].n_classes)), True

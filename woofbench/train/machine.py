@@ -10,7 +10,7 @@ import os, sys
 from dataclasses import dataclass
 import torch
 from fastai.torch_core import default_device
-from ..registry import BadInput, near, whole
+from ..registry import BadInput, near, whole, yes_no
 from ..data.track import Track, datasets
 from .recipe import engines
 
@@ -133,6 +133,7 @@ def machine(
     cache:bool=True, # Keep the fast engine's decoded images on disk?
 ) -> Machine:
     "A `Machine` that works for `track`; raises `BadInput` for what cannot be done here"
+    yes_no(compile=compile, cache=cache)
     if workers is None: workers = datasets(track.dataset).workers
     if workers is not None: whole('workers', workers, 0, 64)
     device = working(device)

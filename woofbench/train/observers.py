@@ -338,6 +338,8 @@ def which_loggers(
 ) -> tuple[str,...]:
     "The loggers that are meant, each once; raises `BadInput` for one that is unknown or not installed"
     if isinstance(names, str): names = [names]
+    if names is not None and not isinstance(names, (list,tuple)):
+        raise BadInput(f'log_to must be names of loggers, such as csv, not {names!r}')
     names = dict.fromkeys(k.strip() for o in names or () for k in str(o).split(','))
     for o in names:
         if o not in loggers: raise BadInput(f'unknown logger {o!r}; {near(o, loggers)}')
