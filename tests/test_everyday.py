@@ -420,6 +420,21 @@ def test_commands_find_the_board_above(cli, trained, tmp_path, monkeypatch):
     row = document(cli, f'run {SMALL} --device cpu --out . --json')
     assert Path(row['record']).is_file() and (deep/'records').is_dir(), '--out wins'
 
+def test_python_finds_the_board_above(trained, tmp_path, monkeypatch):
+    "As the command line does; a folder that you name is taken as it is"
+    from woofbench import Row, compare, leaderboard
+    out,a,b = trained
+    deep = out/'notes'/'july'
+    deep.mkdir(parents=True)
+    monkeypatch.chdir(deep)
+    assert {a.id, b.id} <= set(leaderboard().id) and Row.load(a.id[:8]).path==a.path
+    assert compare(a.id[:8], b.id[:8]).sentence()==compare(a, b, out).sentence()
+    assert not len(leaderboard('.')) and not list(deep.iterdir())
+    for o in (lambda: Row.load(a.id, '.'), lambda: compare(a.id, b.id, '.')):
+        with pytest.raises(woofbench.BadInput): o()
+    monkeypatch.chdir(tmp_path)
+    assert not len(leaderboard()), 'there is no board above'
+
 def test_board_writes_nothing_where_there_is_none(refused, cli, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for line in ('board', f'board --out {tmp_path}', 'board --check'):

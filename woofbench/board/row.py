@@ -62,6 +62,7 @@ def _no_rank(row):
         odd = [o for o in strangers(rec['recipe']) if o not in (rec.outside or {})]
         if odd: yield f'{", ".join(odd)} not in this package'
     yield from (f'the callback {o.name} may change the training' for o in rec.callbacks if not o.observes)
+    if rec.processes>1: yield f'{rec.processes} processes trained each seed, and may give another accuracy than one'
     if row.kind=='chosen': yield 'chosen seeds'
     if row.kind=='explore' and row.track.official and row.val_resize==OFFICIAL: yield 'seeds for exploration'
     if row.n<5 or row.n>5 and row.kind=='official': yield f'{row.n} of 5 seeds' # you cannot choose how many either
@@ -171,7 +172,8 @@ def _facts(rec):
     names = 'device','threads','workers','cuda','platform','python'
     return {'cell':str(Track(**rec['track'])), 'images':data['manifest_sha256'], 'validation images':data['n_val'],
             'callbacks':', '.join(o['name'] for o in rec.get('callbacks') or () if not o['observes']),
-            'engine':rec['engine'], 'compile':env.get('compile', False), 'source':rec['code']['source_sha256'],
+            'engine':rec['engine'], 'compile':env.get('compile', False), 'processes':rec.get('processes') or 1,
+            'source':rec['code']['source_sha256'],
             **{k:env[k] for k in names}, **env['versions']}
 
 def differences(

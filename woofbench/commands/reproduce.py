@@ -98,7 +98,7 @@ def settings(
     compile = env.get('compile', False)
     workers = env['workers'] if workers is None else workers
     here = machine(p.track, device, workers, engine or row.record['engine'], compile=compile)
-    now = dict(env=env_facts(here.device, here.workers, compile), code=code_facts(), engine=here.engine)
+    now = dict(env=env_facts(here.device, here.workers, compile), code=code_facts(), engine=here.engine, processes=1)
     diff = differences(row.record, row.record | now)
     say(f'{row.id}: {row.recipe}' + ('' if diff else '; the environment is that of the record'))
     if diff:

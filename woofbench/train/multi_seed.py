@@ -25,6 +25,12 @@ def _shared_draws(recipe):
     if recipe.aug!='none': return f'aug {recipe.aug}'
     return f'dropout {recipe.model.dropout}' if getattr(recipe.model, 'dropout', 0) else None
 
+# %% ../../nbs/train/09_multi_seed.ipynb #seeds-together
+def _together(*args):
+    "Seeds by several processes, each of which trains one part of every batch"
+    from woofbench.train.processes import train_together
+    return train_together(*args)
+
 # %% ../../nbs/train/09_multi_seed.ipynb #seeds-train-seeds
 def train_seeds(
     job:Job,
@@ -39,6 +45,9 @@ def train_seeds(
     m,lock,told,stop = machine or Machine(),Lock(),[],Event()
     if m.seeds_at_once>1 and (o := _shared_draws(job.recipe)):
         raise BadInput(f'{o} draws from the one generator of the process: train one seed at a time')
+    if m.processes>1:
+        yield from _together(job, seeds, m, log, say, watch)
+        return
     def one(seed, kept):
         def after_epoch(epoch, numbers):
             if stop.is_set(): raise Stopped("stopped")

@@ -13,7 +13,7 @@ import numpy as np
 from .cells import LEGEND, NOISE, amount, duration, half, links, pct, people, places, prob, status, word
 from .draw import badge, curves, kind_of
 from .effects import show
-from .export import again_code, bib, command, notebook, percent, python, row_json, tex_row
+from .export import again_code, bib, colab_link, command, notebook, percent, python, row_json, tex_row
 from .facts import Board, Cell, Entry, against, side
 from .markup import Markup, code_block, escape, h, join, page, table
 
@@ -190,6 +190,7 @@ def costs(e:Entry) -> Markup:
                ('Multiply-adds', f'{e.macs:,} for one image'),
                ('One training run', f'{e.cost/1e12:,.1f} ×10¹² multiply-adds (forward)'), ('Device', e.device),
                ('Engine', f'{rec["engine"]}, {rec["recipe"]["precision"]}'),
+               ('Processes of a seed', rec['processes'] if rec['processes']>1 else ''),
                ('Images', e.row.data['edition']), ('Software', versions),
                ('Source code', rec['code']['source_sha256'] + commit)])
 
@@ -216,13 +217,18 @@ def recipe(e:Entry) -> Markup:
     return join(h('h3', 'As a command'), code_block(command(e)), h('h3', 'As Python'), code_block(python(e)),
                 h('details', h('summary', f'All {len(rows)} settings'), code_block('\n'.join(rows))))
 
+def _on_colab(e, b):
+    to = colab_link(e, b)
+    if not to: return 'In a notebook with a GPU: '
+    return ['On Colab: ', h('a', 'open the notebook of this row', href=to), ', choose a GPU under Runtime, and run all '
+            'cells. The link works as soon as the row is on the published board. ']
+
 def rerun(e:Entry, b:Board) -> Markup:
     "How to run the row again"
     steps = [h('li', 'On your machine, in a clone of the board: ', code_block(f'woofbench reproduce {e.id}')),
              h('li', 'With fresh seeds, as a challenge: ', code_block(f'woofbench challenge {e.id}')),
-             h('li', 'On Colab: ', h('a', 'open a new notebook', href='https://colab.research.google.com/#create=true'),
-               ', choose a GPU under Runtime, paste this, and run it. ',
-               h('a', 'The same as a notebook', href=f'{e.id}.ipynb', download=True), '.',
+             h('li', _on_colab(e, b), h('a', 'Download the notebook', href=f'{e.id}.ipynb', download=True),
+               ', or paste this into one of yours: ',
                code_block('\n'.join(o for lines in again_code(e, b) for o in lines)))]
     return h('ol', steps)
 
