@@ -97,7 +97,7 @@ class Forecast:
     def seconds(self) -> float: return self.epoch_s*self.job.track.epochs*len(self.seeds)
 
     def facts(self) -> dict:
-        "For programs"
+        "The forecast as plain values, for `--json`"
         job,m = self.job,self.machine
         return dict(track=str(job.track), recipe=str(job.recipe), config_id=job.config_id, seeds=self.seeds,
                     params=job.cost['params'], macs=job.cost['macs'], device=device_name(m.device), engine=m.engine,

@@ -55,7 +55,7 @@ class Range:
 
 @dataclass(frozen=True)
 class Choices:
-    "Some values"
+    "A fixed list of values to choose from"
     values:tuple # As typed
 
     def ask(self, trial, name):

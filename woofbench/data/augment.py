@@ -195,7 +195,7 @@ class Augment(Transform):
         epoch:int,
         images=None, # f() -> numbers of the epoch's images, in their order; 0, 1, ... if None
     ):
-        "A new epoch"
+        "Start an epoch: the next batch is its first one"
         self._epoch,self._images,self._done,self._numbers = epoch,images,0,None
 
     def place(self, n:int) -> Place:

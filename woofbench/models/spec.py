@@ -83,7 +83,7 @@ def arch(
     *aliases:str, # Other names for it
     **kw # Fields of `XResNetSpec`; those of the shape that are not given have its defaults, others stay as they are
 ):
-    "Register a shape"
+    "Register the shape of a network in `archs`; raises `BadInput` for a name that is taken"
     shape = {k:getattr(XResNetSpec, k) for k in _shape} | kw
     archs.register(name, *aliases)(type('Arch', (dict,), dict(__qualname__=f'Arch.{name}', __doc__=doc))(shape))
 

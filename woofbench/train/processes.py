@@ -36,7 +36,7 @@ from .watch import Watch
 def backend(
     device:torch.device,
 ) -> str:
-    "What the processes talk through"
+    "The library of PyTorch by which processes exchange tensors: `nccl` on CUDA, else `gloo`"
     return 'nccl' if device.type=='cuda' else 'gloo'
 
 def _device_fault(device, n):
@@ -86,7 +86,7 @@ def with_processes(
 
 # %% ../../nbs/train/25_processes.ipynb #child-def
 class _Printed(io.TextIOBase):
-    "What is printed, as messages"
+    "A stream that sends what is printed as messages"
     def __init__(self, send): self.send = send
     def write(self, s): return self.send('print', s) or len(s)
 
@@ -95,7 +95,7 @@ def _end_with_parent():
     os._exit(1)
 
 def child():
-    "What each process does"
+    "The program of one process: read the plan, train, send what comes out; it ends Python"
     out,lock = os.fdopen(os.dup(1), 'wb'),Lock()
     os.dup2(2, 1)
     def send(*o):
@@ -124,7 +124,7 @@ def _received():
     return pickle.load(sys.stdin.buffer)
 
 def _keeper(plan, rank, send, seed):
-    "Keeps the state of a seed; only the first process writes"
+    "What reads and keeps the state of a seed; only the first process writes it"
     path,key,every = plan['states'][seed]
     return Resume(path, key, math.inf, noop) if rank else Resume(path, key, every, partial(send, 'resume', seed))
 
@@ -138,7 +138,7 @@ def _place(plan, rank):
 
 # %% ../../nbs/train/25_processes.ipynb #child-train
 def _watch(plan, rank, send, seed):
-    "The callbacks of a seed"
+    "The callbacks by which a process trains a seed with the others; the first may also report steps"
     from woofbench.train.shared_batches import SharedBatches
     steps = [Watch(partial(send, 'step', seed))] if plan['steps'] and not rank else []
     return [SharedBatches(seed, plan['machine'].device.type=='cpu'), *steps]
@@ -161,7 +161,7 @@ def _train(plan, rank, send):
 
 # %% ../../nbs/train/25_processes.ipynb #team-def
 def _environment(rank, n):
-    "Of one process: what PyTorch, accelerate and fastai read"
+    "The environment variables of process `rank` of `n`, for PyTorch, accelerate and fastai"
     kept = {k:v for k,v in os.environ.items() if not k.startswith('ACCELERATE_')}
     own = dict(RANK=rank, LOCAL_RANK=rank, WORLD_SIZE=n, LOCAL_WORLD_SIZE=n,
                OMP_NUM_THREADS=max(1, torch.get_num_threads()//n),
@@ -257,7 +257,7 @@ def _died(self:Team, rank, n):
 
 @patch
 def _last_line(self:Team, rank):
-    "What a process has said last where errors go"
+    "The last line that a process has written to standard error"
     err = self.errors[rank]
     err.seek(0)
     lines = err.read().decode(errors='replace').strip().splitlines()
@@ -266,7 +266,7 @@ def _last_line(self:Team, rank):
 # %% ../../nbs/train/25_processes.ipynb #train-def
 @contextmanager
 def _team(job, seeds, machine, states, steps):
-    "The processes, with all that they need"
+    "A running `Team`; its images are decoded first, so that each process finds them in the cache"
     if machine.fast and machine.cache:
         for o in ('train','val'): load_store(job.manifest, o, progress=bar)
     kept = {k:(o.path, o.key, o.every) for k,o in states.items()}

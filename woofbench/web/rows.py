@@ -21,7 +21,7 @@ from .markup import Markup, code_block, escape, h, join, page, table
 def _num(s): return Markup(f'<td class="num">{escape(s)}</td>')
 
 def seeds(e:Entry) -> Markup:
-    "A table of the seeds"
+    "A table of the seeds: right answers, accuracy, best epoch, time and memory"
     n = e.row.data['n_val']
     def line(r):
         worst = max(o['correct'] for o in r['curve'])
@@ -246,7 +246,7 @@ def badge_text(e:Entry) -> str:
     return f'{percent(e)} % · ' + (f'rank {places(e)}' if ranked else word(e))
 
 def badge_svg(e:Entry) -> bytes:
-    "The badge as a file"
+    "The badge as an SVG file"
     return badge('woofbench', badge_text(e), '#0b6e7f' if e.counts else '#7a5a3a').encode()
 
 # %% ../../nbs/web/08_rows.ipynb #page-def
@@ -288,7 +288,7 @@ def _top(e, b):
 
 # %% ../../nbs/web/08_rows.ipynb #row-page-def
 def row_page(e:Entry, b:Board, twins:dict) -> bytes:
-    "The page of a row"
+    "The page of a row, with all its sections"
     parts = (('Seeds', 'seeds', [seeds(e), learning(e)]), ('Where the spread comes from', 'noise', [_noise(e)]),
              ('Mistakes', 'mistakes', [mistakes(e, b)]), ('Recipe', 'recipe', [recipe(e)]),
              ('Beside other rows', 'compare', [compared(e, twins)]),
