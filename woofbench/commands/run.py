@@ -45,7 +45,7 @@ from ..board.record.provenance import source_of, sources, training_sha
 # %% ../../nbs/commands/01_run.ipynb #imports-part3
 from ..board.table import LOCK, check_csv, update_csv
 from ..board.row import Row
-from ..board.trials import trials
+from ..board.trials import begun, trials
 from ..board.reported.history import of_board
 from ..board.weights import belong, lacking, move_weights, predictions_sha, weights_name
 from ..text import bar, quiet, speaking
@@ -382,10 +382,10 @@ class _Kind:
         def key(o): return o['config_id'], o['env'].get('context'), o.get('based_on')
         return [o for o in recs if key(o)==(self.job.config_id, self.env['context'], self.purpose.based_on)]
 
-    def record(self, runs, recs):
-        "A new record with the seeds `runs`, beside the records that are there"
+    def record(self, runs, recs, begun=()):
+        "A new record with the seeds `runs`, beside the records that are there, and recipes that were `begun`"
         job,now = self.job,datetime.now(timezone.utc).strftime('%Y-%m-%dT%H:%M:%SZ')
-        tried = {job.config_id} | {o['config_id'] for o in recs if Track(**o['track'])==job.track}
+        tried = {job.config_id, *begun} | {o['config_id'] for o in recs if Track(**o['track'])==job.track}
         made = Made(self.code, self.env, job.cost, now, self.engine, self.imports, self.outside, self.callbacks)
         return make_record(job.track, job.recipe, job.manifest.facts(), runs, made,
                            replace(self.purpose, attempts=len(tried)))
@@ -427,7 +427,8 @@ class _Row:
                 return _publish(rec, self.out, self.folder, self.say), []
             spent = [s for s in runs if any(runs[s] in o['runs'] for o in mine)] # no evidence goes into two records
             if spent or len(runs)<len(self.seeds): return None, spent
-            rec = _write(self.kind.record([runs[s] for s in self.seeds], recs), self.out)
+            tried = begun(self.out, self.kind.job.track)
+            rec = _write(self.kind.record([runs[s] for s in self.seeds], recs, tried), self.out)
             move_weights(self.folder.path, rec, self.out)
             return _publish(rec, self.out, self.folder, self.say), []
 
