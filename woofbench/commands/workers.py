@@ -152,7 +152,7 @@ def start(self:Local,
 
 @patch
 def _drop(self:Local, slot):
-    if pool := self.pools.pop(slot, None): pool.shutdown(wait=False, cancel_futures=True)
+    if pool := self.pools.pop(slot, None): pool.shutdown(wait=True, cancel_futures=True)
 
 @patch
 def _value(self:Local, future, slot):
@@ -192,5 +192,5 @@ def stop(self:Local):
     for pool in self.pools.values():
         for p in list((getattr(pool, '_processes', None) or {}).values()):
             with suppress(OSError, ValueError): p.kill()
-        pool.shutdown(wait=False, cancel_futures=True)
+        pool.shutdown(wait=True, cancel_futures=True)
     self.pools,self.running = {},{}
