@@ -8,8 +8,8 @@ from conftest import root
 from woofbench.commands.cli import EXIT, make_parser
 from woofbench.commands.flags import Verb, _found, _on_board, _taken_over, flags_of, verbs
 from woofbench.commands.skim import skim
-from woofbench.home import home, is_board
-from woofbench.progress import RowBar, bar, live, quiet, speaking
+from woofbench.board.home import home, is_board
+from woofbench.text import RowBar, bar, live, quiet, speaking
 
 pty,fcntl,termios = (pytest.importorskip(o, reason='terminals of POSIX') for o in ('pty','fcntl','termios'))
 
@@ -224,8 +224,8 @@ def test_loops_over_files_have_the_same_bar(tiny, monkeypatch):
     from woofbench.data.manifest import verify
     from woofbench.data.track import Track
     drawn = []
-    monkeypatch.setattr('woofbench.progress.tqdm_bar', lambda iterable, **kw: drawn.append(kw['desc']) or iterable)
-    monkeypatch.setattr('woofbench.progress.live', lambda say: say is print)
+    monkeypatch.setattr('woofbench.text.tqdm_bar', lambda iterable, **kw: drawn.append(kw['desc']) or iterable)
+    monkeypatch.setattr('woofbench.text.live', lambda say: say is print)
     with speaking(None): verify(tiny, 'imagewoof', bar)
     assert not drawn
     monkeypatch.setenv('WOOFBENCH_CACHE', str(tiny.parent/'cache')) # where nothing is known of these images
@@ -236,7 +236,7 @@ def test_loops_over_files_have_the_same_bar(tiny, monkeypatch):
 
 def test_a_long_loop_says_lines_in_a_log(monkeypatch):
     said = []
-    monkeypatch.setattr('woofbench.progress.EVERY', 0)
+    monkeypatch.setattr('woofbench.text.EVERY', 0)
     with speaking(said.append): assert list(bar(range(3), total=3, desc='decode'))==[0, 1, 2]
     assert said==['decode: 0 of 3', 'decode: 1 of 3', 'decode: 2 of 3']
 

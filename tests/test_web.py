@@ -1,5 +1,6 @@
 "The web board: what its files say, and what a real browser makes of them"
 import json, os, re, shutil, time
+from dataclasses import replace
 from html.parser import HTMLParser
 from importlib.util import find_spec
 from pathlib import Path
@@ -28,6 +29,8 @@ from woofbench.web.build import MARK, build, image_files, make_site, server, wri
 from woofbench.web.effects import show
 from woofbench.web.rows import _in_turn, known_names
 from woofbench.web.markup import escape
+from woofbench.web.money import bill, money_page
+from woofbench.web.prices import Price
 from woofbench.web.facts import against, from_rows, read_board, read_names, side
 
 WOOF = 'n02086240 n02087394 n02088364 n02089973 n02093754 n02096294 n02099601 n02105641 n02111889 n02115641'.split()
@@ -293,6 +296,24 @@ def test_wrong_images_take_turns_by_class(some):
 def test_a_cell_leads_to_its_reported_rows(files):
     page = files[f'cells/{CELL}.html'].decode()
     assert 'Reported, never run again here' in page and '../reported.html#part-imagewoof' in page and '76.61 %' in page
+
+def test_a_bill_is_time_and_price(some):
+    "Hours of all seeds times dollars an hour; seeds that share the machine count once"
+    prices = [Price('H100', 3.6, 'device', '', ''), Price('threads)', .36, 'thread', '', '')]
+    found = [(o, bill(o, prices)) for o in some.entries]
+    assert {o.device for o,x in found if x}=={'NVIDIA H100','Intel Xeon (2 threads)'}
+    for o,x in found:
+        if not x: continue
+        hours = sum(e['train_s']+e['eval_s'] for r in o.row.runs for e in r['curve'])/3600
+        hour = 3.6 if 'H100' in o.device else .36*o.record['env']['threads']
+        assert x.row==pytest.approx(hours*hour/o.record['env']['seeds_at_once'])
+        assert x.seed==pytest.approx(x.row/o.n)
+
+def test_rows_without_a_price_are_named(some):
+    "A device without a price has no bill, and the page says so"
+    text = money_page(replace(some, prices=[Price('H100', 3.6, 'device', '', '')])).decode()
+    assert 'Intel Xeon (2 threads)' in text[text.index('No price is stated for: '):]
+    assert {o.id for o in some.entries if o.id in text}=={o.id for o in some.entries if o.counts and 'H100' in o.device}
 
 @pytest.mark.parametrize('v,text', [(0, '0'), (999, '999'), (1_481_984, '1.48 M'), (310_370, '310 k'),
                                     (999_600, '1 M'), (1_190_000_000, '1.19 G')])

@@ -12,7 +12,7 @@ from fastcore.basics import patch
 from .reported.history import of_board
 from .row import Row
 from .table import find_row, load_rows, to_csv
-from ..home import home
+from .home import home
 from ..registry import BadInput
 
 # %% ../../nbs/board/10_leaderboard.ipynb #df-def

@@ -14,7 +14,7 @@ from io import BytesIO
 from pathlib import Path
 from textwrap import fill
 from fastcore.basics import patch
-from ..home import home
+from ..board.home import home
 from ..registry import BadInput
 from ..train.recipe import from_dict
 from ..train.changes import label_of
@@ -43,7 +43,7 @@ def _check(a, b, margin):
         raise BadInput(f'margin must be a number of points above 0, not {margin!r}')
 
 def _besides(a, b):
-    "What differs besides the recipe, and the two fields of it that are no trick"
+    "What differs besides the recipe, and the two fields of it that are not tricks"
     shas = dict(images='manifest ', source='')
     for k,x,y in a.differs_from(b):
         yield (k, f'{shas[k]}{x[:8]}', f'{shas[k]}{y[:8]}') if k in shas else (k, x, y)

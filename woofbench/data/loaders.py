@@ -9,7 +9,7 @@ __all__ = ['noisy_labels', 'with_noise', 'Batching', 'make_loaders']
 import csv, io, math
 from dataclasses import dataclass, fields, replace
 from ..registry import BadInput
-from ..hashes import digest
+from ..files import digest
 from .images import read_file
 from .manifest import Manifest, CheckedImage
 from .track import Track, datasets

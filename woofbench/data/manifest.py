@@ -78,6 +78,8 @@ def find(
 ) -> Path: # A folder with `train` and `val`; of your own images, maybe without
     "The folder of the dataset; raises `BadInput`"
     d = datasets[track.dataset]
+    if data is not None and (not isinstance(data, (str,os.PathLike)) or not str(data).strip()):
+        raise BadInput(f'data must be a folder, not {data!r}: leave it out for the usual one')
     if d.make and not data: return resolve_name(d.make)()
     if data is None: data = d.root or os.environ.get('WOOFBENCH_DATA')
     if not data: return _download(track)

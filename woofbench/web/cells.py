@@ -120,7 +120,7 @@ def _noise_cell(e):
     return td(text, _sort_key(network, 6), class_='num opt')
 
 def row(e:Entry, b:Board, a:float, z:float, root:str='../') -> Markup:
-    "A line of the table"
+    "A row of the board as a line of the cell's table"
     best = 'best' if e.cell.best is e else prob(e.p_beat)
     cells = [td(places(e), e.rank[0] if e.rank else 9999, class_='rank'), name_cell(e, root),
              td([pct(e.mean), h('small', f' ± {pct(half(e))}') if e.lo is not None else None], f'{e.mean:.6f}',
@@ -283,7 +283,8 @@ def _legend(c):
 
 # %% ../../nbs/web/07_cells.ipynb #cost-def
 _about_cost = ('Cost is the multiply-adds of one image, times the training images, times the epochs: it does not '
-               'depend on the machine. The line joins the rows that no cheaper row reaches.')
+               'depend on the machine. The line joins the rows that no cheaper row reaches. ')
+_money = 'What the rows cost in dollars'
 
 def _cost(c):
     rows = [e for e in c.ranked if e.cost>0]
@@ -291,7 +292,8 @@ def _cost(c):
     pic = pareto([(e.cost/1e12, 100*e.mean, f'{e.name}: {pct(e.mean)} %', e.id) for e in rows],
                  'multiply-adds of one training run, ×10¹² (forward)', 'accuracy, %',
                  f'Accuracy against training cost of {len(rows)} rows', lambda o: f'../rows/{o}.html')
-    return h('section', h('h2', 'Accuracy against cost', id='cost'), h('p', _about_cost), h('figure', pic))
+    return h('section', h('h2', 'Accuracy against cost', id='cost'),
+             h('p', _about_cost, h('a', _money, href=f'../money.html#{c.slug}'), '.'), h('figure', pic))
 
 def _lede(c):
     kind = 'An official cell.' if c.track.official else 'A cell for practice: its ranks hold on this page alone.'

@@ -80,7 +80,7 @@ def _line(values):
     return out.getvalue()
 
 def cell_csv(c:Cell) -> bytes:
-    "The rows of a cell"
+    "The rows of a cell as a CSV file"
     return ''.join([_line(_fields), *map(csv_row, c.entries)]).encode()
 
 # %% ../../nbs/web/06_export.ipynb #tex-def
@@ -173,7 +173,7 @@ def _value(e, k, v):
     return repr(v if k=='arch' else o)
 
 def python(e:Entry) -> str:
-    "The same in Python"
+    "The call in Python that trains the same recipe in the same cell"
     (_,dataset),*more = _where(e)
     first = ', '.join([repr(dataset), *(f'{k}={v!r}' for k,v in more)])
     parts = [first, *(f'{k}={_value(e, k, v)}' for k,v in _settings(e))]
@@ -211,7 +211,7 @@ def notebook(e:Entry, b:Board) -> bytes:
 
 # %% ../../nbs/web/06_export.ipynb #feed-def
 def feed(b:Board, most:int=50) -> bytes:
-    "`feed.xml`"
+    "`feed.xml`: the newest rows as an Atom feed"
     tag = f'tag:{b.url.split("/")[2] if b.url else "woofbench"},2026:'
     def entry(e):
         return h('entry', h('title', f'{e.name}: {percent(e)} % ({cell_title(e.track)})'), h('id', f'{tag}row/{e.id}'),

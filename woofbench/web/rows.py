@@ -21,7 +21,7 @@ from .markup import Markup, code_block, escape, h, join, page, table
 def _num(s): return Markup(f'<td class="num">{escape(s)}</td>')
 
 def seeds(e:Entry) -> Markup:
-    "A table of the seeds"
+    "A table of the seeds: right answers, accuracy, best epoch, time and memory"
     n = e.row.data['n_val']
     def line(r):
         worst = max(o['correct'] for o in r['curve'])
@@ -138,7 +138,7 @@ def mistakes(e:Entry, b:Board) -> Markup:
 
 # %% ../../nbs/web/08_rows.ipynb #compare-def
 def relatives(e:Entry, twins:dict, most:int=8) -> list[Entry]:
-    "The rows that a reader wants to see beside this one"
+    "The rows to compare this one with: the best, those before and after it, those that differ in one field; at most 12"
     c = e.cell
     i = c.entries.index(e)
     near = [c.entries[k] for k in (0, i-1, i+1) if 0<=k<len(c.entries)]
@@ -190,6 +190,7 @@ def costs(e:Entry) -> Markup:
                ('Multiply-adds', f'{e.macs:,} for one image'),
                ('One training run', f'{e.cost/1e12:,.1f} ×10¹² multiply-adds (forward)'), ('Device', e.device),
                ('Engine', f'{rec["engine"]}, {rec["recipe"]["precision"]}'),
+               ('Processes of a seed', rec['processes'] if rec['processes']>1 else ''),
                ('Images', e.row.data['edition']), ('Software', versions),
                ('Source code', rec['code']['source_sha256'] + commit)])
 
@@ -245,7 +246,7 @@ def badge_text(e:Entry) -> str:
     return f'{percent(e)} % · ' + (f'rank {places(e)}' if ranked else word(e))
 
 def badge_svg(e:Entry) -> bytes:
-    "The badge as a file"
+    "The badge as an SVG file"
     return badge('woofbench', badge_text(e), '#0b6e7f' if e.counts else '#7a5a3a').encode()
 
 # %% ../../nbs/web/08_rows.ipynb #page-def
@@ -287,7 +288,7 @@ def _top(e, b):
 
 # %% ../../nbs/web/08_rows.ipynb #row-page-def
 def row_page(e:Entry, b:Board, twins:dict) -> bytes:
-    "The page of a row"
+    "The page of a row, with all its sections"
     parts = (('Seeds', 'seeds', [seeds(e), learning(e)]), ('Where the spread comes from', 'noise', [_noise(e)]),
              ('Mistakes', 'mistakes', [mistakes(e, b)]), ('Recipe', 'recipe', [recipe(e)]),
              ('Beside other rows', 'compare', [compared(e, twins)]),
