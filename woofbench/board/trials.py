@@ -24,7 +24,7 @@ def _known(path):
     else:
         odd = next((f'{ascii(o)[:40]} is not a hash' for o in found if not re.fullmatch('[0-9a-f]{16}', o)), '')
         if not odd: return found
-    raise BadInput(f'{path} cannot be used: {odd}. It counts the trials of `woofbench tune`, 16 hexadecimal digits a '
+    raise BadInput(f'{path} cannot be used: {odd}. It lists what was tried, 16 hexadecimal digits a '
                    'line, and records name the count: mend it, or bring it back from a copy')
 
 def count_trial(
@@ -49,7 +49,7 @@ def trials(
 
 
 # %% ../../nbs/board/11_trials.ipynb #begun-def
-def _begun(out, track): return _file(out, track).with_name('begun.txt')
+def _begun(out, track): return _folder(out)/track.cell/'begun.txt'
 
 def count_begun(
     out:Path, # Folder of the board

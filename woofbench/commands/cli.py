@@ -109,15 +109,14 @@ def main(argv:list[str]|None=None) -> int:
     import warnings
     warnings.filterwarnings('ignore', category=FutureWarning)
     _streams()
-    stdout,command,words = sys.stdout,'',sys.argv[1:] if argv is None else argv
-    out = _Output(stdout)
+    stdout,command,words,out = sys.stdout,'',sys.argv[1:] if argv is None else argv,_Output(sys.stdout)
     try:
         with redirect_stdout(_Aside(out) if '--json' in words else out):
             given = vars(make_parser().parse_strict(words))
             command = given.pop('command')
             rc = call(verbs[command], given)
             sys.stdout.flush()
-            return rc
+        return rc
     except BadInput as e: _complain(str(e))
     except NoOutput as e:
         _mute(stdout)
