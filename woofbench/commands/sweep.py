@@ -145,7 +145,7 @@ def _lock(folder):
                    'far it is, or wait for it')
 
 # %% ../../nbs/commands/21_sweep.ipynb #rows-def
-@dataclass
+@dataclass(eq=False)
 class RowState:
     "A row of the sweep"
     args:dict               # For workers
@@ -241,16 +241,15 @@ def _once(self:Driver):
 @patch
 def begin(self:Driver):
     "List what is left to do"
-    for o in self.rows:
-        if o.open and o.full: self.ready.append(o)
+    self.ready.extend(i for i,o in enumerate(self.rows) if o.open and o.full)
     self.todo.extend((r, s) for r,s in self.plan.tasks if self.rows[r].open and s not in self.rows[r].acc)
 
 @patch
 def next(self:Driver):
     "(key, function, arguments) of the next task; None where nothing can be started"
     if self.ready:
-        o = self.ready.popleft()
-        return ('publish', self.rows.index(o)), o.args
+        r = self.ready.popleft()
+        return ('publish', r), self.rows[r].args
     while self.todo and not self.why:
         if self.budget.spent(self.spent, self.seeds): self.why = f'the budget of {self.budget} is spent'
         else:
@@ -279,7 +278,7 @@ def take(self:Driver, key, value):
         return
     self.seconds += value['seconds']
     o.acc[key[2]] = value['acc']
-    if o.full: self.ready.append(o)
+    if o.full: self.ready.append(key[1])
     elif self.adaptive: self.drop(o.facts['cell'])
 
 @patch
@@ -293,7 +292,7 @@ def lose(self:Driver, key, o, value, began):
     elif value.kind=='wrong' or tries>=TRIES:
         o.why = value.text if value.kind=='wrong' else f'{value.text}, {tries} times; is there enough memory?'
         return self.say(f'{o.facts["track"]}, {o.facts["label"]} is left out: {o.why}')
-    if key[0]=='publish': self.ready.append(o)
+    if key[0]=='publish': self.ready.append(key[1])
     else:
         self.seeds -= 1
         self.todo.appendleft(key[1:])
