@@ -151,12 +151,32 @@ def test_the_command_for_more_seeds_exists(some):
     assert (args.command, args.id, args.k)==('challenge', e.id, 7)
 
 def test_a_row_can_be_run_again_on_colab(files, some):
-    "The page has the code of the notebook, to paste into a new one, and the link that opens one"
+    "The page has the link that opens its notebook, and the code of it, to paste into another one"
     e = some.entries[0]
     page,nb = files[f'rows/{e.id}.html'].decode(),json.loads(files[f'rows/{e.id}.ipynb'])
     code = [o['source'] for o in nb['cells'] if o['cell_type']=='code']
-    assert len(code)==3 and escape('\n'.join(code)) in page and 'colab.research.google.com/#create=true' in page
+    assert len(code)==3 and escape('\n'.join(code)) in page
+    to = f'https://colab.research.google.com/github/woofbench/woofbench/blob/notebooks/rows/{e.id}.ipynb'
+    assert f'href="{to}"' in page
     assert f"reproduce('{e.id}'" in code[-1] and e.path in code[1] and e.path.endswith(f'{e.id}.json')
+
+def test_the_notebook_of_a_row_runs_it_again(tmp_path, monkeypatch):
+    "In an empty folder, with the record from the site; the line that installs the package is the README's"
+    from execnb.shell import CaptureShell
+    from fastcore.nbio import read_nb
+    from woofbench import run
+    row = run('digits', size=16, arch='xresnet10_tiny', epochs=1, seeds=2, device='cpu', out=tmp_path/'board', say=None)
+    board = read_board(tmp_path/'board')
+    site,empty = write(build(board), tmp_path/'site'),tmp_path/'empty'
+    empty.mkdir()
+    monkeypatch.chdir(empty)
+    nb = read_nb(site/'rows'/f'{row.id}.ipynb')
+    code = [o for o in nb.cells if o.cell_type=='code']
+    code[1].source = code[1].source.replace(board.url, site.as_uri()+'/')
+    assert code[0].source==f'%pip install -q git+{board.repo}'
+    CaptureShell().run_all(nb, exc_stop=True, preproc=lambda c: c is code[0] or c.cell_type!='code')
+    assert 'identical' in json.dumps(code[-1].outputs), code[-1].outputs
+    assert (empty/row.path.relative_to(tmp_path/'board')).read_bytes()==row.path.read_bytes()
 
 def test_images_and_classes_need_their_list(pool, files, some):
     page = files[f'rows/{some.entries[0].id}.html'].decode()

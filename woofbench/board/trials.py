@@ -6,38 +6,50 @@
 __all__ = ['count_trial', 'trials', 'count_begun', 'begun']
 
 # %% ../../nbs/board/11_trials.ipynb #imports
+import re
+from dataclasses import replace
 from pathlib import Path
 from ..data.track import Track
 from ..files import digest, locked, write_atomic
+from ..registry import BadInput
 
 # %% ../../nbs/board/11_trials.ipynb #count-def
-def _file(out, track): return Path(out)/'.woofbench'/'tuning'/track.cell/'trials.txt'
+def _folder(out): return Path(out)/'.woofbench'/'tuning'
 
 def _known(path):
-    try: return path.read_text(encoding='ascii').split()
-    except (OSError, ValueError): return []
+    "The hashes in a file; raises `BadInput` where it is damaged: a lower count would be a wrong record"
+    try: found = path.read_text(encoding='ascii').split()
+    except FileNotFoundError: return []
+    except (OSError, ValueError) as e: odd = getattr(e, 'strerror', None) or 'it is not plain text'
+    else:
+        odd = next((f'{ascii(o)[:40]} is not a hash' for o in found if not re.fullmatch('[0-9a-f]{16}', o)), '')
+        if not odd: return found
+    raise BadInput(f'{path} cannot be used: {odd}. It lists what was tried, 16 hexadecimal digits a '
+                   'line, and records name the count: mend it, or bring it back from a copy')
 
 def count_trial(
     out:Path, # Folder of the board
     track:Track, # Whose cell the trial belongs to
     *what, # What was trained: the recipe's hash, the hash of the split, the seed
 ) -> int: # Trials of the cell so far
-    "Count a trial; one that was counted before counts once"
-    path,key = _file(out, track),digest('trial', list(what))
+    "Count a trial; one that was counted before counts once; raises `BadInput`"
+    path,key = _folder(out)/track.cell/'trials.txt',digest('trial', list(what))
     with locked(path.with_suffix('.lock')):
         known = _known(path)
         if key not in known: write_atomic(path, '\n'.join([*known, key, '']).encode())
-    return len({*known, key})
+    return trials(out, track)
 
 def trials(
     out:Path, # Folder of the board
     track:Track,
 ) -> int:
-    "How many trials were spent in the cell of `track`"
-    return len(set(_known(_file(out, track))))
+    "How many trials were spent in the cell of `track`, with any image source; raises `BadInput`"
+    files = _folder(out).glob(f'{replace(track, source="*").cell}/trials.txt')
+    return len({key for o in files for key in _known(o)})
+
 
 # %% ../../nbs/board/11_trials.ipynb #begun-def
-def _begun(out, track): return _file(out, track).with_name('begun.txt')
+def _begun(out, track): return _folder(out)/track.cell/'begun.txt'
 
 def count_begun(
     out:Path, # Folder of the board

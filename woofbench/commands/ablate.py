@@ -255,7 +255,7 @@ def ablate(
     **changes_of_base # Fields of the base's recipe or its model, and `arch`
 ) -> Ablation:
     "Train the base and every neighbour, a row each, and compare; raises `BadInput` before the first seed"
-    dataset = as_dataset(dataset)
+    dataset = as_dataset(dataset, data)
     todo = {'base': (base := _base(recipe, dataset, changes_of_base))} | neighbours(base, changes)
     what = dict(dataset=dataset, size=size, epochs=epochs, source=source, noise=noise, data=data)
     how = dict(workers=workers, device=device, engine=engine, seeds_at_once=seeds_at_once, compile=compile, note=note)

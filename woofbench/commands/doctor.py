@@ -6,9 +6,10 @@
 __all__ = ['doctor_facts', 'doctor_text', 'cache_list', 'cache_clear', 'cache_text']
 
 # %% ../../nbs/commands/15_doctor.ipynb #imports
-import importlib.metadata, platform, shutil, time
+import importlib.metadata, platform, re, shutil, time
 from pathlib import Path
-from ..files import cache_dir, probe
+from ..data.track import datasets
+from ..files import cache_dir, probe, unfinished
 from ..registry import BadInput, near
 
 # %% ../../nbs/commands/15_doctor.ipynb #finding-def
@@ -107,10 +108,18 @@ def _bytes(path):
     if path.is_file(): return path.stat().st_size
     return sum(o.stat().st_size for o in path.rglob('*') if o.is_file())
 
+_made = r'store-[0-9a-f]+\.rgb|scan-[0-9a-f]{16}\.json|whole-[0-9a-f]{16}'
+
+def _is_ours(name):
+    "Does this package give such a name to an entry? The folder may have files of yours"
+    name = unfinished(Path(name)) or name
+    return name in [f'{o}-{d.source}' for o,d in datasets.items() if d.make] or bool(re.fullmatch(_made, name))
+
 def cache_list() -> list[dict]: # name, bytes, used
-    "What the cache holds, the largest first"
+    "What this package keeps in the cache, the largest first"
     found = []
     for o in cache_dir().glob('*'):
+        if not _is_ours(o.name): continue
         try: used,n = time.localtime(o.stat().st_atime),_bytes(o)
         except OSError: continue # another process has just removed it
         found.append(dict(name=o.name, bytes=n, used=time.strftime('%Y-%m-%d', used)))

@@ -117,7 +117,7 @@ def write_export(
     format:str|None=None, # onnx or pt2; by the end of the file's name if None
 ) -> Path: # `path`
     "Write a network as a file for other programs; raises `BadInput` where that cannot be done"
-    path = Path(path)
+    path = Path(path).expanduser()
     kind = path.suffix[1:].lower() if format is None else format
     if kind not in formats:
         raise BadInput(f'cannot export to {path}: no format {kind!r}; {near(kind, formats)}')

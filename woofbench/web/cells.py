@@ -120,7 +120,7 @@ def _noise_cell(e):
     return td(text, _sort_key(network, 6), class_='num opt')
 
 def row(e:Entry, b:Board, a:float, z:float, root:str='../') -> Markup:
-    "A line of the table"
+    "A row of the board as a line of the cell's table"
     best = 'best' if e.cell.best is e else prob(e.p_beat)
     cells = [td(places(e), e.rank[0] if e.rank else 9999, class_='rank'), name_cell(e, root),
              td([pct(e.mean), h('small', f' ± {pct(half(e))}') if e.lo is not None else None], f'{e.mean:.6f}',

@@ -43,7 +43,7 @@ class Side:
     var:np.ndarray
     n:np.ndarray
     image:np.ndarray    # Image noise, 0 where it is not known
-    floored:np.ndarray  # Is it a floor under the spread?
+    floored:np.ndarray  # Is the image noise a lower bound of the spread?
 
 def side(
     rows:list, # `Row`s
@@ -61,7 +61,7 @@ def _test(a, b, va, vb, df):
     return dict(diff=d, lo=d-half, hi=d+half, p_beat=stdtr(df(u, w), d/(u+w)**.5))
 
 def _worse(res, more):
-    "Of each number the more careful one"
+    "Of each number of two tests the more careful one: the wider interval, the smaller p_beat"
     return res | {k:f(res[k], more[k]) for k,f in (('lo',np.fmin), ('hi',np.fmax), ('p_beat',np.fmin))}
 
 
