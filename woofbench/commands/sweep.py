@@ -394,11 +394,12 @@ def _engine(workers, address, share, folder=None):
     if not 0<share<=1: raise BadInput(f'gpu_share must be above 0 and at most 1, not {share}')
     if workers is not None and (type(workers) is not int or not 1<=workers<=1024):
         raise BadInput(f'workers must be a whole number from 1 to 1024, not {workers!r}')
-    if address and address!='local' and workers:
+    if address not in ('','local','slurm') and workers:
         raise BadInput('give --workers for this machine, or --address for a cluster')
     if address:
-        from woofbench.commands.ray import OnRay
-        engine = OnRay(address, workers, share)
+        from woofbench.commands.ray import OnRay, OnSlurm
+        slurm = Path(folder or '.').resolve()
+        engine = OnSlurm(slurm, workers) if address=='slurm' else OnRay(address, workers, share)
     else: engine = Local(workers, share=share)
     if folder: engine.threads = _threads(folder, engine.threads)
     return engine
@@ -425,7 +426,7 @@ def estimate_plan(
 def sweep(
     plan:str|Path|dict|Plan, # A TOML file, or what is in one
     workers:int|None=None, # Local processes; one for each GPU if None, or one for every two cores
-    address:str='', # Of a Ray cluster, or auto; local starts Ray on this machine
+    address:str='', # Of a Ray cluster, or auto; local starts Ray here, slurm queues jobs
     gpu_share:float=1, # Of a GPU, for each seed: .5 trains two seeds on each
     budget:str='', # Stop after so many device-hours, such as 2h or 30m, or seeds, such as 40 seeds
     adaptive:bool=False, # Drop recipes that cannot win any more; exploration seeds only
