@@ -45,6 +45,7 @@ def bill(
 
 BUDGETS = (.01, .02, .05, .1, .2, .5, 1., 2., 5., 10.) # dollars a seed
 
+# %% ../../nbs/web/11_money.ipynb #bill-def-2
 def dollars(v:float) -> str:
     "An amount of money with two digits that say something"
     return f'${v:.2f}' if v>=.1 or v in BUDGETS else f'${v:.{1-math.floor(math.log10(v))}f}'
