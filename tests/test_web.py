@@ -5,6 +5,7 @@ from html.parser import HTMLParser
 from importlib.util import find_spec
 from pathlib import Path
 from threading import Thread
+from types import SimpleNamespace
 from urllib.error import HTTPError
 from urllib.request import urlopen
 import numpy as np
@@ -24,14 +25,14 @@ from woofbench.board.record.seeds import official_seeds
 from woofbench.data.track import make_track
 from woofbench.commands.cli import make_parser
 from woofbench.registry import BadInput
-from woofbench.web.cells import amount, more_command
+from woofbench.web.cells import _lede, amount, more_command
 from woofbench.web.build import MARK, build, image_files, make_site, server, write
 from woofbench.web.effects import show
 from woofbench.web.rows import _in_turn, known_names
 from woofbench.web.markup import escape
 from woofbench.web.money import bill, money_page
 from woofbench.web.prices import Price
-from woofbench.web.facts import against, from_rows, read_board, read_names, side
+from woofbench.web.facts import against, from_rows, part_words, read_board, read_names, side
 
 WOOF = 'n02086240 n02087394 n02088364 n02089973 n02093754 n02096294 n02099601 n02105641 n02111889 n02115641'.split()
 CELL = 'imagewoof-128-s320-e5'
@@ -184,6 +185,10 @@ def test_images_and_classes_need_their_list(pool, files, some):
     bare = from_rows([e.row for e in some.entries])
     text = build(bare)[f'rows/{some.entries[0].id}.html'].decode()
     assert 'no list of the images' in text and 'Rhodesian' not in text
+    e = some.entries[0]
+    other = SimpleNamespace(track=make_track('imagenette'), row=e.row)
+    names,why = known_names(other, some)
+    assert names is None and 'no list of the images of imagenette (a file editions/imagenette.json)' in why
 
 def test_a_list_of_names_with_another_hash_is_refused(tmp_path):
     good = json.loads((root/'woofbench'/'web'/'editions'/'digits.json').read_text())
@@ -314,6 +319,17 @@ def test_rows_without_a_price_are_named(some):
     text = money_page(replace(some, prices=[Price('H100', 3.6, 'device', '', '')])).decode()
     assert 'Intel Xeon (2 threads)' in text[text.index('No price is stated for: '):]
     assert {o.id for o in some.entries if o.id in text}=={o.id for o in some.entries if o.counts and 'H100' in o.device}
+
+@pytest.mark.parametrize('n,ranked,text', [(1, 1, '1 row, and it counts.'), (1, 0, '1 row, and it does not count.'),
+                                           (4, 2, '4 rows, 2 that count.')])
+def test_a_cell_says_how_many_rows_count(n, ranked, text):
+    c = SimpleNamespace(entries=[0]*n, ranked=[0]*ranked, track=make_track('imagewoof'))
+    assert text in _lede(c)
+
+def test_parts_of_the_reported_rows_have_names():
+    assert [part_words(o) for o in ('imagewoof', 'imagenette-5-changed', 'imagenette-50-changed-earlier')]==[
+            'imagewoof', 'imagenette with 5 % of the labels changed',
+            'imagenette with 50 % of the labels changed, earlier']
 
 @pytest.mark.parametrize('v,text', [(0, '0'), (999, '999'), (1_481_984, '1.48 M'), (310_370, '310 k'),
                                     (999_600, '1 M'), (1_190_000_000, '1.19 G')])

@@ -145,7 +145,7 @@ def _lock(folder):
                    'far it is, or wait for it')
 
 # %% ../../nbs/commands/21_sweep.ipynb #rows-def
-@dataclass
+@dataclass(eq=False)
 class RowState:
     "A row of the sweep"
     args:dict               # For workers
@@ -241,16 +241,15 @@ def _once(self:Driver):
 @patch
 def begin(self:Driver):
     "List what is left to do"
-    for o in self.rows:
-        if o.open and o.full: self.ready.append(o)
+    self.ready.extend(i for i,o in enumerate(self.rows) if o.open and o.full)
     self.todo.extend((r, s) for r,s in self.plan.tasks if self.rows[r].open and s not in self.rows[r].acc)
 
 @patch
 def next(self:Driver):
     "(key, function, arguments) of the next task; None where nothing can be started"
     if self.ready:
-        o = self.ready.popleft()
-        return ('publish', self.rows.index(o)), o.args
+        r = self.ready.popleft()
+        return ('publish', r), self.rows[r].args
     while self.todo and not self.why:
         if self.budget.spent(self.spent, self.seeds): self.why = f'the budget of {self.budget} is spent'
         else:
@@ -279,7 +278,7 @@ def take(self:Driver, key, value):
         return
     self.seconds += value['seconds']
     o.acc[key[2]] = value['acc']
-    if o.full: self.ready.append(o)
+    if o.full: self.ready.append(key[1])
     elif self.adaptive: self.drop(o.facts['cell'])
 
 @patch
@@ -293,7 +292,7 @@ def lose(self:Driver, key, o, value, began):
     elif value.kind=='wrong' or tries>=TRIES:
         o.why = value.text if value.kind=='wrong' else f'{value.text}, {tries} times; is there enough memory?'
         return self.say(f'{o.facts["track"]}, {o.facts["label"]} is left out: {o.why}')
-    if key[0]=='publish': self.ready.append(o)
+    if key[0]=='publish': self.ready.append(key[1])
     else:
         self.seeds -= 1
         self.todo.appendleft(key[1:])
@@ -395,11 +394,12 @@ def _engine(workers, address, share, folder=None):
     if not 0<share<=1: raise BadInput(f'gpu_share must be above 0 and at most 1, not {share}')
     if workers is not None and (type(workers) is not int or not 1<=workers<=1024):
         raise BadInput(f'workers must be a whole number from 1 to 1024, not {workers!r}')
-    if address and address!='local' and workers:
+    if address not in ('','local','slurm') and workers:
         raise BadInput('give --workers for this machine, or --address for a cluster')
     if address:
-        from woofbench.commands.ray import OnRay
-        engine = OnRay(address, workers, share)
+        from woofbench.commands.ray import OnRay, OnSlurm
+        slurm = Path(folder or '.').resolve()
+        engine = OnSlurm(slurm, workers) if address=='slurm' else OnRay(address, workers, share)
     else: engine = Local(workers, share=share)
     if folder: engine.threads = _threads(folder, engine.threads)
     return engine
@@ -426,7 +426,7 @@ def estimate_plan(
 def sweep(
     plan:str|Path|dict|Plan, # A TOML file, or what is in one
     workers:int|None=None, # Local processes; one for each GPU if None, or one for every two cores
-    address:str='', # Of a Ray cluster, or auto; local starts Ray on this machine
+    address:str='', # Of a Ray cluster, or auto; local starts Ray here, slurm queues jobs
     gpu_share:float=1, # Of a GPU, for each seed: .5 trains two seeds on each
     budget:str='', # Stop after so many device-hours, such as 2h or 30m, or seeds, such as 40 seeds
     adaptive:bool=False, # Drop recipes that cannot win any more; exploration seeds only

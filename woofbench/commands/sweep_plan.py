@@ -61,7 +61,8 @@ class Plan:
     @property
     def tasks(self) -> list: # Of (number of a row, place of a seed)
         "One seed is one task; all rows get a seed before any gets the next one"
-        return [(r, s) for s in range(len(self.seeds)) for r in range(len(self.rows))]
+        n = len(self.rows)
+        return [(r, s) for s in range(len(self.seeds)) for r in range(n)]
 
 # %% ../../nbs/commands/19_sweep_plan.ipynb #product-def
 def _shown(v):
@@ -153,7 +154,7 @@ def key(self:Plan) -> str:
 @patch
 def args(self:Plan, row:int) -> dict:
     "All that a worker needs to make a row, as plain data"
-    track,change = self.rows[row]
+    track,change = self.tracks[row//len(self.changes)],self.changes[row%len(self.changes)]
     return dict(recipe=self.recipe, change=change, track=track, seeds=list(self.seeds), official=self.official,
                 imports=list(self.imports), how=self.how, note=self.note)
 
@@ -179,7 +180,7 @@ class Bill:
     hours:float         # Of devices, all together
     slots:int           # Seeds at the same time
     record_bytes:float
-    store_bytes:float   # Decoded images, on every node
+    store_bytes:float   # Decoded images, on every machine
     price:float|None    # Of a device for an hour
     how:str             # Where the hours are from
 
@@ -200,12 +201,17 @@ def _hours(h):
     if h<1/40: return f'{3600*h:.0f} s'
     return f'{60*h:.0f} minutes' if h<1.5 else f'{h:,.1f} hours'
 
+def _size(n):
+    "Bytes, as one says them"
+    k,unit = next((o for o in ((30,'GiB'), (20,'MiB')) if n>=1<<o[0]), (10,'KiB'))
+    return f'{n/2**k:.1f} {unit}'
+
 @patch
 def __str__(self:Bill):
     lines = dict(runs=self.runs, devices=f'about {_hours(self.hours)}, {self.how}',
                  ends=f'after {_hours(self.hours/self.slots)} with {self.slots} at the same time',
-                 disk=f'{self.record_bytes/2**20:.1f} MiB of records, and {self.store_bytes/2**20:.0f} MiB of decoded '
-                      'images on every node',
+                 disk=f'{_size(self.record_bytes)} of records, and {_size(self.store_bytes)} of decoded images on '
+                      'every machine',
                  money='give --price, what a device costs an hour' if self.price is None else
                        f'{self.money:,.2f}, at {self.price:g} a device-hour')
     return '\n'.join(f'{k+":":9} {v}' for k,v in lines.items())

@@ -15,7 +15,6 @@ from tempfile import TemporaryDirectory
 from threading import Lock
 import torch
 from torch import nn
-import fastai.vision.learner  # noqa: F401  registers how fastai shows images and their results
 from fastai.callback.core import Callback, CancelEpochException, CancelFitException
 from fastai.callback.progress import ProgressCallback
 import fastai.callback.schedule  # noqa: F401  gives learners fit_one_cycle, fit_flat_cos, lr_find
@@ -215,8 +214,10 @@ def make_learner(
     seed:int=0, # Everything random follows from it
     machine:Machine|None=None, # The usual one if None
     kept:Kept|None=None, # What the fast engine keeps from seed to seed
+    shows:bool=True, # Import how fastai shows images and results, which takes a second?
 ) -> Learner:
     "A fastai `Learner` for one seed: fresh loaders and a fresh model, in that order"
+    if shows: import fastai.vision.learner  # noqa: F401
     with using(dict(job.recipe.params)): return _make_learner(job, seed, machine or Machine(), kept)
 
 # %% ../../nbs/train/08_learner.ipynb #evidence-def
@@ -332,7 +333,7 @@ def fit(
     resume = machine.states(seed) if machine and machine.states else None
     try:
         with kept.lock:
-            learn = make_learner(job, seed, machine, kept)
+            learn = make_learner(job, seed, machine, kept, shows=bool(job.cbs or job.logs))
             init = weights_sha(learn.model)
         if learn.dls.device.type=='cuda': torch.cuda.reset_peak_memory_stats()
         seen = [ev, *(watch(seed) if watch else ())]

@@ -192,8 +192,7 @@ class Team:
         return self
 
     def __exit__(self, *args):
-        for p in self.processes:
-            if p.poll() is not None: continue
+        for p in (o for o in self.processes if o.poll() is None):
             with suppress(OSError): # it has ended just now
                 os.killpg(p.pid, signal.SIGKILL) if hasattr(os, 'killpg') else p.kill()
         for p in self.processes: p.wait()

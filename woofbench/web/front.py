@@ -16,7 +16,8 @@ from ..board.stats.claims import P_BEAT
 from .cells import LEGEND, half, pct, places, status
 from .draw import FOREST, around, axis, kind_of, progress, span
 from .effects import Change, average, pairs_with, parts_by_trick, show, uses
-from .facts import Board, against, base_of_cell, cell_title, official_tracks, part_of, reported_in, side
+from .facts import (Board, against, base_of_cell, cell_title, official_tracks, part_of, part_words,
+                                 reported_in, side)
 from .markup import Markup, cell as td, code_block, h, join, page, table
 
 # %% ../../nbs/web/09_front.ipynb #reported-cell-def
@@ -157,7 +158,7 @@ def helps(cs:list, root:str='', most:int=12) -> Markup:
     return forest('What one change is worth, all else equal', lines, more=('Seen in',))
 
 # %% ../../nbs/web/09_front.ipynb #front-def
-ADD = (('Install it', 'pip install git+{repo}'),
+ADD = (('Install it', 'pip install "woofbench @ git+{repo}"'),
        ('Train five official seeds',
         'woofbench run --dataset imagewoof --epochs 5 --official --act mish --sa simple_sa'),
        ('Open a pull request', 'woofbench submit ID --method "my trick" --authors your-login'))
@@ -393,7 +394,7 @@ def reported_page(b:Board) -> bytes:
     pics = [h('section', h('h2', f'{d.capitalize()}, 2019 to now'), years(b, d)) for d in _shown()
             if any(o.dataset==d for o in b.reported)]
     tables = [_reported_table(i, rows) for i,rows in enumerate(groups.values())]
-    toc = h('nav', h('ul', [h('li', h('a', k.replace('-', ' '), href=f'#part-{k}')) for k in groups]), class_='toc',
+    toc = h('nav', h('ul', [h('li', h('a', part_words(k), href=f'#part-{k}')) for k in groups]), class_='toc',
             aria_label='On this page')
     text = h('p', f'{len(b.reported)} rows, {odd} with a finding. {_audit}')
     return page('Reported rows', h('h1', 'Reported rows'), h('p', lede, class_='lede'), text, toc, *pics, *tables, **kw)

@@ -54,7 +54,9 @@ def _labels(labels): return np.array(labels)
 def known_names(e:Entry, b:Board):
     "(`Names`, ''), or (None, why there are none)"
     names,d = b.names.get(e.track.dataset),e.row.data
-    if names is None: return None, f'this board has no list of the images of {e.track.dataset}'
+    if names is None:
+        return None, (f'a record keeps predictions in the order of the images and not their names, and this board has '
+                      f'no list of the images of {e.track.dataset} (a file editions/{e.track.dataset}.json)')
     if d['n_val']!=len(names.val) or tuple(sorted(names.classes))!=d['classes']:
         return None, 'the row has other validation images than the list of names'
     return names, '' if d['known'] else 'the edition is not a known one, so the order of the images is taken on trust'
