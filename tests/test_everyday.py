@@ -139,6 +139,7 @@ def test_a_bar_in_a_terminal_changes_no_count(engine, tmp_path, monkeypatch, cap
     assert same(plain, drawn)
     assert 'seed 1 of 2, epoch 1/1, batch ' in t.text and 'seed 2 of 2, epoch 1/1, batch ' in t.text
     assert re.search(r'\d+ % \d\d:\d\d, \d\d:\d\d left', t.text) and '100 %' in t.text
+    assert '2 of 2 seeds trained' in t.text and 'seed 3 of' not in t.text
     lines = [o for o in re.split('[\r\n]+', t.text) if o.startswith(('seed 0  epoch 1/1', 'seed 1  epoch 1/1'))]
     assert len(lines)==2, 'the last epoch of each seed leaves a line'
     # a log: no control characters, a line for each epoch
