@@ -32,7 +32,7 @@ class with_records(build_py):
             copytree(root/'records', Path(self.build_lib)/'woofbench/records', dirs_exist_ok=True)
 
 
-extras = {k: lines(f'{k}_requirements') for k in 'browser docs submit log export tune'.split()}
+extras = {k: lines(f'{k}_requirements') for k in 'browser docs submit log export tune distributed cluster'.split()}
 
 setup(
     version=re.search(r'^__version__ = "(.+)"', (root/'woofbench/__init__.py').read_text(encoding='utf-8'), re.M)[1],
@@ -45,7 +45,8 @@ setup(
     long_description_content_type='text/markdown',
     cmdclass=dict(build_py=with_records),
     packages=find_packages(include=['woofbench', 'woofbench.*']),
-    package_data={'woofbench': ['py.typed', 'cards.json', 'starter/*'], 'woofbench.web': ['static/*', 'editions/*']},
+    package_data={'woofbench': ['py.typed', 'cards.json', 'starter/*'],
+                  'woofbench.web': ['static/*', 'editions/*', 'prices.json']},
     install_requires=lines('requirements'),
     extras_require=extras | {'dev': [o for v in (*extras.values(), lines('dev_requirements')) for o in v]},
     entry_points={'console_scripts': lines('console_scripts'), 'nbdev': ['woofbench = woofbench._modidx:d']},

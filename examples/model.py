@@ -4,7 +4,7 @@ woofbench run --dataset digits --import model.py --arch patches --arch-width 32
 """
 from torch import nn
 from woofbench.models.spec import archs
-from woofbench.params import Param
+from woofbench.registry import Param
 
 
 # A whole network is a function of the number of classes and the side of the images.

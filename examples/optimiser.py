@@ -3,7 +3,7 @@
 woofbench run --dataset digits --import optimiser.py --opt sign --opt-shrink 0.05
 """
 from fastai.optimizer import Optimizer, average_grad, weight_decay
-from woofbench.params import Param
+from woofbench.registry import Param
 from woofbench.train.optim import opts
 
 

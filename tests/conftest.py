@@ -43,7 +43,7 @@ def _registries():
 def registries_stay():
     "Take back what a test registers"
     def parts_of(reg): return [reg, *(v for v in vars(reg).values() if isinstance(v, (dict,set)))]
-    from woofbench import imports
+    from woofbench.train import imports
     saved = [(o, o.copy()) for reg in _registries() for o in parts_of(reg)] + [(imports._done, imports._done.copy())]
     yield
     for o,was in saved:

@@ -8,7 +8,7 @@ from woofbench.train.recipe import config_id, from_dict, recipes
 from woofbench.board.record.preds import encode_preds
 from woofbench.board.record.record import Made, make_record, record_id, record_path, to_bytes
 from woofbench.board.record.strict import plain
-from woofbench.hashes import source_sha
+from woofbench.files import source_sha
 from woofbench.board.audit_flags import counted
 from woofbench.board.record.seeds import official_seeds
 from woofbench.data.track import make_track

@@ -8,6 +8,7 @@ from pathlib import Path
 from statistics import median
 
 NAME = 'woofbench'
+GENERATED = re.compile(r"__all__ = |           '") # nbdev writes this list, at a width of its own
 
 
 def modules(root):
@@ -106,7 +107,8 @@ def figures(root):
     "What is worth comparing between two commits, by what it is called"
     found,graph = modules(root),module_graph(root)
     units,share = unit_graph(graph),shares(root)
-    wide = sum(len(o)>120 for p in found.values() for o in p.read_text(encoding='utf-8').splitlines())
+    wide = sum(len(o)>120 and not GENERATED.match(o) for p in found.values()
+               for o in p.read_text(encoding='utf-8').splitlines())
     name,most = max(((f'{k}.{f}',n) for k,p in found.items() for f,n in _functions(p)), key=lambda o: o[1])
     folders = {unit_of(k) for k in found if '.' in k}
     def height(g): return 'circle' if circle(g) else max(levels(g).values())

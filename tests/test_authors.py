@@ -18,7 +18,7 @@ from audit import comparable, faults, reported
 from woofbench.board.row import Row
 from woofbench.models.parts import blocks, convs
 from woofbench.train.recipe import Recipe, config_id, from_dict, later, recipes, to_dict
-from woofbench.hashes import canonical
+from woofbench.files import canonical
 from woofbench.board.record.record import Made, as_record, check_full, check_record
 from woofbench.board.record.record import make_record, read_records, record_id
 from woofbench.registry import BadInput

@@ -4,16 +4,16 @@ from functools import cache
 from pathlib import Path
 import pytest
 from conftest import root
-from woofbench import imports
+from woofbench.train import imports
 from woofbench.board.record.provenance import code_facts
 from woofbench.board.row import Row
 from woofbench.commands.cli import main
 from woofbench.commands.run import run
 from woofbench.data.augment import augs
-from woofbench.imports import import_parts
+from woofbench.train.imports import import_parts
 from woofbench.models.parts import acts, blocks
 from woofbench.models.spec import archs
-from woofbench.part_source import part_shas
+from woofbench.board.record.part_source import part_shas
 from woofbench.train.losses import losses
 from woofbench.train.optim import opts, scheds
 

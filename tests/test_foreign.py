@@ -6,7 +6,7 @@ import pytest
 from conftest import picture, root
 from pulls import Repo, doctored, put
 from test_submit import TOKEN, _without, server  # noqa: F401  a server that answers as GitHub does
-from woofbench import imports
+from woofbench.train import imports
 from woofbench.board.audit_flags import audit_flags
 from woofbench.board.check import check_base, rows_at
 from woofbench.board.record.git import source_here
@@ -20,7 +20,7 @@ from woofbench.commands.to_notebook import trick_notebook
 from woofbench.data.manifest import _sha, verify
 from woofbench.data.track import datasets
 from woofbench.models.parts import acts
-from woofbench.part_source import exported, part_shas
+from woofbench.board.record.part_source import exported, part_shas
 from woofbench.registry import BadInput
 from woofbench.site.site import cards
 
@@ -33,7 +33,7 @@ from torch.nn import functional as F
 from torch import nn
 from fastcore.basics import patch
 from woofbench.models.parts import acts
-from woofbench.params import Param
+from woofbench.registry import Param
 
 # A tenth
 SLOPE = .1
@@ -58,7 +58,7 @@ def forward(self:SoftBent, x):
 if __name__ == '__main__': print(SoftBent(slope=.1)(torch.zeros(1)))
 '''
 NAME,KEY = 'soft_bent','act soft_bent'
-STORED = '3a5ea511fb9c64f6'
+STORED = 'd6716d2a926c6909'
 
 def sha(text, name=NAME, package=''):
     return {n:v for (_,n),v in part_shas(text.encode(), package).items()}[name]
@@ -69,6 +69,7 @@ def sha(text, name=NAME, package=''):
 def test_the_hash_is_stored():
     "Of a published record: it must never change, and no version of Python may give another one"
     assert sha(IDEA)==STORED
+    assert sha(IDEA.replace('woofbench.registry', 'woofbench.params'))=='3a5ea511fb9c64f6' # as it was first written
 
 def pythons():
     "Programs of this version of Python and of others on this machine"
@@ -81,8 +82,9 @@ import ast, sys, types, importlib.util
 sys.modules['woofbench'] = types.ModuleType('woofbench')
 sys.modules['woofbench'].__path__ = []
 sys.modules['woofbench.registry'] = types.SimpleNamespace(BadInput=ValueError, syntax_tree=ast.parse)
-for name in ('hashes','part_source'):
-    spec = importlib.util.spec_from_file_location(f'woofbench.{name}', f'{sys.argv[1]}/{name}.py')
+for name in ('files','board.record.part_source'):
+    path = f'{sys.argv[1]}/{name.replace(".", "/")}.py'
+    spec = importlib.util.spec_from_file_location(f'woofbench.{name}', path)
     sys.modules[spec.name] = module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
 print(module.part_shas(sys.stdin.buffer.read())['acts','soft_bent'])

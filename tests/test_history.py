@@ -10,7 +10,7 @@ from conftest import root
 from woofbench.board.reported.history import ASK, FIRST, Reported, best_reported, of_board, parse_reported, read_accuracy, reported_md, seal # noqa: E501
 from woofbench.board.row import columns
 from woofbench.board.table import to_csv, to_md, update_csv
-from woofbench.hashes import digest
+from woofbench.files import digest
 from woofbench.registry import BadInput
 from woofbench.data.track import datasets, make_track
 

@@ -2,7 +2,7 @@
 import json, re, shutil, sys
 import pytest
 from conftest import root
-from woofbench import imports
+from woofbench.train import imports
 from woofbench.commands.cli import make_parser
 from woofbench.commands.flags import verbs
 from woofbench.data.augment import augs
@@ -12,7 +12,7 @@ MINE = '''
 from torch import nn
 from woofbench.data.augment import augs
 from woofbench.models.parts import acts
-from woofbench.params import Param
+from woofbench.registry import Param
 
 @augs.register('my_dim', params=dict(by=Param(.5, 'What pixels are multiplied by', 0, 1)))
 def my_dim(r, *, by): return lambda x, at: x*by
@@ -153,5 +153,5 @@ def test_a_hostile_project_file_in_a_board_does_nothing(here, cli):
 def test_only_flags_of_verbs_that_train_lead_to_an_import():
     used = {o.relative_to(root/'woofbench').as_posix() for o in (root/'woofbench').rglob('*.py')
             if re.search(r'\b(project_imports|import_parts)\b', o.read_text(encoding='utf-8')) and o.name!='_modidx.py'}
-    assert used=={'imports.py', 'commands/flags.py', '__init__.py'}
+    assert used=={'train/imports.py', 'commands/flags.py', '__init__.py'}
     assert {k for k,v in verbs.items() if v.imports}>={'run', 'ablate', 'cost', 'reproduce', 'challenge'}

@@ -14,8 +14,7 @@ from woofbench.data.track import make_track
 from woofbench.models.parts import acts
 from woofbench.models.spec import ModelSpec, archs
 from woofbench.models.xresnet import build
-from woofbench.params import Param
-from woofbench.registry import BadInput
+from woofbench.registry import Param, BadInput
 from woofbench.train.learner import fit, make_learner
 from woofbench.train.optim import opts
 from woofbench.train.recipe import Recipe, config_id, from_dict, recipes, to_dict

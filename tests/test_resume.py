@@ -361,7 +361,7 @@ def package(tmp_path):
 def _edit(path): path.write_text(path.read_text(encoding='utf-8')+'\n# a comment\n', encoding='utf-8')
 
 counts = ('train/learner.py','train/resume.py','models/xresnet.py','models/__init__.py','tricks/mish.py',
-          'data/loaders.py','fast/fused.py','fast/ranger_kernel.py','registry.py','files.py','params.py')
+          'data/loaders.py','fast/fused.py','fast/ranger_kernel.py','registry.py','files.py','text.py')
 free = ('board/row.py','board/record/schema.py','commands/run.py','commands/verbs.py','web/front.py','site/page.py',
         '__init__.py','__main__.py','_modidx.py')
 
@@ -400,7 +400,7 @@ def say(line):
     said.append(line)
     if stop and line.startswith('seed 1'): raise KeyboardInterrupt
 args = dict(size=16, epochs=1, seeds=2, arch='xresnet10_tiny', bs=256, out=sys.argv[1]+'/board', say=say)
-from woofbench.imports import import_parts
+from woofbench.train.imports import import_parts
 if len(sys.argv)>3: import_parts(sys.argv[3])
 try: rec = run('digits', **args).record
 except KeyboardInterrupt: rec = None
@@ -416,7 +416,7 @@ def _two(tmp_path, how, *more):
     return json.loads(r.stdout.splitlines()[-1])
 
 def test_an_edited_page_costs_no_seed_and_an_edited_layer_does(package, tmp_path):
-    from woofbench.hashes import source_sha
+    from woofbench.files import source_sha
     _two(tmp_path, 'stop')
     for k in ('web/front.py','board/row.py'): _edit(package/k)
     now = source_sha({o.relative_to(package).as_posix():o.read_bytes() for o in package.rglob('*.py')})

@@ -6,11 +6,12 @@ _lazy = {name:module for module,names in {
     'train.recipe': 'Recipe recipes',
     'models.spec': 'XResNetSpec TimmSpec archs change',
     'registry': 'BadInput',
-    'imports': 'import_parts',
+    'train.imports': 'import_parts',
     'lessons': 'lesson_size project_board sample_photos',
     'commands.ablate': 'ablate',
     'commands.compare': 'compare',
     'commands.tune': 'tune',
+    'commands.sweep': 'sweep',
     'commands.new': 'new_board new_trick',
     'board.check': 'check_path',
     'board.stats.tests': 'summary smallest_effect',
@@ -32,15 +33,17 @@ def __getattr__(name):
     "Import a public name when it is first asked for: `import woofbench` itself costs nothing"
     import importlib
     if name not in _lazy: raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
-    if _lazy[name].startswith('models.'): importlib.import_module(f'{__name__}.tricks') # so that all parts are registered
+    if _lazy[name].startswith('models.'): importlib.import_module(f'{__name__}.tricks') # registers all parts
     return getattr(importlib.import_module(f'{__name__}.{_lazy[name]}'), name)
 
 def __dir__(): return sorted([*globals(), *__all__])
 
 def _ctrl_c():
-    "Let the first Ctrl-C stop the program, and those of the next five seconds do nothing, also in loader processes: it ends in order"
+    """Let the first Ctrl-C stop the program, and those of the next five seconds do nothing, also in loader processes:
+    it ends in order"""
     import os, signal, threading, time
-    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGINT) is not signal.default_int_handler: return
+    if threading.current_thread() is not threading.main_thread(): return
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler: return
     me,first = os.getpid(),[]
     def stop(sig, frame):
         if os.getpid()!=me or first and time.monotonic()-first[0]<5: return

@@ -12,7 +12,7 @@ import re
 from functools import lru_cache
 from pathlib import Path
 from ..registry import BadInput
-from ..part_source import exported, part_shas, same_code
+from .record.part_source import exported, part_shas, same_code
 from .record.git import blob, blobs, commit_of, git, tree
 
 # %% ../../nbs/board/12_tricks.ipynb #base-def

@@ -12,16 +12,16 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 from ..registry import BadInput
-from ..data.images import read_file, to_rgb
+from ..data.images import check_mode, read_file, to_rgb
 from ..data.loaders import with_noise
 from ..data.manifest import find, verify
 from ..data.own_images import own_images
 from ..data.track import datasets
 from ..data.val_resize import as_square
-from ..files import write_atomic
-from ..hashes import digest
+from ..files import write_atomic, digest
 from ..train.job import Job
-from .record.provenance import missing
+from ..train.recipe import registries
+from .record.provenance import missing, outside, sources
 
 # %% ../../nbs/board/13_weights.ipynb #files-def
 def weights_name(seed:int) -> str: return f'seed-{seed}.safetensors' # In the folder of a row, and where it waits
@@ -96,6 +96,16 @@ def check_parts(row) -> None:
     if gone := missing(row.record['recipe']):
         raise BadInput(f'{row.id} needs {", ".join(gone)}, which is not registered; import the module that does it')
 
+def _check_code(row):
+    "Raise `BadInput` where a part of yours is not the code that made a row: other code makes other predictions"
+    said = {k:v for k,v in (row.record.outside or {}).items() if k.partition(' ')[0] not in {*registries}-{'loss'}}
+    if not said: return
+    now,again,told = outside(row.spec),outside(row.spec),sources(row.spec)[0]
+    def other(k): return k in now and now[k]==again[k] and said[k] not in (now[k], told.get(k))
+    if odd := [k for k in said if other(k)]:
+        raise BadInput(f'{row.id} was made with other code of {", ".join(odd)} than there is here, which would make '
+                       'other predictions: import the code of that time, or run the row again')
+
 def check_images(row, m) -> None:
     "Raise `BadInput` unless a manifest has the images of a row"
     d = row.data
@@ -124,6 +134,7 @@ def learner_of(
 ): # fastai `Learner`
     "The trained learner of a seed; raises `BadInput`"
     path,job = weights_path(row, seed),job_of(row, data)
+    _check_code(row)
     from woofbench.train.learner import make_learner
     from woofbench.train.machine import machine
     from woofbench.train.weights import load_weights, weights_facts
@@ -140,6 +151,7 @@ def network_of(
     "The trained network of a seed, with the normalisation of its images; raises `BadInput`"
     path = weights_path(row, seed)
     check_parts(row)
+    _check_code(row)
     return _network(path, path.stat().st_mtime_ns, row)
 
 @lru_cache(16)
@@ -167,7 +179,9 @@ def _image(image):
     import numpy as np
     from PIL import Image
     if isinstance(image, (str,Path)): return to_rgb(read_file(image), image)
-    if isinstance(image, Image.Image): return image.convert('RGB')
+    if isinstance(image, Image.Image):
+        check_mode(image, 'the image')
+        return image.convert('RGB')
     x = np.asarray(image)
     if x.dtype!=np.uint8 or x.ndim not in (2,3) or x.ndim==3 and x.shape[2]!=3:
         raise BadInput('an image is a path, an image of Pillow, or an array of uint8 with the shape (height, width, 3)'

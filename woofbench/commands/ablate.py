@@ -20,8 +20,7 @@ from ..train.changes import base_of, label_of, neighbours
 from ..board.stats.tests import dunnett, pooled_std, smallest_effect
 from ..board.row import Row
 from ..board.table import find_rows
-from ..progress import quiet, speaking
-from ..text import md_table, percent
+from ..text import quiet, speaking, md_table, percent
 from .run import check_board, check_job, learner, out_folder, plan, run
 from .run import given, takes_fields, which_seeds
 
@@ -256,7 +255,7 @@ def ablate(
     **changes_of_base # Fields of the base's recipe or its model, and `arch`
 ) -> Ablation:
     "Train the base and every neighbour, a row each, and compare; raises `BadInput` before the first seed"
-    dataset = as_dataset(dataset)
+    dataset = as_dataset(dataset, data)
     todo = {'base': (base := _base(recipe, dataset, changes_of_base))} | neighbours(base, changes)
     what = dict(dataset=dataset, size=size, epochs=epochs, source=source, noise=noise, data=data)
     how = dict(workers=workers, device=device, engine=engine, seeds_at_once=seeds_at_once, compile=compile, note=note)

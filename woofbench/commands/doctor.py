@@ -6,9 +6,10 @@
 __all__ = ['doctor_facts', 'doctor_text', 'cache_list', 'cache_clear', 'cache_text']
 
 # %% ../../nbs/commands/15_doctor.ipynb #imports
-import importlib.metadata, platform, shutil, time
+import importlib.metadata, platform, re, shutil, time
 from pathlib import Path
-from ..files import cache_dir, probe
+from ..data.track import datasets
+from ..files import cache_dir, probe, unfinished
 from ..registry import BadInput, near
 
 # %% ../../nbs/commands/15_doctor.ipynb #finding-def
@@ -69,7 +70,7 @@ def _disk(out):
 # %% ../../nbs/commands/15_doctor.ipynb #places-board
 def _board(out):
     from woofbench.board.table import load_rows
-    from woofbench.home import is_board
+    from woofbench.board.home import is_board
     out = Path(out)
     try: probe(out)
     except OSError as e:
@@ -104,18 +105,28 @@ def doctor_text(
 
 # %% ../../nbs/commands/15_doctor.ipynb #cache-def
 def _bytes(path):
+    "Bytes on disk of a file, or of all files in a folder"
     if path.is_file(): return path.stat().st_size
     return sum(o.stat().st_size for o in path.rglob('*') if o.is_file())
 
+_made = r'store-[0-9a-f]+\.rgb|scan-[0-9a-f]{16}\.json|whole-[0-9a-f]{16}'
+
+def _is_ours(name):
+    "Does this package give such a name to an entry? The folder may have files of yours"
+    name = unfinished(Path(name)) or name
+    return name in [f'{o}-{d.source}' for o,d in datasets.items() if d.make] or bool(re.fullmatch(_made, name))
+
 def cache_list() -> list[dict]: # name, bytes, used
-    "What the cache holds, the largest first"
+    "What this package keeps in the cache, the largest first"
     found = []
     for o in cache_dir().glob('*'):
+        if not _is_ours(o.name): continue
         try: used,n = time.localtime(o.stat().st_atime),_bytes(o)
         except OSError: continue # another process has just removed it
         found.append(dict(name=o.name, bytes=n, used=time.strftime('%Y-%m-%d', used)))
     return sorted(found, key=lambda o: (-o['bytes'], o['name']))
 
+# %% ../../nbs/commands/15_doctor.ipynb #cache-clear-def
 def cache_clear(
     name:str|None=None, # An entry; all of them if None
 ) -> list[dict]: # What was removed, as from `cache_list`

@@ -6,7 +6,7 @@
 __all__ = ['verbs', 'Parser', 'Flag', 'flags_of', 'help_text', 'add_flag', 'Verb', 'verb', 'add_flags', 'call']
 
 # %% ../../nbs/commands/07_flags.ipynb #imports
-import argparse, inspect, sys
+import argparse, inspect, os, sys
 from argparse import SUPPRESS
 from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass
@@ -16,17 +16,17 @@ from pkgutil import resolve_name
 from typing import Annotated, Literal, get_args, get_origin
 from fastcore.docments import docments
 from .skim import skim
-from ..home import home
-from ..imports import import_parts, project_imports
-from ..progress import hello, to_stderr
+from ..board.home import home
+from ..train.imports import import_parts, project_imports
+from ..text import hello, to_stderr, value
 from ..registry import BadInput, near
-from ..text import value
 
 # %% ../../nbs/commands/07_flags.ipynb #parser-def
 def _dashes(word):
-    "`--min_scale=0.5` as `--min-scale=0.5`"
+    "`--min_scale=0.5` as `--min-scale=0.5`, and `--out=~/board` with your home, which most shells leave as it is"
     if not word.startswith('--'): return word
     flag,eq,text = word.partition('=')
+    if text.partition('/')[0]=='~' and flag!='--note': text = os.path.expanduser(text)
     return flag.replace('_', '-') + eq + text
 
 class Parser(argparse.ArgumentParser):
@@ -122,6 +122,11 @@ def _kind_of(o):
     return kind, o.name.upper()
 
 # %% ../../nbs/commands/07_flags.ipynb #add-def
+def _typed(text, kind, empty=False):
+    "What was typed for a flag; an empty text is most often a variable of the shell that has no value"
+    if not text.strip() and not empty: raise argparse.ArgumentTypeError('is empty: give it a value, or leave it out')
+    return value(text, kind)
+
 def add_flag(
     group, # A parser or a group of one
     o:Flag,
@@ -134,10 +139,11 @@ def add_flag(
         return add(*names, action=argparse.BooleanOptionalAction, help=help_text(o.text, 'yes' if o.default else 'no'))
     if kind is bool: return add(*names, action='store_true', help=text)
     if get_origin(kind) is Literal: return add(*names, dest=o.name, choices=get_args(kind), help=text)
-    read = dict(metavar=shown, type=partial(value, kind=kind), help=text)
+    read = dict(metavar=shown, type=partial(_typed, kind=kind, empty=o.default==''), help=text)
     if o.place: return add(o.name, **read, **dict(nargs='?') if o.default is not _empty else {})
-    if {str,bool} <= set(get_args(kind)): read |= dict(nargs='?', const=True, type=str) # the file may be left out
-    if list in map(get_origin, (kind, *get_args(kind))): read |= dict(nargs='+', action='extend', type=str)
+    word = partial(_typed, kind=str)
+    if {str,bool} <= set(get_args(kind)): read |= dict(nargs='?', const=True, type=word) # the file may be left out
+    if list in map(get_origin, (kind, *get_args(kind))): read |= dict(nargs='+', action='extend', type=word)
     return add(*names, dest=o.name, required=o.default is _empty, **read)
 
 # %% ../../nbs/commands/07_flags.ipynb #verb-def

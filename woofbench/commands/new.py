@@ -11,7 +11,7 @@ import re
 from importlib.resources import files
 from pathlib import Path
 from ..files import write_atomic
-from ..imports import is_free
+from ..train.imports import is_free
 from ..registry import BadInput
 
 # %% ../../nbs/commands/12_new.ipynb #trick-def

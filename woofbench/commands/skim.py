@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal
-from ..params import Param
+from ..registry import Param
 
 # %% ../../nbs/commands/14_skim.ipynb #tree-def
 _root = Path(__file__).parent.parent if '__file__' in globals() else Path('../../woofbench').resolve()
@@ -82,7 +82,7 @@ def _function(module, node):
 
 @dataclass(frozen=True)
 class Field:
-    "A field of a dataclass"
+    "A field of a dataclass, as the text of its module says it"
     name:str
     kind:object     # Its type
     default:object

@@ -13,7 +13,7 @@ import re
 from pathlib import Path
 from ..board.record.provenance import is_library
 from ..files import write_atomic
-from ..part_source import exported, modules_of, part_shas
+from ..board.record.part_source import exported, modules_of, part_shas
 from ..registry import BadInput
 
 # %% ../../nbs/commands/13_to_notebook.ipynb #cells-def

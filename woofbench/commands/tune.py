@@ -6,30 +6,31 @@
 __all__ = ['Range', 'Choices', 'parse_space', 'read_space', 'Tuning', 'tune']
 
 # %% ../../nbs/commands/18_tune.ipynb #imports
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import get_args
 from fastcore.basics import patch
-from ..registry import BadInput, whole
-from ..files import claim
-from ..hashes import digest
+from ..registry import BadInput, fields_of, whole, yes_no
+from ..files import claim, digest
 from ..text import md_table
 from ..data.own_images import as_dataset
 from ..data.manifest import find
 from ..data.track import make_track
 from ..data.tuning_split import split_training
 from ..models.costs import cost
-from ..params import fields_of
 
 # %% ../../nbs/commands/18_tune.ipynb #imports-2
 from ..models.spec import parts_of
 from ..train.changes import label_of
+from ..train.imports import _toml
 from ..train.job import Job
 from ..train.machine import Machine, check_engine, machine as machine_for
-from ..train.recipe import Recipe, parameters, parse, recipe_parts
-from ..progress import speaking
+from ..train.recipe import Recipe, _kind, parameters, parse, recipe_parts
+from ..text import speaking
 from ..board.row import Row
 from ..board.trials import count_trial, trials
 from .run import _check_effect, _check_sides, check_board, given, out_folder, quiet, recipe_of, run
@@ -55,7 +56,7 @@ class Range:
 
 @dataclass(frozen=True)
 class Choices:
-    "Some values"
+    "A fixed list of values to choose from"
     values:tuple # As typed
 
     def ask(self, trial, name):
@@ -66,16 +67,16 @@ class Choices:
 def _limits(name, text):
     "A range such as 1e-3..3e-2; raises `BadInput`"
     ends = [parse(name, o.strip()) for o in text.split('..')]
-    good = len(ends)==2 and all(isinstance(o, (int,float)) and not isinstance(o, bool) for o in ends)
+    good = len(ends)==2 and '...' not in text and {*map(type, ends)} <= {int,float}
     if not good or ends[0]>=ends[1]:
         raise BadInput(f'a range is two numbers with .. between them, the lower one first, not {name}={text}')
-    return Range(*ends, whole=all(isinstance(o, int) for o in ends))
+    kind = _kind(name) # of a rate, 0..1 has all that is in between
+    return Range(*ends, whole=float not in (kind, *get_args(kind)) and all(isinstance(o, int) for o in ends))
 
 def _values(name, text):
     "Choices such as mish,relu; with | between them where the values themselves have commas"
     found = tuple(o.strip() for o in text.split('|' if '|' in text else ','))
-    for o in found: parse(name, o)
-    if len(set(found))<len(found) or len(found)<2:
+    if len({repr(parse(name, o)) for o in found})<max(2, len(found)):
         raise BadInput(f'give {name} two or more values, each once, or a range such as 1e-3..1e-2; not {text!r}')
     return Choices(found)
 
@@ -86,12 +87,15 @@ def parse_space(
     "What is to be searched; raises `BadInput`"
     if isinstance(items, str): items = items.split()
     if not isinstance(items, dict):
-        if odd := next((o for o in items if '=' not in o), None):
-            raise BadInput(f'a space is FIELD=FROM..TO or FIELD=A,B,C, not {odd!r}')
-        if len({o.partition('=')[0] for o in items})<len(items): raise BadInput('give each field of the space once')
-        items = {k:v for k,_,v in (o.partition('=') for o in items)}
-    def text(v): return '|'.join(map(str, v)) if isinstance(v, (list,tuple)) else str(v)
-    found = {k.replace('-', '_'):text(v) for k,v in items.items()}
+        items = items if isinstance(items, (list,tuple)) else [items]
+        if odd := [o for o in items if '=' not in str(o)]:
+            raise BadInput(f'a space is FIELD=FROM..TO or FIELD=A,B,C, not {odd[0]!r}')
+        items = [str(o).split('=', 1) for o in items]
+    pairs = items.items() if isinstance(items, dict) else items
+    def one(v): return 'none' if v is None else str(v)
+    def text(v): return '|'.join(map(one, v)) if isinstance(v, (list,tuple)) else one(v)
+    found = {k.replace('-', '_'):text(v) for k,v in pairs}
+    if len(found)<len(pairs): raise BadInput('give each field of the space once')
     if not found: raise BadInput('name what to search, such as lr=1e-3..3e-2')
     return {k:_limits(k, v) if '..' in v else _values(k, v) for k,v in found.items()}
 
@@ -101,12 +105,9 @@ def read_space(
 ) -> dict: # `Range` or `Choices` by field
     "What is to be searched, from a file or from items; raises `BadInput`"
     items = [what] if isinstance(what, (str,Path)) else what
-    if isinstance(items, dict) or not (len(items)==1 and str(items[0]).endswith('.toml')): return parse_space(what)
-    try:
-        import tomllib
-    except ImportError: raise BadInput('files of a space need Python 3.11 or newer: give the space as flags') from None
-    try: table = tomllib.loads(Path(items[0]).read_text(encoding='utf-8')).get('space')
-    except (OSError, ValueError) as e: raise BadInput(f'cannot read {items[0]}: {e}') from e
+    is_file = isinstance(items, (list,tuple)) and [Path(str(o)).suffix for o in items]==['.toml']
+    if not is_file: return parse_space(what)
+    table = _toml(Path(items[0])).get('space')
     if not isinstance(table, dict): raise BadInput(f'{items[0]} has no table [space]')
     return parse_space(table)
 
@@ -315,12 +316,21 @@ def plot(self:Tuning):
     return fig
 
 # %% ../../nbs/commands/18_tune.ipynb #search-def
-def _search(track, base, data, seeds, machine):
-    "A `_Search` without its space; validation images are not read"
+def _budget(trials, max_epochs, max_seconds):
+    "What a study may spend; raises `BadInput`"
+    odd = isinstance(max_seconds, bool) or not isinstance(max_seconds, (int,float)) or not 0<=max_seconds<math.inf
+    if odd: raise BadInput(f'max_seconds must be seconds, or 0 for no limit, not {max_seconds!r}')
+    return dict(trials=whole('trials', trials, 1, 100_000), max_epochs=whole('max_epochs', max_epochs, 0, 10**8),
+                max_seconds=max_seconds)
+
+def _search(track, base, data, seeds, machine, source):
+    "A `_Search` without its space; validation images are not read; raises `BadInput`"
     from tqdm.auto import tqdm
     _check_sides(base, track.size)
     _check_effect(base.model)
     m = split_training(find(track, data), track.dataset, progress=partial(tqdm, delay=2, leave=False))
+    if source is not None and m.source!=track.source:
+        raise BadInput(f'the training images in {m.root} have source {m.source}, not {track.source}')
     job = Job(replace(track, source=m.source), base, m, cost(base.model, track.size, len(m.classes)))
     return partial(_Search, job=job, seeds=tuple(range(whole('seeds', seeds, 1, 5))), machine=machine)
 
@@ -355,13 +365,14 @@ def tune(
     "Search the values of fields on a split of the training images; raises `BadInput`"
     optuna,say,out,space = _optuna(),say or quiet,out_folder(out),read_space(space)
     check_engine(engine)
-    budget = dict(trials=whole('trials', trials, 1, 100_000), max_epochs=max_epochs, max_seconds=max_seconds)
-    track = make_track(as_dataset(dataset), size, epochs, source, 0)
+    yes_no(confirm=confirm)
+    budget = _budget(trials, max_epochs, max_seconds)
+    track = make_track(as_dataset(dataset, data), size, epochs, source, 0)
     base = recipe_of(recipe, track.dataset)
     base,machine = base.but(**given(changes)),machine_for(track, device, workers, engine)
     _check_space(base, space, track.size)
     check_board(out, say)
-    with speaking(say): search = _search(track, base, data, seeds, machine)(space=space, out=out, say=say)
+    with speaking(say): search = _search(track, base, data, seeds, machine, source)(space=space, out=out, say=say)
     res = _tuned(search, optuna, budget, storage)
     what = dict(dataset=dataset, size=size, epochs=epochs, source=source, data=data)
     if confirm: res.row = _confirm(res, what | dict(workers=workers, device=device, engine=engine), base, say)

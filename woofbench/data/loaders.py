@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields, replace
 from itertools import accumulate
 from types import ModuleType
 from ..registry import BadInput
-from ..hashes import digest
+from ..files import digest
 from .images import read_file
 from .manifest import Manifest, CheckedImage
 from .track import Track, datasets

@@ -78,6 +78,8 @@ def find(
 ) -> Path: # A folder with `train` and `val`; of your own images, maybe without
     "The folder of the dataset; raises `BadInput`"
     d = datasets[track.dataset]
+    if data is not None and (not isinstance(data, (str,os.PathLike)) or not str(data).strip()):
+        raise BadInput(f'data must be a folder, not {data!r}: leave it out for the usual one')
     if d.make and not data: return resolve_name(d.make)()
     if data is None: data = d.root or os.environ.get('WOOFBENCH_DATA')
     if not data: return _download(track)
@@ -269,6 +271,7 @@ def verify(
 class CheckedImage:
     "Replaces `PILImage.create`: the image of a file that is as in the manifest; raises `BadInput`"
     def __init__(self, m:Manifest):
+        self.__name__ = type(self).__name__ # else fastai wraps it in a function that cannot be sent to a process
         self.root,self.digests = os.path.join(m.root, ''),dict(zip([*m.train, *m.val], m.digests))
     def __call__(self, o):
         from fastai.vision.core import PILImage

@@ -54,14 +54,24 @@ def own_images(
     datasets._put(name, d, _home, False) # another folder of this name may take its place
     return d
 
+# %% ../../nbs/data/13_own_images.ipynb #as-dataset-def
+def _check_one(path, data):
+    "Raise `BadInput` where two folders are given for one dataset"
+    here,there = (Path(str(o)).expanduser() for o in (path, data))
+    if not any(o.exists() and here.exists() and os.path.samefile(here, o) for o in (there, there/folder_name(here))):
+        raise BadInput(f'the dataset is the folder {path}, and data is another one, {data}: leave data out')
+
 def as_dataset(
     what:str|Path, # Name of a dataset, or the path of a folder of images
+    data:str|Path|None=None, # A folder that was given beside it
 ) -> str: # Its name
     "The dataset that is meant; a path is registered. Raises `BadInput`"
     if isinstance(what, str) and datasets.there(what): return datasets.canon(what)
     text = str(what) if isinstance(what, (str,Path)) else ''
     is_path = isinstance(what, Path) or text.startswith(('~','.')) or '/' in text or os.sep in text
-    if is_path or text and os.path.isdir(text): return own_images(text).name
+    if is_path or text and os.path.isdir(text):
+        if data: _check_one(text, data)
+        return own_images(text).name
     return datasets.canon(what) # which says what is wrong
 
 # %% ../../nbs/data/13_own_images.ipynb #split-def

@@ -167,7 +167,7 @@ def make_track(
     if known: dataset = datasets.canon(dataset)
     d = datasets[check_name(dataset)] if known else _named(dataset, noise)
     size = whole('size', d.size if size is None else size, 8, 1024)
-    if noise not in d.noise:
+    if type(noise) is not int or noise not in d.noise:
         raise BadInput(f'noise for {dataset} must be one of {", ".join(map(str, d.noise))} %, not {noise!r}')
     source = official_source(dataset, size) if source is None else str(source)
     if source!='full' and not (source.isascii() and source.isdigit() and source[0]!='0' and len(source)<5):

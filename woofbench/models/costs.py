@@ -99,7 +99,7 @@ def _counted(spec, size, n_out):
 LARGEST = 500_000_000 # parameters of a network that is built just to be tried
 
 def _tried(spec, size, n_out):
-    "Parameters, after a forward pass that counts nothing"
+    "Parameters and `macs=None`, if a forward pass of one image works; raises what the network raises"
     def made(device):
         with torch.device(device) if device=='cpu' else without_numbers(): return build(spec, n_out, size).eval()
     try: large = _numel(made('meta'))>LARGEST

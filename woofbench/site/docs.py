@@ -24,7 +24,7 @@ groups = {
     'Use': 'lessons/index.md lessons/add_a_trick.md lessons/is_it_better.md lessons/your_own_photos.md '
            'lessons/export.md lessons/row_to_pull_request.md lessons/class_of_thirty.md lessons/what_it_looks_at.md '
            'lessons/order_of_a_product.md lessons/board_of_2020.md lessons/choosing_channels.md lessons/faster.md',
-    'Add': 'commands/new.md registry.md models/parts.md params.md imports.md commands/verbs.md tricks/index.md '
+    'Add': 'commands/new.md registry.md models/parts.md train/imports.md commands/verbs.md tricks/index.md '
            'tricks/*',
     'Submit': 'board.md commands/submit.md commands/request.md board/rules.md board/check.md board/reviews.md',
     'Understand': 'catalogue.md lessons/* board/stats/* board/reported/* board/replications.md models/effect.md',
@@ -41,8 +41,6 @@ def group(
     return 'Internals'
 
 # %% ../../nbs/site/03_docs.ipynb #nav-def
-def _title(text): return m[1].strip() if (m := re.search(r'^# (.+)$', text, re.M)) else ''
-
 def _place(page):
     patterns = groups.get(group(page), '').split()
     return next((i for i,o in enumerate(patterns) if fnmatch(page, o)), len(patterns)), page

@@ -9,8 +9,7 @@ __all__ = ['averages', 'none', 'Tail', 'tail']
 from copy import deepcopy
 import torch
 from fastcore.basics import patch
-from ..params import Param
-from ..registry import Registry
+from ..registry import Param, Registry
 from .callbacks import Ema
 
 # %% ../../nbs/train/12_averages.ipynb #tail-def
@@ -18,7 +17,7 @@ averages = Registry('average', 'f(recipe) -> list of fastai callbacks that end w
 
 @averages.register('none')
 def none(r):
-    "The last weights"
+    "The last weights, without an average"
     return []
 
 class _Mean:

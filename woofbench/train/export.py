@@ -82,6 +82,9 @@ def _check(net, run, what):
     "Raise `BadInput` where `run(images)` gives other logits than `net`"
     for n in (1,3):
         want,got = net(_images(net, n)),torch.as_tensor(run(_images(net, n)))
+        if not want.isfinite().all():
+            raise BadInput(f'{net.name} cannot be exported as {what}: its own logits for random images are infinite or '
+                           'not numbers, as after a training that diverged')
         worst = float((want-got).abs().max()/want.abs().max().clamp(min=1))
         if not worst<1e-4: raise BadInput(f'{net.name} cannot be exported as {what}: the logits differ by {worst:.1e}')
 
@@ -117,7 +120,7 @@ def write_export(
     format:str|None=None, # onnx or pt2; by the end of the file's name if None
 ) -> Path: # `path`
     "Write a network as a file for other programs; raises `BadInput` where that cannot be done"
-    path = Path(path)
+    path = Path(path).expanduser()
     kind = path.suffix[1:].lower() if format is None else format
     if kind not in formats:
         raise BadInput(f'cannot export to {path}: no format {kind!r}; {near(kind, formats)}')

@@ -7,8 +7,7 @@ __all__ = ['grads', 'none', 'clip', 'accumulate']
 
 # %% ../../nbs/train/11_gradients.ipynb #imports
 from fastai.callback.training import GradientAccumulation, GradientClip
-from ..params import Param
-from ..registry import Registry
+from ..registry import Param, Registry
 
 # %% ../../nbs/train/11_gradients.ipynb #grads-def
 grads = Registry('grad', 'f(recipe) -> list of fastai callbacks that change gradients before the step', none=True)

@@ -10,8 +10,7 @@ from fastai.callback.schedule import ParamScheduler
 from fastai.callback.core import Callback
 from fastai.torch_core import norm_types
 from torch import nn
-from ..params import Param
-from ..registry import BadInput, Registry
+from ..registry import BadInput, Param, Registry
 
 # %% ../../nbs/train/13_groups.ipynb #groups-def
 _contract = 'f(model, recipe) -> list of (parameters, factor of the rate, factor of the decay)'

@@ -282,8 +282,8 @@ def weights_sha(model) -> str:
 
 _no_shared = ('shared memory', 'bus error', '/torch_', '/dev/shm')
 
-def _lack(e):
-    "What to say where the loader processes ran out of shared memory, which is another thing than memory"
+def _shared_memory_line(e):
+    "What to say if the loader processes ran out of shared memory (`/dev/shm`); None for other errors"
     if not any(o in str(e).lower() for o in _no_shared): return None
     try: room = f' (/dev/shm has {shutil.disk_usage("/dev/shm").total>>20} MiB)'
     except OSError: room = ''
@@ -300,11 +300,11 @@ def _check_whole(job, ev):
     raise BadInput(f'a callback has ended the training in epoch {done} of {n}: a row needs all epochs and the '
                    'predictions for every validation image; leave it out of cbs')
 
-def _too_little(e, job):
-    "The line for an error `e`, if it is for want of memory"
+def _memory_line(e, job):
+    "What to say if an error `e` is a lack of memory; None for other errors"
     if not isinstance(e, MemoryError) and not any(o in str(e).lower() for o in _no_memory): return None
     lower = f'lower bs (now {job.recipe.bs}), size (now {job.track.size}) or workers'
-    return _lack(e) or f'out of memory; {lower}, or take a smaller arch'
+    return _shared_memory_line(e) or f'out of memory; {lower}, or take a smaller arch'
 
 # %% ../../nbs/train/08_learner.ipynb #fit-all
 def _fit_all(learn, job, seed, seen, resumed):
@@ -341,7 +341,7 @@ def fit(
     except NotTaken as e:
         return fit(job, seed, replace(machine, states=resume.again(e).as_states), log, kept, watch)
     except (RuntimeError, MemoryError) as e:
-        if line := _too_little(e, job): raise BadInput(line) from e
+        if line := _memory_line(e, job): raise BadInput(line) from e
         raise
     finally:
         with kept.lock: gc.collect() # learners of earlier seeds: they and their callbacks refer to each other

@@ -12,8 +12,7 @@ from functools import partial
 import torch
 from fastai.optimizer import OptimWrapper
 from fastai.callback.schedule import ParamScheduler
-from ..params import Param
-from ..registry import BadInput
+from ..registry import BadInput, Param
 
 # %% ../../nbs/train/14_libraries.ipynb #args-def
 _ours = set('params optimizer lr betas momentum eps weight_decay last_epoch verbose foreach fused capturable maximize '
@@ -54,7 +53,7 @@ def wrapped(
     "A library's optimiser as the registry's contract has it"
     def make(r):
         f = partial(OptimWrapper, opt=partial(cls, **_named(cls, values) | _of_recipe(cls, r)))
-        f.splits = True # wants groups with and without decay
+        f.splits = True # asks the learner for groups with and without decay
         return f
     return make
 

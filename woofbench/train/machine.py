@@ -10,7 +10,7 @@ import os, sys
 from dataclasses import dataclass
 import torch
 from fastai.torch_core import default_device
-from ..registry import BadInput, near, whole
+from ..registry import BadInput, near, whole, yes_no
 from ..data.track import Track, datasets
 from .recipe import engines
 
@@ -95,6 +95,7 @@ class Machine:
     compile:bool = False        # Use PyTorch's compiler? Fast engine only
     cache:bool = True           # Keep the fast engine's decoded images on disk?
     keep:bool = False           # Hand over each seed's final weights with its evidence?
+    processes:int = 1           # That train one seed together, from `with_processes`
     states:object = None        # f(seed) -> `Resume`, which keeps the state of a long seed; None: none is kept
 
     def __post_init__(self):
@@ -132,6 +133,7 @@ def machine(
     cache:bool=True, # Keep the fast engine's decoded images on disk?
 ) -> Machine:
     "A `Machine` that works for `track`; raises `BadInput` for what cannot be done here"
+    yes_no(compile=compile, cache=cache)
     if workers is None: workers = datasets(track.dataset).workers
     if workers is not None: whole('workers', workers, 0, 64)
     device = working(device)

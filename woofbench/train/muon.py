@@ -13,7 +13,7 @@ import torch
 from fastai.optimizer import Lookahead, Optimizer
 from fastcore.basics import patch
 from ..fast.ranger_steps import Hypers, foreach_step_
-from ..params import Param
+from ..registry import Param
 from .optim import opts, unused
 
 # %% ../../nbs/train/22_muon.ipynb #ns-def

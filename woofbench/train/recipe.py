@@ -9,8 +9,7 @@ __all__ = ['limits', 'own', 'of_model', 'registries', 'precisions', 'engines', '
 # %% ../../nbs/train/02_recipe.ipynb #imports
 from dataclasses import dataclass, replace, fields, asdict
 from fastcore.basics import patch
-from ..params import all_fields, fields_of, plain_values, settled
-from ..registry import NAME, Registry, BadInput, near
+from ..registry import all_fields, fields_of, plain_values, settled, NAME, Registry, BadInput, near
 from ..data.track import Track
 from ..models.parts import inits, slots
 from ..models.spec import ModelSpec, XResNetSpec, TimmSpec, archs, change, arch_of, parts_of
@@ -24,7 +23,7 @@ from ..data.augment import augs
 from ..data.val_resize import ways
 import woofbench.tricks  # noqa: F401  registers all tricks
 import woofbench.train.muon, woofbench.train.schedule_free  # noqa: F401, E401  they register optimisers
-from ..hashes import digest
+from ..files import digest
 from ..text import value
 
 # %% ../../nbs/train/02_recipe.ipynb #recipe-class

@@ -14,8 +14,7 @@ from fastai.optimizer import Optimizer
 from fastcore.basics import patch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from ..params import Param
-from ..registry import BadInput
+from ..registry import Param, BadInput
 from .callbacks import Autocast
 from .optim import opts, unused
 

@@ -9,8 +9,7 @@ __all__ = ['unused', 'varies', 'warm_factor', 'half_cosine', 'warm_cosine', 'war
 # %% ../../nbs/train/23_schedules.ipynb #imports
 from math import cos, pi
 from fastai.callback.schedule import ParamScheduler
-from ..params import Param
-from ..registry import BadInput, Registry
+from ..registry import Param, BadInput, Registry
 from .optim import scheds, unused
 
 # %% ../../nbs/train/23_schedules.ipynb #rate-def

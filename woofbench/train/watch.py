@@ -10,7 +10,7 @@ from collections.abc import Callable
 from fastai.callback.core import Callback as FastaiCallback
 from fastai.callback.progress import ProgressCallback
 from fastcore.basics import patch
-from ..progress import RowBar, live
+from ..text import RowBar, live
 from .job import Job
 
 # %% ../../nbs/train/18_watch.ipynb #watch-def

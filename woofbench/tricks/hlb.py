@@ -10,8 +10,7 @@ import torch
 from torch import nn
 from ..models.parts import acts, conv_layer, stems
 from ..models.spec import archs
-from ..params import Param
-from ..registry import BadInput
+from ..registry import Param, BadInput
 from .dirac import dirac_filters
 from .head_pool import MaxOfMap
 from .whitening import WhiteningConv2d

@@ -10,7 +10,7 @@ import torch
 from fastcore.basics import patch
 from torch import nn
 from ..models.parts import blocks
-from ..params import Param
+from ..registry import Param
 
 # %% ../../nbs/tricks/stochastic_depth.ipynb #path-def
 _golden,_first,_second = (o - 2**64 for o in (0x9e3779b97f4a7c15, 0xbf58476d1ce4e5b9, 0x94d049bb133111eb))

@@ -18,6 +18,7 @@ from .export import board_json, feed
 from .facts import Board, read_board
 from .front import addresses_page, front_page, legend_page, reported_page, tricks_files
 from .markup import HERE, h
+from .money import money_page
 from .rows import row_files, twins_of
 
 # %% ../../nbs/web/10_build.ipynb #write-def
@@ -57,8 +58,8 @@ def _files(b):
     res = {f'static/{o.name}':o.read_bytes() for o in (HERE/'static').iterdir()
            if o.name.endswith(('.css','.js','.svg'))}
     res |= {'index.html':front_page(b, cs), 'reported.html':reported_page(b), 'legend.html':legend_page(b),
-            'addresses.html':addresses_page(b), 'cells/index.html':cells_index(b), 'board.json':board_json(b),
-            'feed.xml':feed(b)}
+            'addresses.html':addresses_page(b), 'money.html':money_page(b), 'cells/index.html':cells_index(b),
+            'board.json':board_json(b), 'feed.xml':feed(b)}
     res |= tricks_files(b, pairs, cs)
     for c in b.cells: res |= cell_files(c, b)
     for e in b.entries: res |= row_files(e, b, twins)

@@ -15,7 +15,7 @@ from ..board.stats.claims import P_BEAT
 from .draw import DOTS, axis, dots, pareto, shares
 from .effects import show
 from .export import cell_bib, cell_csv, cell_json, cell_tex, usual_recipe, view_data
-from .facts import Board, Cell, Entry, fields_of, part_of, reported_in
+from .facts import Board, Cell, Entry, fields_of, part_of, part_words, reported_in
 from .markup import Markup, cell as td, h, join, page, table
 
 # %% ../../nbs/web/07_cells.ipynb #words-def
@@ -120,7 +120,7 @@ def _noise_cell(e):
     return td(text, _sort_key(network, 6), class_='num opt')
 
 def row(e:Entry, b:Board, a:float, z:float, root:str='../') -> Markup:
-    "A line of the table"
+    "A row of the board as a line of the cell's table"
     best = 'best' if e.cell.best is e else prob(e.p_beat)
     cells = [td(places(e), e.rank[0] if e.rank else 9999, class_='rank'), name_cell(e, root),
              td([pct(e.mean), h('small', f' ± {pct(half(e))}') if e.lo is not None else None], f'{e.mean:.6f}',
@@ -283,7 +283,8 @@ def _legend(c):
 
 # %% ../../nbs/web/07_cells.ipynb #cost-def
 _about_cost = ('Cost is the multiply-adds of one image, times the training images, times the epochs: it does not '
-               'depend on the machine. The line joins the rows that no cheaper row reaches.')
+               'depend on the machine. The line joins the rows that no cheaper row reaches. ')
+_money = 'What the rows cost in dollars'
 
 def _cost(c):
     rows = [e for e in c.ranked if e.cost>0]
@@ -291,12 +292,14 @@ def _cost(c):
     pic = pareto([(e.cost/1e12, 100*e.mean, f'{e.name}: {pct(e.mean)} %', e.id) for e in rows],
                  'multiply-adds of one training run, ×10¹² (forward)', 'accuracy, %',
                  f'Accuracy against training cost of {len(rows)} rows', lambda o: f'../rows/{o}.html')
-    return h('section', h('h2', 'Accuracy against cost', id='cost'), h('p', _about_cost), h('figure', pic))
+    return h('section', h('h2', 'Accuracy against cost', id='cost'),
+             h('p', _about_cost, h('a', _money, href=f'../money.html#{c.slug}'), '.'), h('figure', pic))
 
 def _lede(c):
     kind = 'An official cell.' if c.track.official else 'A cell for practice: its ranks hold on this page alone.'
-    n = f'{len(c.entries)} row{"s" if c.entries[1:] else ""}'
-    text = f'{kind} {n}, {len(c.ranked)} that count. Bars are 95 % intervals of the mean, dots are seeds.'
+    n = f'{len(c.entries)} rows, {len(c.ranked)} that count'
+    if len(c.entries)==1: n = '1 row, and it counts' if c.ranked else '1 row, and it does not count'
+    text = f'{kind} {n}. Bars are 95 % intervals of the mean, dots are seeds.'
     return h('p', text, class_='lede')
 
 # %% ../../nbs/web/07_cells.ipynb #told-def
@@ -307,7 +310,7 @@ def told(c:Cell, b:Board) -> Markup|None:
     best = max((o for o in rows if o.state=='page' and o.edition==2), key=lambda o: (o.fraction, o.id), default=None)
     top = f' The best that it prints today is {100*best.fraction:.2f} %.' if best else ''
     other = '' if c.track.official else ' It does not say which files the images came from, so compare with care.'
-    links = [[', ' if i else '', h('a', k.replace('-', ' '), href=f'../reported.html#part-{k}')]
+    links = [[', ' if i else '', h('a', part_words(k), href=f'../reported.html#part-{k}')]
              for i,k in enumerate(dict.fromkeys(part_of(o) for o in rows))]
     return h('section', h('h2', 'Reported, never run again here', id='told'),
              h('p', f'The public board has had {len(rows)} row{"s" if rows[1:] else ""} of this size and these epochs.',

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Side', 'side', 'against', 'Names', 'parse_names', 'read_names', 'pulls', 'fields_of', 'Measured', 'Described',
            'Entry', 'cell_title', 'Cell', 'Board', 'base_of_cell', 'official_tracks', 'reported_in', 'part_of',
-           'from_rows', 'read_board']
+           'part_words', 'from_rows', 'read_board']
 
 # %% ../../nbs/web/03_facts.ipynb #imports
 import json, re
@@ -32,6 +32,7 @@ from ..board.table import load_rows
 from ..board.row import rates
 from ..board.reported.history import of_board
 from .markup import HERE
+from .prices import read_prices
 from ..board.stats.noise import split_noise
 
 # %% ../../nbs/web/03_facts.ipynb #many-def
@@ -42,7 +43,7 @@ class Side:
     var:np.ndarray
     n:np.ndarray
     image:np.ndarray    # Image noise, 0 where it is not known
-    floored:np.ndarray  # Is it a floor under the spread?
+    floored:np.ndarray  # Is the image noise a lower bound of the spread?
 
 def side(
     rows:list, # `Row`s
@@ -60,7 +61,7 @@ def _test(a, b, va, vb, df):
     return dict(diff=d, lo=d-half, hi=d+half, p_beat=stdtr(df(u, w), d/(u+w)**.5))
 
 def _worse(res, more):
-    "Of each number the more careful one"
+    "Of each number of two tests the more careful one: the wider interval, the smaller p_beat"
     return res | {k:f(res[k], more[k]) for k,f in (('lo',np.fmin), ('hi',np.fmax), ('p_beat',np.fmin))}
 
 
@@ -300,6 +301,7 @@ class Board:
     reported:list                               # Rows of the public board, if this board asks for them
     repo:str = ''                               # Address of the repository
     url:str = ''                                # Address of the site
+    prices:list = field(default_factory=lambda: read_prices()[0]) # Stated prices
     by_id:dict = field(default_factory=dict)
 
     @cached_property
@@ -335,6 +337,12 @@ def part_of(o) -> str:
     "The part of the page of reported rows that a row is in"
     old = '-first-edition' if o.edition==1 else '-earlier' if o.state!='page' else ''
     return o.dataset + (f'-{o.noise}-changed' if o.noise else '') + old
+
+def part_words(
+    part:str, # From `part_of`
+) -> str:
+    "What a link to a part says"
+    return re.sub(r'(\d+) changed', r'with \1 % of the labels changed,', part.replace('-', ' ')).rstrip(',')
 
 
 # %% ../../nbs/web/03_facts.ipynb #read-def
@@ -376,4 +384,5 @@ def read_board(
     "What a board's folder says"
     rows,bad = load_rows(root)
     names,odd = read_names(root)
-    return from_rows(rows, [*bad, *odd], names=names, pulls=pulls(root), reported=of_board(root))
+    prices,wrong = read_prices(root)
+    return from_rows(rows, [*bad, *odd, *wrong], names=names, pulls=pulls(root), reported=of_board(root), prices=prices)

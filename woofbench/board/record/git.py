@@ -12,7 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from dataclasses import dataclass
 from ...registry import BadInput
-from ...hashes import source_sha
+from ...files import source_sha
 from .strict import MOST
 
 # %% ../../../nbs/board/record/06_git.ipynb #git-def

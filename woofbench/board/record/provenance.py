@@ -14,9 +14,9 @@ from pathlib import Path
 from types import ModuleType
 from fastcore.basics import patch
 from ...train.recipe import Recipe, registries, to_dict
-from ...hashes import digest, source_sha
-from ...imports import as_imported
-from ...part_source import modules_of, part_shas
+from ...files import digest, source_sha
+from ...train.imports import as_imported
+from .part_source import modules_of, part_shas
 from ...registry import BadInput, Registry, code_text, in_package, syntax_tree, unwrapped, who
 from ...text import plainly
 from ...models.spec import TimmSpec, arch_of, archs, slot_of
@@ -124,7 +124,7 @@ _libraries = tuple({os.path.join(os.path.abspath(o), '') for o in _folders})
 _listed = {*_packages, 'PIL', *sys.stdlib_module_names} # versions of these are in every record
 
 def file_of(o) -> str:
-    "The file that the code of a function, class or module is from; its name is no path where it was typed"
+    "The file that the code of a function, class or module is from; its name is not a path where it was typed"
     code = getattr(o, '__code__', None)
     if code and not code.co_filename.startswith('<'): return code.co_filename
     if code: space = o.__globals__

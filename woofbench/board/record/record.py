@@ -14,10 +14,9 @@ from pathlib import Path
 from msgspec.structs import replace
 from ...registry import BadInput
 from ...data.track import Track, make_track
-from ...files import sync_folder, write_atomic
+from ...files import sync_folder, write_atomic, canonical, digest
 from ...data.manifest import Manifest
 from ...train.recipe import Recipe, config_id, from_dict, to_dict
-from ...hashes import canonical, digest
 from .seeds import check_seeds, kind_of
 from ...text import LOGIN, plain_text, plainly
 from .strict import MOST, parse_json, plain, typed
@@ -261,7 +260,7 @@ def read_records(
     "All records below `root`; broken ones are named and left alone"
     recs,bad = [],[]
     for path in sorted((Path(root)/'records').rglob('*.json')):
-        if path==Path(root)/'records'/'reported.json': continue # rows of the public board, which are no records
+        if path==Path(root)/'records'/'reported.json': continue # rows of the public board, which are not records
         try:
             rec = read_record(path)
             if path!=Path(root)/record_path(rec): raise BadInput(f'{path}: its place is {record_path(rec)}')

@@ -150,6 +150,8 @@ def smallest_effect(
     raises `ValueError`"""
     if not 1-level<power<1: raise ValueError(f'power must be above {1-level:.2g} and below 1, not {power}')
     m = n if m is None else m
+    if not 0<=std<np.inf: raise ValueError(f'std must be a number from 0, not {std}')
+    if min(n, m, k)<1 or k*(n-1)+m<2: raise ValueError(f'a test needs two seeds on a side, not {n} and {m}')
     c,df = critical_t([n]*k, m, level),k*(n-1)+m-1
     # scipy's nan is a tail too small to compute
     def found(shift): return stats.nct.sf(c, df, shift)+np.nan_to_num(stats.nct.cdf(-c, df, shift))

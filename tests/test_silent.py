@@ -1,0 +1,190 @@
+"What would go wrong without a word: another thing than you asked for, a wrong count, files that are lost"
+import json
+from pathlib import Path
+import numpy as np
+import pytest
+from PIL import Image
+from woofbench.board.stats.tests import smallest_effect
+from woofbench.board.table import find_row
+from woofbench.board.trials import count_trial, trials
+from woofbench.commands.cli import make_parser
+from woofbench.commands.run import out_folder, plan, run
+from woofbench.commands.tune import parse_space, read_space, tune
+from woofbench.data.track import Track
+from woofbench.registry import BadInput
+
+small = dict(size=16, epochs=1, recipe='digits', arch='xresnet10_tiny', bs=4, workers=0, say=None)
+
+def photos(root, n=6, split=('train','val'), val_side=16):
+    "Two classes of noise"
+    rng = np.random.default_rng(len(root.name))
+    for path in (root/s/c/f'{i}.png' for s in split for c in 'ab' for i in range(n)):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        side = val_side if path.parts[-3]=='val' else 16
+        Image.fromarray(rng.integers(0, 255, (side,side,3), dtype=np.uint8)).save(path)
+    return root
+
+@pytest.fixture(scope='module')
+def flowers(tmp_path_factory): return photos(tmp_path_factory.mktemp('own')/'flowers')
+
+
+# Files that are not woofbench's
+
+def test_a_cache_in_a_folder_of_yours_removes_none_of_your_files(cli, tmp_path, monkeypatch):
+    monkeypatch.setenv('WOOFBENCH_CACHE', str(tmp_path))
+    mine = ['thesis.txt','photos/a.png','digits-320/a.png','store-notes.rgb','scan.json','.bashrc']
+    ours = ['digits-32/train/0/1.png','store-00ff.rgb',f'scan-{"0a"*8}.json',f'whole-{"0a"*8}','.store-00ff.rgb.ab.tmp']
+    for o in mine+ours:
+        (tmp_path/o).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path/o).write_text('x')
+    assert 'thesis' not in cli('cache')[1]
+    assert cli('cache --clear thesis.txt')[0]==2
+    assert cli('cache --clear')[0]==0
+    assert sorted(str(o.relative_to(tmp_path)) for o in tmp_path.rglob('*') if o.is_file())==sorted(mine)
+
+
+# A search
+
+@pytest.mark.parametrize('name', ['mixup','cutmix','lr','wd','div'])
+def test_a_range_of_a_rate_has_what_is_between_two_whole_numbers(name):
+    assert not parse_space([f'{name}=1..2'])[name].whole
+
+@pytest.mark.parametrize('name', ['bs','groups','expansion'])
+def test_a_range_of_a_number_of_things_is_whole(name): assert parse_space([f'{name}=2..4'])[name].whole
+
+@pytest.mark.parametrize('given,says', [
+    (['lr=1e-4...1e-2'], 'two numbers'), (['min-scale=.2..0.5','min_scale=.3..0.6'], 'once'),
+    ({'min-scale':'.2..0.5', 'min_scale':'.3..0.6'}, 'once'), (['lr=0.01,1e-2'], 'each once'), (5, 'FIELD=A,B,C'),
+    (None, 'FIELD=A,B,C'), ([5], 'FIELD=A,B,C')])
+def test_a_space_with_two_meanings_is_refused(given, says):
+    with pytest.raises(BadInput, match=says): read_space(given)
+
+def test_no_part_is_called_none_as_at_the_command_line():
+    assert parse_space(dict(sa=[None, 'simple_sa']))==parse_space(['sa=none,simple_sa'])
+
+@pytest.mark.parametrize('changes', [dict(max_epochs='5'), dict(max_epochs=-1), dict(max_epochs=2.5), dict(trials=0),
+    dict(max_seconds=float('nan')), dict(max_seconds=-1), dict(max_seconds='x'), dict(max_seconds=True)])
+def test_a_budget_is_checked_before_training(changes, tmp_path):
+    with pytest.raises(BadInput, match=next(iter(changes))): tune('lr=1e-3..1e-2', out=tmp_path, **small | changes)
+    assert not list(tmp_path.iterdir())
+
+def test_a_search_in_images_of_another_source_is_refused(flowers, tmp_path):
+    with pytest.raises(BadInput, match='source 16, not 160'):
+        tune('lr=1e-3..1e-2', flowers, source='160', out=tmp_path, **small)
+
+def test_trials_count_where_validation_images_have_other_sides(tmp_path):
+    "The search sees training images alone, and takes their side for the source of all"
+    root = photos(tmp_path/'mixed', val_side=40)
+    found = tune('lr=1e-3,1e-2', root, trials=2, out=tmp_path/'board', **small)
+    row = run(root, seeds=1, out=tmp_path/'board', **small)
+    assert found.search.job.track.source!=row.track.source and found.spent==2
+    assert row.record.tuning==2
+
+@pytest.mark.parametrize('damage', [b'\xff\xfe\0', b'0123456789abcdef <html>', b'0123'])
+def test_a_damaged_count_of_trials_is_not_a_lower_count(damage, flowers, tmp_path):
+    track = Track('flowers', 16, 1, '16')
+    count_trial(tmp_path, track, 'a', 'b', 0)
+    path, = tmp_path.rglob('trials.txt')
+    path.write_bytes(damage)
+    for f in (lambda: trials(tmp_path, track), lambda: count_trial(tmp_path, track, 'a', 'b', 1),
+              lambda: run(flowers, seeds=1, out=tmp_path, **small)):
+        with pytest.raises(BadInput, match='bring it back from a copy'): f()
+    assert path.read_bytes()==damage and not list(tmp_path.rglob('seed-*'))
+
+
+# Which images
+
+def test_two_folders_for_one_dataset_are_refused(flowers, tmp_path, refused):
+    other = photos(tmp_path/'cats')
+    with pytest.raises(BadInput, match='leave data out'): run(flowers, data=other, out=tmp_path, **small)
+    with pytest.raises(BadInput, match='leave data out'): tune('lr=.01,.02', flowers, data=other, out=tmp_path, **small)
+    assert 'leave data out' in refused(f'run --dry-run --dataset {flowers} --data {other}')
+    for same in (flowers, flowers.parent, str(flowers)): assert plan(flowers, data=same, bs=4).manifest.root==flowers
+
+@pytest.mark.parametrize('data', ['', ' ', 5, False])
+def test_a_folder_without_a_name_is_not_the_usual_folder(data, flowers):
+    for dataset in ('imagewoof', 'digits', flowers):
+        with pytest.raises(BadInput, match='data'): plan(dataset, data=data)
+
+@pytest.mark.parametrize('flag', ['--recipe=','--arch=','--data=','--dataset=','--log=','--out=','--act=',"--plot=' '"])
+def test_a_flag_with_an_empty_variable_of_the_shell_is_refused(flag, refused):
+    assert 'is empty' in refused(f'run --dry-run {flag}')
+
+def test_an_argument_that_is_empty_is_refused(refused):
+    assert 'is empty' in refused("ablate '' --one-at-a-time act=relu")
+    assert 'is empty' in refused("check ''")
+
+def test_an_empty_note_is_a_note(cli, tmp_path):
+    assert cli(f'run --dry-run --note= --size 16 --arch xresnet10_tiny --out {tmp_path}')[0]==0
+
+def test_home_is_not_a_folder_of_that_name(monkeypatch, tmp_path):
+    monkeypatch.setenv('HOME', str(tmp_path))
+    assert out_folder('~/board')==tmp_path/'board'
+    args = make_parser().parse_strict(['run','--out=~/board','--data=~','--note=~/x','--act=~x'])
+    assert (args.out, args.data, args.note, args.act)==(f'{tmp_path}/board', str(tmp_path), '~/x', '~x')
+
+
+# Values in Python
+
+@pytest.mark.parametrize('k', ['official','again','cache','compile'])
+def test_the_word_no_is_not_yes(k, flowers, tmp_path):
+    for v in ('no', 0, None):
+        with pytest.raises(BadInput, match=f'{k} must be True or False'): run(flowers, out=tmp_path, **small | {k:v})
+    assert not list(tmp_path.rglob('seed-*'))
+
+@pytest.mark.parametrize('changes', [dict(note=5), dict(note=None), dict(noise=False), dict(noise=0.), dict(log_to=5),
+    dict(recipe='')])
+def test_other_types_are_refused_before_training(changes, flowers, tmp_path):
+    with pytest.raises(BadInput, match=next(iter(changes)).partition('_')[0]):
+        run(flowers, out=tmp_path, seeds=1, **small | changes)
+    assert not list(tmp_path.rglob('seed-*'))
+
+@pytest.mark.parametrize('args', [(-1,), (float('nan'),), (float('inf'),), (1, 1), (1, 0), (1, 5, 0)])
+def test_a_smallest_effect_is_never_below_zero(args):
+    with pytest.raises(ValueError, match='std must|two seeds'): smallest_effect(*args)
+
+
+# Weights of a row
+
+part = '''
+from torch import nn
+from woofbench import acts
+@acts.register('shout')
+class Shout(nn.Module):
+    def __init__(self):
+        super().__init__()
+        print('made')
+    def forward(self, x): return BODY
+'''
+
+@pytest.fixture
+def shouting(flowers, tmp_path, registries_stay):
+    exec(part.replace('BODY', 'x.relu()'), {'__name__':'__main__'})
+    return run(flowers, seeds=1, act='shout', keep='weights', out=tmp_path/'board', **small)
+
+def test_weights_are_not_used_with_other_code(shouting, flowers, tmp_path):
+    image = flowers/'val'/'a'/'0.png'
+    was = shouting.predict(image).probabilities
+    exec(part.replace('BODY', 'x.relu()'), {'__name__':'__main__'}) # the same cell once more
+    assert (shouting.predict(image).probabilities==was).all()
+    exec(part.replace('BODY', '-x.abs()'), {'__name__':'__main__'})
+    for f in (lambda: shouting.predict(image), lambda: shouting.export(tmp_path/'x.pt2'), shouting.learner,
+              lambda: find_row(shouting.id, tmp_path/'board').predict(image)):
+        with pytest.raises(BadInput, match='other code of act shout'): f()
+
+def test_pixels_beyond_eight_bits_are_not_cut_off(shouting):
+    for x in (np.full((16,16), 40000, np.uint16), np.full((16,16), .5, np.float32), np.full((16,16), 70000, np.int32)):
+        with pytest.raises(BadInput, match='8 bits a channel'): shouting.predict(Image.fromarray(x))
+
+
+# JSON
+
+def test_what_a_part_prints_is_not_in_the_document(flowers, tmp_path, cli, monkeypatch, registries_stay):
+    monkeypatch.chdir(tmp_path)
+    Path('shout.py').write_text(part.replace('BODY', 'x.relu()') + "print('imported')\n")
+    own = '--import shout.py --act shout --size 16 --arch xresnet10_tiny --json'
+    lines = (f'run {own} --dataset {flowers} --epochs 1 --seeds 1 --recipe digits --bs 4', f'cost {own} --rounds 1',
+             f'run {own} --dataset {flowers} --dry-run --bs 4')
+    for o in lines:
+        rc,out,err = cli(o)
+        assert rc==0 and json.loads(out) and 'made' in err
