@@ -110,9 +110,8 @@ def main(argv:list[str]|None=None) -> int:
     warnings.filterwarnings('ignore', category=FutureWarning)
     _streams()
     stdout,command,words = sys.stdout,'',sys.argv[1:] if argv is None else argv
-    out = _Output(stdout)
     try:
-        with redirect_stdout(_Aside(out) if '--json' in words else out):
+        with redirect_stdout(_Aside(_Output(stdout)) if '--json' in words else _Output(stdout)):
             given = vars(make_parser().parse_strict(words))
             command = given.pop('command')
             rc = call(verbs[command], given)

@@ -115,6 +115,7 @@ def _is_ours(name):
     name = unfinished(Path(name)) or name
     return name in [f'{o}-{d.source}' for o,d in datasets.items() if d.make] or bool(re.fullmatch(_made, name))
 
+# %% ../../nbs/commands/15_doctor.ipynb #cache-list-def
 def cache_list() -> list[dict]: # name, bytes, used
     "What this package keeps in the cache, the largest first"
     found = []

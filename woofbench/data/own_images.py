@@ -54,6 +54,7 @@ def own_images(
     datasets._put(name, d, _home, False) # another folder of this name may take its place
     return d
 
+# %% ../../nbs/data/13_own_images.ipynb #as-dataset-def
 def _check_one(path, data):
     "Raise `BadInput` where two folders are given for one dataset"
     here,there = (Path(str(o)).expanduser() for o in (path, data))
