@@ -32,7 +32,7 @@ class with_records(build_py):
             copytree(root/'records', Path(self.build_lib)/'woofbench/records', dirs_exist_ok=True)
 
 
-extras = {k: lines(f'{k}_requirements') for k in 'browser docs submit log export tune'.split()}
+extras = {k: lines(f'{k}_requirements') for k in 'browser docs submit log export tune distributed cluster'.split()}
 
 setup(
     version=re.search(r'^__version__ = "(.+)"', (root/'woofbench/__init__.py').read_text(encoding='utf-8'), re.M)[1],

@@ -14,6 +14,9 @@ flows = {k:yaml.safe_load(v) for k,v in texts.items()}
 bin_ = Path(sys.executable).parent
 
 
+writing = 'board.yml','pages.yml' # workflows with a job that pushes
+
+
 def steps(flow): return [s for j in flow['jobs'].values() for s in j['steps']]
 
 def triggers(flow): return flow.get('on', flow.get(True)) # YAML 1.1 takes `on` for a truth
@@ -28,7 +31,7 @@ def test_nothing_of_a_pull_request_gets_into_a_command(name):
     said = set(re.findall(r'\$\{\{\s*(.*?)\s*\}\}', texts[name]))
     # numbers and hashes, which nobody can write
     assert said <= {'matrix.os', 'matrix.python', 'github.event.pull_request.number',
-                    'github.event.pull_request.base.sha'} | ({'github.sha', 'github.token'} if name=='board.yml'
+                    'github.event.pull_request.base.sha'} | ({'github.sha', 'github.token'} if name in writing
                                                              else set())
 
 @pytest.mark.parametrize('name', texts)
@@ -37,25 +40,26 @@ def test_permissions(name):
     assert flow['permissions']==dict(contents='read')
     more = {k:j['permissions'] for k,j in flow['jobs'].items() if 'permissions' in j}
     allowed = {'board.yml':dict(push=dict(contents='write')),
-               'pages.yml':dict(deploy={'pages':'write', 'id-token':'write'}),
+               'pages.yml':dict(deploy={'pages':'write', 'id-token':'write'}, notebooks=dict(contents='write')),
                'release.yml':dict(publish={'id-token':'write'})}
     assert more==allowed.get(name, {})
 
 def test_only_a_push_to_main_may_write():
-    assert triggers(flows['board.yml'])==dict(push=dict(branches=['main']))
+    assert all(triggers(flows[o])==dict(push=dict(branches=['main'])) for o in writing)
     assert set(triggers(flows['check.yml']))=={'pull_request'}
-    assert all('github.token' not in o or k=='board.yml' for k,o in texts.items()) and not [k for k,
+    assert all('github.token' not in o or k in writing for k,o in texts.items()) and not [k for k,
             o in texts.items() if 'GITHUB_TOKEN' in o]
 
 def test_the_job_with_the_token_runs_git_and_tar_alone():
-    build,push = (flows['board.yml']['jobs'][k]['steps'] for k in ('rebuild','push'))
-    assert 'token' not in str(build)
-    assert [s.get('run') or s['uses'].split('@')[0] for s in push]==['actions/checkout','actions/download-artifact',
-                                                                     '.github/scripts/push-board.sh']
-    assert [k for s in push for k,v in s.get('env', {}).items() if 'token' in v]==['TOKEN']
-    words = re.findall(r'^\s*(?:if |then |export |)(\w[\w-]*)', (scripts/'push-board.sh').read_text(encoding='utf-8'),
-                       re.M)
-    assert not {'python','pip','woofbench','make','node'} & set(words)
+    for name,first,last,script in (('board.yml','rebuild','push','push-board.sh'),
+                                   ('pages.yml','build','notebooks','push-notebooks.sh')):
+        build,push = (flows[name]['jobs'][k]['steps'] for k in (first, last))
+        assert 'token' not in str(build)
+        assert [s.get('run') or s['uses'].split('@')[0] for s in push]==[
+                'actions/checkout','actions/download-artifact',f'.github/scripts/{script}']
+        assert [k for s in push for k,v in s.get('env', {}).items() if 'token' in v]==['TOKEN']
+        words = re.findall(r'^\s*(?:if |then |export |)(\w[\w-]*)', (scripts/script).read_text(encoding='utf-8'), re.M)
+        assert not {'python','pip','woofbench','make','node'} & set(words)
 
 def test_everything_that_is_used_is_pinned():
     for name,flow in flows.items():
@@ -285,6 +289,51 @@ def test_a_long_archive_is_read_to_its_end(origin, merged, tmp_path):
         for i in range(4000): t.addfile(tarfile.TarInfo(f'docs/{"x"*90}{i}.md'))
     p = push(origin, work, tmp_path, packed=path)
     assert p.returncode==1 and 'archive has' in p.stderr and head(bare)==before and not canary.exists(), p
+
+def push_notebooks(origin, work, folder, branch='notebooks'):
+    env = {k:v for k,v in origin.env.items() if not k.startswith('PYTHON')} | dict(BRANCH=branch, FOLDER=str(folder),
+                                                                                  TOKEN='t0ken')
+    return subprocess.run([scripts/'push-notebooks.sh'], cwd=work, env=env, capture_output=True, text=True, timeout=200)
+
+def test_rows_notebooks_have_a_branch_of_their_own(origin, merged, tmp_path):
+    """Each push replaces the one before, leaves the main branch and the checkout as they are, and takes nothing but
+    notebooks; the pages link to that branch"""
+    from woofbench.web.export import BRANCH
+    (bare,work),folder = merged,tmp_path/'notebooks'
+    def git(*what):
+        return subprocess.run(['git', *what], capture_output=True, text=True, check=True, env=origin.env).stdout
+    before,mine = head(bare),git('-C', work, 'status', '--porcelain')
+    step = next(s for s in flows['pages.yml']['jobs']['notebooks']['steps'] if 'run' in s)
+    assert step['env']['BRANCH']==BRANCH and step['env']['FOLDER']==folder.name
+    folder.mkdir()
+    for names in (('aa','bb'), ('bb','cc')):
+        for o in folder.iterdir(): o.unlink()
+        for o in names: (folder/f'{o}.ipynb').write_text(f'{{"is":"{o}"}}')
+        p = push_notebooks(origin, work, folder)
+        assert p.returncode==0, p
+        assert git('-C', bare, 'ls-tree', '-r', '--name-only', BRANCH).split()==[f'rows/{o}.ipynb' for o in names]
+        assert git('-C', bare, 'show', f'{BRANCH}:rows/bb.ipynb')=='{"is":"bb"}'
+        assert git('-C', bare, 'rev-list', '--count', BRANCH).strip()=='1'
+    assert head(bare)==before and git('-C', work, 'status', '--porcelain')==mine
+    kept = ''.join(o.read_text(errors='replace') for o in (work/'.git').rglob('*') if o.is_file())
+    assert 't0ken' not in kept and base64.b64encode(b'x-access-token:t0ken').decode() not in kept
+
+def test_other_things_do_not_get_onto_the_branch_of_notebooks(origin, merged, tmp_path):
+    (bare,work),folder = merged,tmp_path/'notebooks'
+    assert push_notebooks(origin, work, folder).returncode==2
+    folder.mkdir()
+    assert push_notebooks(origin, work, folder).stdout=='There are no notebooks\n'
+    (folder/'aa.ipynb').write_text('{}')
+    for o in ('main', 'main; id', '', '--force', '../x'): assert push_notebooks(origin, work, folder, o).returncode==2
+    for odd in ('x.ipynb', 'setup.py', '.gitattributes', 'bb.ipynb/cc.ipynb', 'dd.ipynb'):
+        (folder/odd).parent.mkdir(exist_ok=True)
+        if odd=='dd.ipynb': (folder/odd).symlink_to('/etc/passwd')
+        else: (folder/odd).write_text('{}')
+        assert push_notebooks(origin, work, folder).returncode==1, odd
+        shutil.rmtree(folder/'bb.ipynb', ignore_errors=True)
+        (folder/odd).unlink(missing_ok=True)
+    there = subprocess.run(['git', '-C', bare, 'rev-parse', '-q', '--verify', 'notebooks'], capture_output=True)
+    assert there.returncode, 'nothing was pushed'
 
 def test_odd_branches_are_not_pushed_to(origin, merged, tmp_path):
     for o in ('main; id', '', '--force', '../x'):

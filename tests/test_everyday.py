@@ -420,6 +420,21 @@ def test_commands_find_the_board_above(cli, trained, tmp_path, monkeypatch):
     row = document(cli, f'run {SMALL} --device cpu --out . --json')
     assert Path(row['record']).is_file() and (deep/'records').is_dir(), '--out wins'
 
+def test_python_finds_the_board_above(trained, tmp_path, monkeypatch):
+    "As the command line does; a folder that you name is taken as it is"
+    from woofbench import Row, compare, leaderboard
+    out,a,b = trained
+    deep = out/'notes'/'july'
+    deep.mkdir(parents=True)
+    monkeypatch.chdir(deep)
+    assert {a.id, b.id} <= set(leaderboard().id) and Row.load(a.id[:8]).path==a.path
+    assert compare(a.id[:8], b.id[:8]).sentence()==compare(a, b, out).sentence()
+    assert not len(leaderboard('.')) and not list(deep.iterdir())
+    for o in (lambda: Row.load(a.id, '.'), lambda: compare(a.id, b.id, '.')):
+        with pytest.raises(woofbench.BadInput): o()
+    monkeypatch.chdir(tmp_path)
+    assert not len(leaderboard()), 'there is no board above'
+
 def test_board_writes_nothing_where_there_is_none(refused, cli, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for line in ('board', f'board --out {tmp_path}', 'board --check'):
@@ -548,6 +563,18 @@ def test_backslashes_in_names_change_no_manifest(tiny, monkeypatch):
     monkeypatch.setattr('woofbench.data.images.os', Backslashes())
     assert list_images(tiny, 'train')==names and not any('\\' in o for o in names)
     assert verify(tiny, 'imagewoof').sha256==m.sha256
+
+def test_loaders_can_be_sent_to_a_process_that_begins_anew(tiny):
+    "As Windows, macOS and Python 3.14 do it: a function within a function would not arrive"
+    import pickle
+    from woofbench.data.loaders import Batching, make_loaders
+    from woofbench.data.manifest import verify
+    from woofbench.data.track import Track
+    m = verify(tiny, 'imagewoof')
+    dls = make_loaders(m, Track('imagewoof', 32, 1, m.source), Batching(bs=8, erase=.3), device='cpu')
+    back = pickle.loads(pickle.dumps((dls.train, dls.valid)))
+    assert [len(o.dataset) for o in back]==[len(m.train), len(m.val)]
+    assert back[1].dataset[0][1]==dls.valid.dataset[0][1]
 
 @pytest.mark.slow
 def test_without_fork(tmp_path):

@@ -202,11 +202,11 @@ def test_a_wrong_clock_is_told(monkeypatch):
     assert 'the clock says 2020-01-01' in rules.clock_fault()
 
 def test_shared_memory_is_not_memory():
-    from woofbench.train.learner import _lack
-    assert 'shared memory' in _lack(
+    from woofbench.train.learner import _shared_memory_line
+    assert 'shared memory' in _shared_memory_line(
             RuntimeError('DataLoader worker (pid 7) is killed by signal: Bus error. It is possible that dataloader\'s '
                          'workers are out of shared memory'))
-    assert _lack(RuntimeError('CUDA out of memory')) is None
+    assert _shared_memory_line(RuntimeError('CUDA out of memory')) is None
 
 
 # All of it, at random

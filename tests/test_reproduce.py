@@ -195,7 +195,7 @@ def test_refusals(done, board, tmp_path, refused, replay):
     assert 'no record' in refused(f'reproduce 0123456789 --out {board}')
     assert 'is a replication of' in refused(f'reproduce {new.id} --out {board}')
     assert 'whole number' in refused(f'reproduce {row.id} --out {board} --k 0')
-    assert 'no clone whose history has' in refused(f'challenge {row.id} --out {board}')
+    assert 'is not a clone with' in refused(f'challenge {row.id} --out {board}')
     assert 'no engine' in refused(f'reproduce {row.id} --out {board} --engine steam')
     assert 'device' in refused(f'reproduce {row.id} --out {board} --device foo')
     tiny_dataset(tmp_path/'other', '0123456789')

@@ -5,6 +5,7 @@ from html.parser import HTMLParser
 from importlib.util import find_spec
 from pathlib import Path
 from threading import Thread
+from types import SimpleNamespace
 from urllib.error import HTTPError
 from urllib.request import urlopen
 import numpy as np
@@ -24,14 +25,14 @@ from woofbench.board.record.seeds import official_seeds
 from woofbench.data.track import make_track
 from woofbench.commands.cli import make_parser
 from woofbench.registry import BadInput
-from woofbench.web.cells import amount, more_command
+from woofbench.web.cells import _lede, amount, more_command
 from woofbench.web.build import MARK, build, image_files, make_site, server, write
 from woofbench.web.effects import show
 from woofbench.web.rows import _in_turn, known_names
 from woofbench.web.markup import escape
 from woofbench.web.money import bill, money_page
 from woofbench.web.prices import Price
-from woofbench.web.facts import against, from_rows, read_board, read_names, side
+from woofbench.web.facts import against, from_rows, part_words, read_board, read_names, side
 
 WOOF = 'n02086240 n02087394 n02088364 n02089973 n02093754 n02096294 n02099601 n02105641 n02111889 n02115641'.split()
 CELL = 'imagewoof-128-s320-e5'
@@ -151,12 +152,32 @@ def test_the_command_for_more_seeds_exists(some):
     assert (args.command, args.id, args.k)==('challenge', e.id, 7)
 
 def test_a_row_can_be_run_again_on_colab(files, some):
-    "The page has the code of the notebook, to paste into a new one, and the link that opens one"
+    "The page has the link that opens its notebook, and the code of it, to paste into another one"
     e = some.entries[0]
     page,nb = files[f'rows/{e.id}.html'].decode(),json.loads(files[f'rows/{e.id}.ipynb'])
     code = [o['source'] for o in nb['cells'] if o['cell_type']=='code']
-    assert len(code)==3 and escape('\n'.join(code)) in page and 'colab.research.google.com/#create=true' in page
+    assert len(code)==3 and escape('\n'.join(code)) in page
+    to = f'https://colab.research.google.com/github/woofbench/woofbench/blob/notebooks/rows/{e.id}.ipynb'
+    assert f'href="{to}"' in page
     assert f"reproduce('{e.id}'" in code[-1] and e.path in code[1] and e.path.endswith(f'{e.id}.json')
+
+def test_the_notebook_of_a_row_runs_it_again(tmp_path, monkeypatch):
+    "In an empty folder, with the record from the site; the line that installs the package is the README's"
+    from execnb.shell import CaptureShell
+    from fastcore.nbio import read_nb
+    from woofbench import run
+    row = run('digits', size=16, arch='xresnet10_tiny', epochs=1, seeds=2, device='cpu', out=tmp_path/'board', say=None)
+    board = read_board(tmp_path/'board')
+    site,empty = write(build(board), tmp_path/'site'),tmp_path/'empty'
+    empty.mkdir()
+    monkeypatch.chdir(empty)
+    nb = read_nb(site/'rows'/f'{row.id}.ipynb')
+    code = [o for o in nb.cells if o.cell_type=='code']
+    code[1].source = code[1].source.replace(board.url, site.as_uri()+'/')
+    assert code[0].source==f'%pip install -q git+{board.repo}'
+    CaptureShell().run_all(nb, exc_stop=True, preproc=lambda c: c is code[0] or c.cell_type!='code')
+    assert 'identical' in json.dumps(code[-1].outputs), code[-1].outputs
+    assert (empty/row.path.relative_to(tmp_path/'board')).read_bytes()==row.path.read_bytes()
 
 def test_images_and_classes_need_their_list(pool, files, some):
     page = files[f'rows/{some.entries[0].id}.html'].decode()
@@ -164,6 +185,10 @@ def test_images_and_classes_need_their_list(pool, files, some):
     bare = from_rows([e.row for e in some.entries])
     text = build(bare)[f'rows/{some.entries[0].id}.html'].decode()
     assert 'no list of the images' in text and 'Rhodesian' not in text
+    e = some.entries[0]
+    other = SimpleNamespace(track=make_track('imagenette'), row=e.row)
+    names,why = known_names(other, some)
+    assert names is None and 'no list of the images of imagenette (a file editions/imagenette.json)' in why
 
 def test_a_list_of_names_with_another_hash_is_refused(tmp_path):
     good = json.loads((root/'woofbench'/'web'/'editions'/'digits.json').read_text())
@@ -294,6 +319,17 @@ def test_rows_without_a_price_are_named(some):
     text = money_page(replace(some, prices=[Price('H100', 3.6, 'device', '', '')])).decode()
     assert 'Intel Xeon (2 threads)' in text[text.index('No price is stated for: '):]
     assert {o.id for o in some.entries if o.id in text}=={o.id for o in some.entries if o.counts and 'H100' in o.device}
+
+@pytest.mark.parametrize('n,ranked,text', [(1, 1, '1 row, and it counts.'), (1, 0, '1 row, and it does not count.'),
+                                           (4, 2, '4 rows, 2 that count.')])
+def test_a_cell_says_how_many_rows_count(n, ranked, text):
+    c = SimpleNamespace(entries=[0]*n, ranked=[0]*ranked, track=make_track('imagewoof'))
+    assert text in _lede(c)
+
+def test_parts_of_the_reported_rows_have_names():
+    assert [part_words(o) for o in ('imagewoof', 'imagenette-5-changed', 'imagenette-50-changed-earlier')]==[
+            'imagewoof', 'imagenette with 5 % of the labels changed',
+            'imagenette with 50 % of the labels changed, earlier']
 
 @pytest.mark.parametrize('v,text', [(0, '0'), (999, '999'), (1_481_984, '1.48 M'), (310_370, '310 k'),
                                     (999_600, '1 M'), (1_190_000_000, '1.19 G')])

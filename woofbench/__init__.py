@@ -11,6 +11,7 @@ _lazy = {name:module for module,names in {
     'commands.ablate': 'ablate',
     'commands.compare': 'compare',
     'commands.tune': 'tune',
+    'commands.sweep': 'sweep',
     'commands.new': 'new_board new_trick',
     'board.check': 'check_path',
     'board.stats.tests': 'summary smallest_effect',

@@ -118,7 +118,7 @@ def _far(path):
     return abs(now-path.lstat().st_mtime)>86400
 
 def _remove(path):
-    "Remove an unfinished file unless its writer lives; was it removed?"
+    "Remove an unfinished file unless its writer is still running; True if it was removed"
     if not stat.S_ISREG(path.lstat().st_mode): return False
     if fcntl is None:
         path.unlink()
@@ -135,7 +135,7 @@ def sweep(
     mine=lambda name: True, # f(final name): may an unfinished file of that name be removed?
     deep:bool=True, # In the folders below it too?
 ) -> list[Path]: # What was removed
-    "Remove the unfinished files in `folder` that no living process has open; what cannot be removed stays"
+    "Remove the unfinished files in `folder` that no running process has open; what cannot be removed stays"
     gone = []
     for at,folders,names in os.walk(folder):
         if not deep: folders.clear()

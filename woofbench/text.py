@@ -22,7 +22,7 @@ def percent(mean:float, std:float|None) -> str:
 def _esc(o): return str(o).replace('|', '\\|').replace('<', '&lt;')
 
 def md_table(head, rows) -> str:
-    "A Markdown table"
+    "A Markdown table; `|` and `<` in its cells are escaped"
     return '\n'.join('| ' + ' | '.join(map(_esc, o)) + ' |' for o in (head, ['---']*len(head), *rows))
 
 # %% ../nbs/02_text.ipynb #unseen-def
@@ -153,7 +153,7 @@ def bar(
 def speaking(
     say, # Of a function that takes long; None: nothing is said
 ):
-    "In the block, `say` decides what is drawn and said of loops"
+    "Within the block, loops report to `say`"
     token = _say.set(say or quiet)
     try: yield
     finally: _say.reset(token)

@@ -16,7 +16,7 @@ from .record.provenance import missing
 from .row import Board, Row
 from .replications import fresh, replication
 from .standing import good, standing
-from .forensics import LOT, MENDED, OWN, Patterns, between, copies, enough, oddities, replay
+from .forensics import LOT, MENDED, OWN, between, copies, enough, oddities, replay
 from .reported.history import best_reported
 
 # %% ../../nbs/board/07_audit_flags.ipynb #accuracy-def
@@ -57,7 +57,7 @@ def _pattern_flags(row, board):
         if not _easy(row): yield 'a seed has so few errors that they do not show whether a network made them'
         return
     yield from oddities(row.vectors)
-    others = [o for o in board.seen(Patterns).near(row.vectors) if row.same_images(o)] # nothing is odd beside the rest
+    others = [o for o in board if row.same_images(o) and not o.taken_out and enough(o.vectors)]
     found = [(o.id, between(row.vectors, o.vectors)) for o in others]
     much,id = min(((b['overlap'], k) for k,b in found), default=(LOT, ''))
     if much<LOT: yield (f'its errors fall on other images than those of {id} '

@@ -216,24 +216,19 @@ def _whole_faults(items, other, trick, rows):
     if why := _mix_fault(items, mine, parts): bad = [*bad, (items[0][0], why)]
     return [(path, _invalid(o)) for path,o in bad]
 
-# %% ../../nbs/board/09_check.ipynb #mix-def-2
-def _take(repo, base, sha, path, rows, waiting, reviews):
-    "Verdict on an added record; its row goes to the board, or waits if it needs an audit"
-    v,row = _check_blob(repo, base, sha, path, rows, reviews)
-    if row: (waiting if v.word=='needs audit' else rows).append(row)
-    return v
-
 # %% ../../nbs/board/09_check.ipynb #blob-def
 MANY = 20 # rows in one pull request
 _TOO_MANY = f'at most {MANY} rows in one pull request; this one and those after it were not read'
 
-def _check_blob(repo, base, sha, path, rows, reviews):
-    "Verdict on one added record, and its row unless it is invalid"
+def _take(repo, base, sha, path, rows, waiting, reviews):
+    "Verdict on an added record; its row goes to the board, or waits if it needs an audit"
     v,rec = _check_one(partial(blob, repo, sha), path, rows, partial(git_flags, repo, base), reviews)
-    if v.word=='invalid': return v, None
+    if v.word=='invalid': return v
     try: check_current(rec)
-    except BadInput as e: return _invalid(str(e)), None
-    return v, Row(rec, review=reviews.get(rec['record_id']), tricks=rows.tricks)
+    except BadInput as e: return _invalid(str(e))
+    row = Row(rec, review=reviews.get(rec['record_id']), tricks=rows.tricks)
+    (waiting if v.word=='needs audit' else rows).append(row)
+    return v
 
 def _reported_at(repo, have):
     "The reported rows of the base, never those of a pull request"

@@ -12,6 +12,7 @@ from fastcore.basics import patch
 from .reported.history import of_board
 from .row import Row
 from .table import find_row, load_rows, to_csv
+from .home import home
 from ..registry import BadInput
 
 # %% ../../nbs/board/10_leaderboard.ipynb #df-def
@@ -19,11 +20,12 @@ _words = dict.fromkeys('dataset source recipe seeds correct precision engine dev
                        str)
 
 def leaderboard(
-    out:str|Path='.',     # Folder of the board
-    reported:bool=False,  # Also rows that other people reported, which were not run here?
+    out:str|Path|None=None, # Folder of the board; the one where you are, or the nearest above, if none
+    reported:bool=False, # Also rows that other people reported, which were not run here?
 ): # A pandas `DataFrame`, a line for each row
     "The board as a table; raises `BadInput` where a record is broken"
     import pandas as pd
+    out = home() if out is None else out
     rows,bad = load_rows(out)
     if bad: raise BadInput(f'{len(bad)} broken: {bad[0]}')
     text = to_csv(rows, of_board(out) if reported else ())
@@ -33,8 +35,8 @@ def leaderboard(
 # %% ../../nbs/board/10_leaderboard.ipynb #load-def
 @patch(cls_method=True)
 def load(cls:Row,
-    name:str|Path,       # The id of a record, the beginning of one, or the path of its file
-    out:str|Path='.',    # Folder of the board
+    name:str|Path, # The id of a record, the beginning of one, or the path of its file
+    out:str|Path|None=None, # Folder of the board; the one where you are, or the nearest above, if none
 ) -> Row:
     "The row of a record; raises `BadInput` where there is none"
-    return find_row(name, out)
+    return find_row(name, home() if out is None else out)

@@ -44,6 +44,12 @@ def rates(
     "Images per second, of the median epoch"
     return n_train//bs*bs/median_seconds(epochs, 'train_s'), n_val/median_seconds(epochs, 'eval_s')
 
+# %% ../../nbs/board/02_row.ipynb #status-trained
+def _trained_otherwise(rec):
+    "What may have changed the training besides the recipe, a line each"
+    yield from (f'the callback {o.name} may change the training' for o in rec.callbacks if not o.observes)
+    if rec.processes>1: yield f'{rec.processes} processes trained each seed, and may give another accuracy than one'
+
 # %% ../../nbs/board/02_row.ipynb #status-def
 def _unmerged(row):
     "Foreign parts whose source is not that of a trick on the main branch, a line each"
@@ -61,7 +67,7 @@ def _no_rank(row):
         yield from _unmerged(row)
         odd = [o for o in strangers(rec['recipe']) if o not in (rec.outside or {})]
         if odd: yield f'{", ".join(odd)} not in this package'
-    yield from (f'the callback {o.name} may change the training' for o in rec.callbacks if not o.observes)
+    yield from _trained_otherwise(rec)
     if row.kind=='chosen': yield 'chosen seeds'
     if row.kind=='explore' and row.track.official and row.val_resize==OFFICIAL: yield 'seeds for exploration'
     if row.n<5 or row.n>5 and row.kind=='official': yield f'{row.n} of 5 seeds' # you cannot choose how many either
@@ -171,7 +177,8 @@ def _facts(rec):
     names = 'device','threads','workers','cuda','platform','python'
     return {'cell':str(Track(**rec['track'])), 'images':data['manifest_sha256'], 'validation images':data['n_val'],
             'callbacks':', '.join(o['name'] for o in rec.get('callbacks') or () if not o['observes']),
-            'engine':rec['engine'], 'compile':env.get('compile', False), 'source':rec['code']['source_sha256'],
+            'engine':rec['engine'], 'compile':env.get('compile', False), 'processes':rec.get('processes') or 1,
+            'source':rec['code']['source_sha256'],
             **{k:env[k] for k in names}, **env['versions']}
 
 def differences(

@@ -6,8 +6,8 @@
 __all__ = ['LOCK', 'HEAD', 'load_rows', 'to_csv', 'foreign_lines', 'check_csv', 'update_csv', 'find_rows', 'find_row', 'to_md']
 
 # %% ../../nbs/board/05_table.ipynb #imports
-import csv, io, os
-from functools import cache, lru_cache, partial
+import csv, io
+from functools import cache, partial
 from itertools import groupby
 from pathlib import Path
 from ..registry import BadInput, near
@@ -15,7 +15,7 @@ from ..files import NoLock, locked, write_atomic
 from ..text import percent, md_table, _esc
 from .record.record import read_record, read_records, record_path
 from .stats.claims import tie_groups
-from .reviews import REVIEWS, read_reviews
+from .reviews import read_reviews
 from .row import Board, Row, columns
 from .tricks import tricks_here
 from .replications import fresh, replication_status
@@ -25,28 +25,15 @@ from .standing import good, standing
 def _cell(o): return o.track.dataset, o.track.size, o.track.source, o.track.epochs, o.track.noise
 def _place(o): return *_cell(o), o.id
 
-def _files_of(root):
-    "Every file that rows come from, as the system describes it: a changed file has another inode or change time"
-    found = [o for part in ('records', REVIEWS) for o in (root/part).rglob('*')]
-    known = [(os.fspath(o), o.lstat()) for o in found]
-    return tuple(sorted((name, s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns) for name,s in known))
-
-@lru_cache(1)
-def _read(root, folder, files):
-    (recs,bad),(reviews,odd) = read_records(root),read_reviews(root)
-    return sorted((Row(o, root/record_path(o), reviews.get(o['record_id'])) for o in recs), key=_place), bad+odd
-
 def load_rows(
     root:str|Path='.', # Folder of the board
 ) -> tuple[Board, list[str]]: # Rows in the order of the CSV, and a line for every broken record
     "All rows of the board below `root`"
     root = Path(root)
-    try: rows,bad = _read(root, os.getcwd(), _files_of(root))
-    except FileNotFoundError: rows,bad = _read.__wrapped__(root, None, None) # a file went away meanwhile
-    if not any(o.record.outside for o in rows): return Board(rows), list(bad)
-    tricks = tricks_here(root)
-    def fresh(o): return Row(o.record, o.path, o.review, tricks) if o.record.outside else o
-    return Board(map(fresh, rows), tricks), list(bad)
+    (recs,bad),(reviews,odd) = read_records(root),read_reviews(root)
+    tricks = tricks_here(root) if any(o.outside for o in recs) else {}
+    rows = (Row(o, root/record_path(o), reviews.get(o.record_id), tricks) for o in recs)
+    return Board(sorted(rows, key=_place), tricks), bad+odd
 
 # %% ../../nbs/board/05_table.ipynb #csv-def
 _others = ('fresh_n','fresh_mean','status') # these depend on other rows

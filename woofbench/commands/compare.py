@@ -14,6 +14,7 @@ from io import BytesIO
 from pathlib import Path
 from textwrap import fill
 from fastcore.basics import patch
+from ..board.home import home
 from ..registry import BadInput
 from ..train.recipe import from_dict
 from ..train.changes import label_of
@@ -42,7 +43,7 @@ def _check(a, b, margin):
         raise BadInput(f'margin must be a number of points above 0, not {margin!r}')
 
 def _besides(a, b):
-    "What differs besides the recipe, and the two fields of it that are no trick"
+    "What differs besides the recipe, and the two fields of it that are not tricks"
     shas = dict(images='manifest ', source='')
     for k,x,y in a.differs_from(b):
         yield (k, f'{shas[k]}{x[:8]}', f'{shas[k]}{y[:8]}') if k in shas else (k, x, y)
@@ -220,8 +221,8 @@ def _repr_html_(self:Comparison):
 def compare(
     a:str|Row|Path, # A row, the id of its record or the beginning of one, or the path of its file
     b:str|Row|Path, # The row to compare it with, likewise
-    out:str|Path='.', # Folder of the board
+    out:str|Path|None=None, # Folder of the board; the one where you are, or the nearest above, if none
     margin:float=1., # Largest difference that does not matter, points
 ) -> Comparison:
     "The verdict on two rows of one cell; raises `BadInput`"
-    return Comparison(*find_rows([a, b], out), margin)
+    return Comparison(*find_rows([a, b], home() if out is None else out), margin)

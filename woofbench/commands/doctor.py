@@ -105,6 +105,7 @@ def doctor_text(
 
 # %% ../../nbs/commands/15_doctor.ipynb #cache-def
 def _bytes(path):
+    "Bytes on disk of a file, or of all files in a folder"
     if path.is_file(): return path.stat().st_size
     return sum(o.stat().st_size for o in path.rglob('*') if o.is_file())
 
@@ -126,6 +127,7 @@ def cache_list() -> list[dict]: # name, bytes, used
         found.append(dict(name=o.name, bytes=n, used=time.strftime('%Y-%m-%d', used)))
     return sorted(found, key=lambda o: (-o['bytes'], o['name']))
 
+# %% ../../nbs/commands/15_doctor.ipynb #cache-clear-def
 def cache_clear(
     name:str|None=None, # An entry; all of them if None
 ) -> list[dict]: # What was removed, as from `cache_list`

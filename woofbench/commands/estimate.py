@@ -17,6 +17,7 @@ from ..files import cache_dir
 from ..models.costs import act_memory, cost, speeds
 from ..train.job import Job
 from ..train.machine import device_name, machine, memory
+from ..train.processes import with_processes
 from ..train.recipe import of_model, own
 from ..board.record.seeds import official_seeds
 from ..board.row import median_seconds
@@ -96,7 +97,7 @@ class Forecast:
     def seconds(self) -> float: return self.epoch_s*self.job.track.epochs*len(self.seeds)
 
     def facts(self) -> dict:
-        "For programs"
+        "The forecast as plain values, for `--json`"
         job,m = self.job,self.machine
         return dict(track=str(job.track), recipe=str(job.recipe), config_id=job.config_id, seeds=self.seeds,
                     params=job.cost['params'], macs=job.cost['macs'], device=device_name(m.device), engine=m.engine,
@@ -108,7 +109,7 @@ class Forecast:
 def in_words(
     seconds:float,
 ) -> str:
-    "A time, as one says it"
+    "Seconds, minutes or hours, rounded"
     if seconds<90: return f'{seconds:.0f} s'
     if seconds<5400: return f'{seconds/60:.0f} minutes'
     return f'{seconds/3600:.1f} hours'
@@ -120,18 +121,19 @@ def __str__(self:Forecast):
     mib += [f'{batch>>20} MiB for a batch of {job.recipe.bs}' if batch is not None else 'activations not counted']
     if images: mib.append(f'about {images>>20} MiB for decoded images')
     n,e = len(self.seeds),job.track.epochs
+    team = f', {m.processes} processes a seed; time and memory are those of one' if m.processes>1 else ''
     macs = '' if job.cost['macs'] is None else f', {job.cost["macs"]/1e9:.3f} GMACs'
     where = 'not here: a run fetches them first' if self.fetch else f'{job.manifest.edition} in {job.manifest.root}'
     lines = dict(plan=f'{job.track}: {job.recipe}', network=f'{job.cost["params"]/1e6:.2f} M parameters{macs}',
                  config=job.config_id, seeds=', '.join(map(str, self.seeds)), images=where,
-                 machine=f'{device_name(m.device)}, engine {m.engine}, {m.workers} loader processes',
+                 machine=f'{device_name(m.device)}, engine {m.engine}, {m.workers} loader processes{team}',
                  time=f'about {in_words(self.seconds)}: {n} x {e} epochs of {self.epoch_s:.1f} s, {self.how}',
                  memory=', '.join(mib), board=self.out.resolve())
     text = '\n'.join(f'{k+":":9} {v}' for k,v in lines.items())
     return f'{text}\nnothing was trained, and nothing was written'
 
 # %% ../../nbs/commands/16_estimate.ipynb #estimate-def
-_names = set(inspect.signature(run).parameters) - {'arch', *own, *of_model} # what is left is no field
+_names = set(inspect.signature(run).parameters) - {'arch', *own, *of_model} # what is left is not a field
 
 def estimate(
     args:dict, # Arguments of `run`
@@ -144,6 +146,7 @@ def estimate(
     if args.get('official'): seeds = official_seeds(job.config_id)
     how = {k:args[k] for k in ('device','workers','engine','seeds_at_once','compile','cache') if k in args}
     here,d = machine(job.track, **how),datasets[job.track.dataset]
+    here = with_processes(here, job, args.get('processes', 1))
     _fits(job.cost, here.device)
     n = (d.n_train, d.n_val) if fetch else (len(job.manifest.train), len(job.manifest.val))
     out = Path(args.get('out') or '.')

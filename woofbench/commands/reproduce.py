@@ -98,7 +98,7 @@ def settings(
     compile = env.get('compile', False)
     workers = env['workers'] if workers is None else workers
     here = machine(p.track, device, workers, engine or row.record['engine'], compile=compile)
-    now = dict(env=env_facts(here.device, here.workers, compile), code=code_facts(), engine=here.engine)
+    now = dict(env=env_facts(here.device, here.workers, compile), code=code_facts(), engine=here.engine, processes=1)
     diff = differences(row.record, row.record | now)
     say(f'{row.id}: {row.recipe}' + ('' if diff else '; the environment is that of the record'))
     if diff:
@@ -192,8 +192,8 @@ def _landed(row, out):
     try: res = landed(out, commit_of(out, 'HEAD'), row.id)
     except BadInput: res = None
     if res is None:
-        raise BadInput(f'{Path(out).absolute()} is no clone whose history has {row.id}: the commit that brought a row '
-                       'to the main branch gives the seeds of its challenge; --nonce gives another word')
+        raise BadInput(f'{Path(out).absolute()} is not a clone with {row.id} in its history: the seeds of a challenge '
+                       'follow from the commit that brought the row to the main branch; --nonce gives another word')
     return res
 
 # %% ../../nbs/commands/04_reproduce.ipynb #challenge-call

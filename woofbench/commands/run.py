@@ -9,26 +9,27 @@ __all__ = ['recipe_of', 'plan', 'sweep_board', 'check_board', 'takes_fields', 'w
 # %% ../../nbs/commands/01_run.ipynb #imports
 import inspect, os, time
 from collections.abc import Callable
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 from fastcore.basics import patch
-from ..registry import BadInput, whole, yes_no
+from ..registry import BadInput, unwrapped, whole, yes_no
 from ..data.track import Track, datasets, make_track, packaged
 from ..data.own_images import as_dataset
 from ..files import claim, locked, probe, sweep, write_atomic, cache_dir
 from ..data.manifest import find, verify
 from ..data.loaders import with_noise
-from ..train.recipe import Recipe, own, of_model, recipes
+from ..train.recipe import Recipe, own, of_model, recipes, to_dict
 
 # %% ../../nbs/commands/01_run.ipynb #imports-part2
 from ..train.job import Job
 from ..train.observers import changing, does_more, fresh, used, watched
 from ..train.machine import Machine, check_engine, lacks_bf16, machine as machine_for, memory
-from ..train.imports import imported
+from ..train.processes import with_processes
+from ..train.imports import as_imported, imported
 from ..models.costs import cost
 from ..models.effect import idle
 from ..train.callbacks import side_at, start_of
@@ -39,13 +40,13 @@ from ..text import safe_text
 from ..board.record.record import EPOCHS, Made, Purpose, from_bytes, make_record, to_bytes, write_record
 from ..board.record.record import read_file, read_record, read_records, record_path
 from ..board.record.record import seed_bytes, seed_dict, seed_from
-from ..board.record.provenance import code_facts, context_id, env_facts, outside
+from ..board.record.provenance import code_facts, context_id, env_facts, file_of, named, ours, outside
 from ..board.record.provenance import source_of, sources, training_sha
 
 # %% ../../nbs/commands/01_run.ipynb #imports-part3
 from ..board.table import LOCK, check_csv, update_csv
 from ..board.row import Row
-from ..board.trials import trials
+from ..board.trials import begun, trials
 from ..board.reported.history import of_board
 from ..board.weights import belong, lacking, move_weights, predictions_sha, weights_name
 from ..text import bar, quiet, speaking
@@ -198,11 +199,12 @@ def _train(job, machine, runs, n, folder, say):
     from woofbench.train.watch import Shown
     machine = replace(machine, states=partial(folder.resume, say=say))
     if runs: say(f'going on: {len(runs)} of {n} seeds are done')
-    if machine.fast: # all seeds find the images in memory
+    if machine.fast and machine.processes==1: # all seeds find the images in memory
         load_images(job.manifest, job.track, machine.device, machine.cache, val_resize=job.recipe.val_resize)
     def log(epoch, o, seed): shown.epoch(seed, epoch, o, _epoch_line(job, seed, epoch, o))
-    with Shown(job, n, len(runs), say) as shown:
-        for r in train_seeds(job, list(folder.claims), machine, log=log, say=shown.say, watch=shown.watch):
+    with Shown(job, n, len(runs), say) as shown, closing(
+            train_seeds(job, list(folder.claims), machine, log=log, say=shown.say, watch=shown.watch)) as trained:
+        for r in trained:
             evidence = seed_dict(r, job.manifest)
             if r.weights: folder.save_weights(r, evidence, len(runs))
             runs[r.seed] = folder.save(r.seed, evidence, len(runs))
@@ -331,6 +333,14 @@ def _check_words(m, note):
         raise BadInput('a note has at most 300 characters in one line, none of them < > | ` [ ] or a backslash, and '
                        'does not begin with = + - or @')
 
+# %% ../../nbs/commands/01_run.ipynb #run-sent
+def _check_sent(job):
+    "Raise `BadInput` for a part that was typed or is in a file of its own: other processes can import it, not copy it"
+    used = [(f'{k} {v}', reg[v]) for reg,k,v in named(to_dict(job.recipe)) if v in reg and not ours(reg, v)]
+    if odd := next((k for k,part in used if not as_imported(file_of(unwrapped(part)))), None):
+        raise BadInput(f'{odd} was not imported from a file, and other processes do not have it: put it into a file, '
+                       'and import that with --import FILE or import_parts(FILE)')
+
 # %% ../../nbs/commands/01_run.ipynb #run-check-job
 def check_job(
     job:Job,
@@ -343,6 +353,7 @@ def check_job(
         raise BadInput(f'{len(seeds)} seeds of {job.track.epochs} epochs are more than one record holds; '
                        f'at most {EPOCHS} epochs in all')
     _check_words(job.manifest, note)
+    if machine.processes>1: _check_sent(job)
     _fits(job.cost, machine.device)
 
 def _say_notes(job, odd, told, device, say):
@@ -372,6 +383,7 @@ class _Kind:
     imports:tuple # `Imported`
     outside:dict # Hash of the source of each foreign part
     callbacks:tuple = () # From `used`
+    processes:int = 1 # Of one seed
 
     @property
     def folder(self) -> str:
@@ -383,13 +395,16 @@ class _Kind:
         def key(o): return o['config_id'], o['env'].get('context'), o.get('based_on')
         return [o for o in recs if key(o)==(self.job.config_id, self.env['context'], self.purpose.based_on)]
 
-    def record(self, runs, recs):
-        "A new record with the seeds `runs`, beside the records that are there"
-        job,now = self.job,datetime.now(timezone.utc).strftime('%Y-%m-%dT%H:%M:%SZ')
-        tried = {job.config_id} | {o['config_id'] for o in recs if Track(**o['track'])==job.track}
-        made = Made(self.code, self.env, job.cost, now, self.engine, self.imports, self.outside, self.callbacks)
-        return make_record(job.track, job.recipe, job.manifest.facts(), runs, made,
-                           replace(self.purpose, attempts=len(tried)))
+# %% ../../nbs/commands/01_run.ipynb #run-kind-record
+@patch
+def record(self:_Kind, runs, recs, begun=()):
+    "A new record with the seeds `runs`, beside the records that are there, and recipes that were `begun`"
+    job,now = self.job,datetime.now(timezone.utc).strftime('%Y-%m-%dT%H:%M:%SZ')
+    tried = {job.config_id, *begun} | {o['config_id'] for o in recs if Track(**o['track'])==job.track}
+    made = Made(self.code, self.env, job.cost, now, self.engine, self.imports, self.outside, self.callbacks,
+                self.processes)
+    return make_record(job.track, job.recipe, job.manifest.facts(), runs, made,
+                       replace(self.purpose, attempts=len(tried)))
 
 # %% ../../nbs/commands/01_run.ipynb #run-kind-kind
 def _kind(job, machine, purpose):
@@ -401,8 +416,10 @@ def _kind(job, machine, purpose):
     if odd: code['dirty'] = True # no commit can have them
     cbs = used(job, source_of)
     parts = foreign | changing(cbs)
-    same = context_id(training_sha(), env, job.manifest.sha256, parts, machine.engine, files)
-    kind = _Kind(job, purpose, code, env | dict(context=same), machine.engine, files, foreign | told, cbs)
+    more = dict(processes=machine.processes) if machine.processes>1 else {}
+    same = context_id(training_sha(), env | more, job.manifest.sha256, parts, machine.engine, files)
+    kind = _Kind(job, purpose, code, env | dict(context=same), machine.engine, files, foreign | told, cbs,
+                 machine.processes)
     return kind, odd, list(told)
 
 # %% ../../nbs/commands/01_run.ipynb #run-row
@@ -428,7 +445,8 @@ class _Row:
                 return _publish(rec, self.out, self.folder, self.say), []
             spent = [s for s in runs if any(runs[s] in o['runs'] for o in mine)] # no evidence goes into two records
             if spent or len(runs)<len(self.seeds): return None, spent
-            rec = _write(self.kind.record([runs[s] for s in self.seeds], recs), self.out)
+            tried = begun(self.out, self.kind.job.track)
+            rec = _write(self.kind.record([runs[s] for s in self.seeds], recs, tried), self.out)
             move_weights(self.folder.path, rec, self.out)
             return _publish(rec, self.out, self.folder, self.say), []
 
@@ -494,6 +512,7 @@ def train_row(
     purpose = replace(purpose, tuning=trials(out, job.track))
     kind,odd,told = _kind(job, machine, purpose)
     _say_notes(job, odd, told, machine.device, say)
+    if machine.processes>1: say(f'note: {machine.processes} processes train each seed; the row will be unranked')
     last = max((o['created'] for o in read_records(out)[0]), default='')
     if why := clock_fault(last): say(f'note: {why}; set the clock first, or the row will be refused')
     folder = _Folder(job, out/'.woofbench'/job.track.cell/kind.folder, machine.keep)
@@ -517,6 +536,7 @@ def run(
     device=None, # Torch device; fastai's default if None
     engine:str|None=None, # fast, or fastai (the reference); if None, fast on a processor, elsewhere fastai
     seeds_at_once:int=1, # Seeds trained at the same time, by the fast engine on a CUDA device; changes seconds only
+    processes:int=1, # Processes that train one seed together, each on a GPU of its own or on the processor
     compile:bool=False, # Let PyTorch's compiler have the network? Fast engine only; pays for long rows
     cache:bool=True, # Keep the fast engine's decoded images on disk?
     official:bool=False, # Seeds from the configuration's hash, as a rank needs them, in place of 0 to 4?
@@ -534,6 +554,7 @@ def run(
     if official: seeds = official_seeds(job.config_id)
     job = watched(job, cbs, log_to, out_folder(out))
     here = replace(machine_for(job.track, device, workers, engine, seeds_at_once, compile, cache), keep=keeps)
+    here = with_processes(here, job, processes)
     return train_row(job, seeds, out, here, Purpose(note, RULES), again, say)
 
 # %% ../../nbs/commands/01_run.ipynb #learner-def

@@ -25,7 +25,7 @@ def _plain(o):
 def to_json(
     o, # Dicts, lists, numbers, texts; anything else becomes text
 ) -> str:
-    "A JSON document"
+    "A JSON document; NaN and infinity become null"
     return json.dumps(_plain(o), indent=1, ensure_ascii=False)
 
 # %% ../../nbs/commands/17_show.ipynb #facts-def

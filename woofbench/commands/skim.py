@@ -82,7 +82,7 @@ def _function(module, node):
 
 @dataclass(frozen=True)
 class Field:
-    "A field of a dataclass"
+    "A field of a dataclass, as the text of its module says it"
     name:str
     kind:object     # Its type
     default:object

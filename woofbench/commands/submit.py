@@ -15,7 +15,7 @@ from ..board.row import Row
 from ..board.table import find_row
 from ..board.record.record import to_bytes
 from ..board.record.git import Repo, repo_of
-from .request import BASE, Request, by_hand, claimed, link_of, prepare, side_by_side, write_files
+from .request import BASE, Request, by_hand, claimed, link_of, prepare, write_files
 
 # %% ../../nbs/commands/06_submit.ipynb #secret-def
 class Secret(str):
@@ -100,7 +100,7 @@ def me(self:Hub) -> str:
     "The login of the account that the token belongs to"
     login = self.ask('say whose the token is', self.api.users.get_authenticated, has='login')['login']
     if re.fullmatch(LOGIN, login): return login
-    raise BadInput(f'{self.repo.api} does not answer as GitHub does: {ascii(login)[:60]} is no login')
+    raise BadInput(f'{self.repo.api} does not answer as GitHub does: {ascii(login)[:60]} is not a login')
 
 @patch
 def home(self:Hub, login:str, say=print) -> Repo:
@@ -187,13 +187,9 @@ def publish(
 # %% ../../nbs/commands/06_submit.ipynb #keep-def
 def _keep(req, out, say):
     "Write the files of a request below `out`, and say what the check says; returns their folder"
-    folder,row = Path(out)/'.woofbench'/'submit'/req.row.id,req.row
-    plots = {'seeds.png':row.plot()} | ({'beside.png':side_by_side(row, req.near)} if req.near else {})
-    files = req.files | {f'{row.id}.json':to_bytes(row.record), 'text.md':req.body.encode()}
-    write_files(folder, files, plots)
-    places = ', '.join(str(folder/o) for o in plots)
-    say('\n'.join([str(req.verdict), *(f'note: {o}' for o in req.verdict.notes),
-                   f'plots, which you can add to the request by hand: {places}']))
+    folder = Path(out)/'.woofbench'/'submit'/req.row.id
+    write_files(folder, req.files | {f'{req.row.id}.json':to_bytes(req.row.record), 'text.md':req.body.encode()})
+    say('\n'.join([str(req.verdict), *(f'note: {o}' for o in req.verdict.notes)]))
     return folder
 
 # %% ../../nbs/commands/06_submit.ipynb #submit-def

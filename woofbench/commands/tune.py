@@ -26,6 +26,7 @@ from ..models.costs import cost
 # %% ../../nbs/commands/18_tune.ipynb #imports-2
 from ..models.spec import parts_of
 from ..train.changes import label_of
+from ..train.imports import _toml
 from ..train.job import Job
 from ..train.machine import Machine, check_engine, machine as machine_for
 from ..train.recipe import Recipe, _kind, parameters, parse, recipe_parts
@@ -55,7 +56,7 @@ class Range:
 
 @dataclass(frozen=True)
 class Choices:
-    "Some values"
+    "A fixed list of values to choose from"
     values:tuple # As typed
 
     def ask(self, trial, name):
@@ -106,11 +107,7 @@ def read_space(
     items = [what] if isinstance(what, (str,Path)) else what
     is_file = isinstance(items, (list,tuple)) and [Path(str(o)).suffix for o in items]==['.toml']
     if not is_file: return parse_space(what)
-    try:
-        import tomllib
-    except ImportError: raise BadInput('files of a space need Python 3.11 or newer: give the space as flags') from None
-    try: table = tomllib.loads(Path(items[0]).read_text(encoding='utf-8')).get('space')
-    except (OSError, ValueError) as e: raise BadInput(f'cannot read {items[0]}: {e}') from e
+    table = _toml(Path(items[0])).get('space')
     if not isinstance(table, dict): raise BadInput(f'{items[0]} has no table [space]')
     return parse_space(table)
 

@@ -24,7 +24,7 @@ def _mixed(z):
 
 @dataclass(frozen=True)
 class Place:
-    "Where a batch of training images stands: all draws follow from it"
+    "Seed, epoch and image numbers of a training batch: all its random draws follow from them"
     seed:int
     epoch:int
     index:tuple # Numbers of the images in the training set, in the order of the batch
@@ -195,11 +195,11 @@ class Augment(Transform):
         epoch:int,
         images=None, # f() -> numbers of the epoch's images, in their order; 0, 1, ... if None
     ):
-        "A new epoch"
+        "Start an epoch: the next batch is its first one"
         self._epoch,self._images,self._done,self._numbers = epoch,images,0,None
 
     def place(self, n:int) -> Place:
-        "Where the next batch stands; `n` images"
+        "The `Place` of the next batch, which has `n` images"
         if self._numbers is None and self._images: self._numbers = [*map(int, self._images())]
         part = slice(self._done, self._done+n)
         self._done += n

@@ -271,6 +271,7 @@ def verify(
 class CheckedImage:
     "Replaces `PILImage.create`: the image of a file that is as in the manifest; raises `BadInput`"
     def __init__(self, m:Manifest):
+        self.__name__ = type(self).__name__ # else fastai wraps it in a function that cannot be sent to a process
         self.root,self.digests = os.path.join(m.root, ''),dict(zip([*m.train, *m.val], m.digests))
     def __call__(self, o):
         from fastai.vision.core import PILImage

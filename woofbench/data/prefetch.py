@@ -57,7 +57,7 @@ class Prefetch:
 # %% ../../nbs/data/11_prefetch.ipynb #results-def
 @patch(as_prop=True)
 def y(self:Prefetch) -> torch.Tensor:
-    "Classes of the crops"
+    "Classes of the crops, int64 (n,); waits until the crops are drawn"
     self._wait(self.begun, self.classes)
     return self.classes
 

@@ -11,7 +11,7 @@ from functools import lru_cache
 import torch
 from ..registry import BadInput
 from .spec import XResNetSpec, ModelSpec, arch_of, archs, per_stage
-from .xresnet import build
+from .xresnet import build, without_numbers
 
 # %% ../../nbs/models/05_effect.ipynb #idle-def
 _plain = (bool,int,float,str,type(None))
@@ -32,7 +32,7 @@ def _look(m):
 @lru_cache(256)
 def _network(spec):
     "`_look` of all modules of a network, in order"
-    with torch.device('meta'): model = build(spec)
+    with without_numbers(): model = build(spec)
     return [(k, _look(m)) for k,m in model.named_modules()][1:] # the network itself carries its spec
 
 # %% ../../nbs/models/05_effect.ipynb #others-def

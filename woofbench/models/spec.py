@@ -83,7 +83,7 @@ def arch(
     *aliases:str, # Other names for it
     **kw # Fields of `XResNetSpec`; those of the shape that are not given have its defaults, others stay as they are
 ):
-    "Register a shape"
+    "Register the shape of a network in `archs`; raises `BadInput` for a name that is taken"
     shape = {k:getattr(XResNetSpec, k) for k in _shape} | kw
     archs.register(name, *aliases)(type('Arch', (dict,), dict(__qualname__=f'Arch.{name}', __doc__=doc))(shape))
 
@@ -109,7 +109,7 @@ class ModelSpec:
 class TimmSpec(ModelSpec):
     "A whole timm model with random weights; its name is timm's, without weights tag"
 
-# Of f(), each of which registers models with timm; called before timm is asked for one: its import takes a second
+# Functions f() that register models with timm; called when timm is first asked for a model: its import takes a second
 introductions = []
 
 def _timm_models():
@@ -128,7 +128,7 @@ archs.provide('timm', _timm_model, _timm_models)
 
 # %% ../../nbs/models/02_spec.ipynb #change-def
 def _part(k, v, n, known=True):
-    "Field `k` as it belongs in a spec of `n` stages: canonical names, None for 'none'"
+    "Value `v` of field `k`, as a spec of `n` stages holds it: canonical names, None for 'none'; raises `BadInput`"
     if isinstance(v, (tuple,list)):
         if k not in per_stage: raise BadInput(f'{k} takes one value, not one per stage')
         if len(v)!=n: raise BadInput(f'{k} has {len(v)} values for {n} stages')

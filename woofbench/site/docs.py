@@ -41,8 +41,6 @@ def group(
     return 'Internals'
 
 # %% ../../nbs/site/03_docs.ipynb #nav-def
-def _title(text): return m[1].strip() if (m := re.search(r'^# (.+)$', text, re.M)) else ''
-
 def _place(page):
     patterns = groups.get(group(page), '').split()
     return next((i for i,o in enumerate(patterns) if fnmatch(page, o)), len(patterns)), page

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['tidy', 'fence', 'params', 'signature', 'table', 'symbols', 'symbol_md', 'output_md', 'strip_directives', 'cell_md',
-           'title', 'page_md']
+           'page_md']
 
 # %% ../../nbs/site/01_page.ipynb #imports
 import ast
@@ -193,14 +193,6 @@ def cell_md(
     return '\n\n'.join(filter(None, parts))
 
 # %% ../../nbs/site/01_page.ipynb #page-def
-def title(
-    nb:dict, # A notebook
-) -> tuple[str,str]: # Title and description, '' where there is none
-    "What the first cell of `nb` says"
-    src = nb.cells[0].source if nb.cells else ''
-    def first(pat): return ''.join(re.findall(pat, src, re.M)[:1]).strip()
-    return first(r'^# (.+)'), first(r'^> (.+)')
-
 def page_md(
     fn:str|Path, # A notebook
     img:str, # Where its pictures go: a path and the start of a name, from the page

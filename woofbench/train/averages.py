@@ -17,7 +17,7 @@ averages = Registry('average', 'f(recipe) -> list of fastai callbacks that end w
 
 @averages.register('none')
 def none(r):
-    "The last weights"
+    "The last weights, without an average"
     return []
 
 class _Mean:

@@ -82,6 +82,9 @@ def _check(net, run, what):
     "Raise `BadInput` where `run(images)` gives other logits than `net`"
     for n in (1,3):
         want,got = net(_images(net, n)),torch.as_tensor(run(_images(net, n)))
+        if not want.isfinite().all():
+            raise BadInput(f'{net.name} cannot be exported as {what}: its own logits for random images are infinite or '
+                           'not numbers, as after a training that diverged')
         worst = float((want-got).abs().max()/want.abs().max().clamp(min=1))
         if not worst<1e-4: raise BadInput(f'{net.name} cannot be exported as {what}: the logits differ by {worst:.1e}')
 

@@ -14,7 +14,7 @@ from .recipe import Recipe, config_id
 # %% ../../nbs/train/16_job.ipynb #job-def
 @dataclass(frozen=True)
 class Job:
-    "What to train"
+    "What to train: a recipe, on a track, with the images of its dataset"
     track:Track
     recipe:Recipe
     manifest:Manifest       # Images of the track's dataset
@@ -29,10 +29,10 @@ class Job:
 
     @property
     def n_val(self) -> int:
-        "Validation images"
+        "Number of validation images"
         return len(self.manifest.val)
 
     @property
     def n_classes(self) -> int:
-        "Classes that the network tells apart"
+        "Number of classes"
         return len(self.manifest.classes)

@@ -47,8 +47,8 @@ def refill(
 class Kept:
     "What one seed of a row leaves to the next, by the fast engine; give it back with `close`"
     def __init__(self,
-        record:bool|None=None, # Record steps? If None, on CUDA
-        keep:bool=True, # Is there a next seed? Else a learner's callbacks drop their recordings after each fit
+        record:bool|None=None, # Capture steps? If None, on CUDA
+        keep:bool=True, # Is there a next seed? Else a learner's callbacks drop their captured steps after each fit
         compile:bool=False, # Use `torch.compile`?
         lock=None, # Held while a seed is prepared and while a step is captured; shared by the threads of a process
     ):

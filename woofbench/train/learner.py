@@ -15,7 +15,6 @@ from tempfile import TemporaryDirectory
 from threading import Lock
 import torch
 from torch import nn
-import fastai.vision.learner  # noqa: F401  registers how fastai shows images and their results
 from fastai.callback.core import Callback, CancelEpochException, CancelFitException
 from fastai.callback.progress import ProgressCallback
 import fastai.callback.schedule  # noqa: F401  gives learners fit_one_cycle, fit_flat_cos, lr_find
@@ -215,8 +214,10 @@ def make_learner(
     seed:int=0, # Everything random follows from it
     machine:Machine|None=None, # The usual one if None
     kept:Kept|None=None, # What the fast engine keeps from seed to seed
+    shows:bool=True, # Import how fastai shows images and results, which takes a second?
 ) -> Learner:
     "A fastai `Learner` for one seed: fresh loaders and a fresh model, in that order"
+    if shows: import fastai.vision.learner  # noqa: F401
     with using(dict(job.recipe.params)): return _make_learner(job, seed, machine or Machine(), kept)
 
 # %% ../../nbs/train/08_learner.ipynb #evidence-def
@@ -281,8 +282,8 @@ def weights_sha(model) -> str:
 
 _no_shared = ('shared memory', 'bus error', '/torch_', '/dev/shm')
 
-def _lack(e):
-    "What to say where the loader processes ran out of shared memory, which is another thing than memory"
+def _shared_memory_line(e):
+    "What to say if the loader processes ran out of shared memory (`/dev/shm`); None for other errors"
     if not any(o in str(e).lower() for o in _no_shared): return None
     try: room = f' (/dev/shm has {shutil.disk_usage("/dev/shm").total>>20} MiB)'
     except OSError: room = ''
@@ -299,11 +300,11 @@ def _check_whole(job, ev):
     raise BadInput(f'a callback has ended the training in epoch {done} of {n}: a row needs all epochs and the '
                    'predictions for every validation image; leave it out of cbs')
 
-def _too_little(e, job):
-    "The line for an error `e`, if it is for want of memory"
+def _memory_line(e, job):
+    "What to say if an error `e` is a lack of memory; None for other errors"
     if not isinstance(e, MemoryError) and not any(o in str(e).lower() for o in _no_memory): return None
     lower = f'lower bs (now {job.recipe.bs}), size (now {job.track.size}) or workers'
-    return _lack(e) or f'out of memory; {lower}, or take a smaller arch'
+    return _shared_memory_line(e) or f'out of memory; {lower}, or take a smaller arch'
 
 # %% ../../nbs/train/08_learner.ipynb #fit-all
 def _fit_all(learn, job, seed, seen, resumed):
@@ -332,7 +333,7 @@ def fit(
     resume = machine.states(seed) if machine and machine.states else None
     try:
         with kept.lock:
-            learn = make_learner(job, seed, machine, kept)
+            learn = make_learner(job, seed, machine, kept, shows=bool(job.cbs or job.logs))
             init = weights_sha(learn.model)
         if learn.dls.device.type=='cuda': torch.cuda.reset_peak_memory_stats()
         seen = [ev, *(watch(seed) if watch else ())]
@@ -340,7 +341,7 @@ def fit(
     except NotTaken as e:
         return fit(job, seed, replace(machine, states=resume.again(e).as_states), log, kept, watch)
     except (RuntimeError, MemoryError) as e:
-        if line := _too_little(e, job): raise BadInput(line) from e
+        if line := _memory_line(e, job): raise BadInput(line) from e
         raise
     finally:
         with kept.lock: gc.collect() # learners of earlier seeds: they and their callbacks refer to each other

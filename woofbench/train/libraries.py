@@ -53,7 +53,7 @@ def wrapped(
     "A library's optimiser as the registry's contract has it"
     def make(r):
         f = partial(OptimWrapper, opt=partial(cls, **_named(cls, values) | _of_recipe(cls, r)))
-        f.splits = True # wants groups with and without decay
+        f.splits = True # asks the learner for groups with and without decay
         return f
     return make
 

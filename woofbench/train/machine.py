@@ -95,6 +95,7 @@ class Machine:
     compile:bool = False        # Use PyTorch's compiler? Fast engine only
     cache:bool = True           # Keep the fast engine's decoded images on disk?
     keep:bool = False           # Hand over each seed's final weights with its evidence?
+    processes:int = 1           # That train one seed together, from `with_processes`
     states:object = None        # f(seed) -> `Resume`, which keeps the state of a long seed; None: none is kept
 
     def __post_init__(self):

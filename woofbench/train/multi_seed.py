@@ -25,6 +25,12 @@ def _shared_draws(recipe):
     if recipe.aug!='none': return f'aug {recipe.aug}'
     return f'dropout {recipe.model.dropout}' if getattr(recipe.model, 'dropout', 0) else None
 
+# %% ../../nbs/train/09_multi_seed.ipynb #seeds-together
+def _together(*args):
+    "Seeds by several processes, each of which trains one part of every batch"
+    from woofbench.train.processes import train_together
+    return train_together(*args)
+
 # %% ../../nbs/train/09_multi_seed.ipynb #seeds-train-seeds
 def train_seeds(
     job:Job,
@@ -39,6 +45,7 @@ def train_seeds(
     m,lock,told,stop = machine or Machine(),Lock(),[],Event()
     if m.seeds_at_once>1 and (o := _shared_draws(job.recipe)):
         raise BadInput(f'{o} draws from the one generator of the process: train one seed at a time')
+    if m.processes>1: return (yield from _together(job, seeds, m, log, say, watch))
     def one(seed, kept):
         def after_epoch(epoch, numbers):
             if stop.is_set(): raise Stopped("stopped")
@@ -64,8 +71,8 @@ def _at_once(one, seeds, kepts, device, stop):
                 for seed in todo: # each takes the next one
                     if stop.is_set(): break
                     done.put(one(seed, kept))
-        except BaseException as e: done.put(e) # raised below, where somebody listens
-    # never one that a recording gets
+        except BaseException as e: done.put(e) # the main thread raises it below
+    # none of them is a stream that a capture gets
     streams = [torch.cuda.Stream(device, priority=-2) if device.type=='cuda' else None for _ in kepts]
     for o in streams:
         if o: o.wait_stream(torch.cuda.current_stream(device))

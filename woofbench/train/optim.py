@@ -41,13 +41,13 @@ def adam(r):
 # %% ../../nbs/train/01_optim.ipynb #opts-rmsprop
 @opts.register('rmsprop', 'rms', 'RMSProp')
 def rmsprop(r):
-    "RMSProp"
+    "RMSProp, fastai's"
     from fastai.optimizer import RMSProp
     return partial(RMSProp, sqr_mom=r.sqr_mom, eps=r.eps)
 
 @opts.register('sgd', 'SGD')
 def sgd(r):
-    "SGD with momentum"
+    "SGD with momentum, fastai's"
     from fastai.optimizer import SGD
     return partial(SGD, mom=r.mom)
 

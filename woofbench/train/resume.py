@@ -12,7 +12,7 @@ from collections import OrderedDict, defaultdict, deque
 from contextlib import contextmanager
 from dataclasses import is_dataclass
 from enum import Enum
-from functools import partial
+from functools import cache, partial
 from itertools import zip_longest
 from pathlib import Path, PurePath
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
@@ -186,7 +186,10 @@ def put_module(m:nn.Module, saved:dict):
     for k,o in m.named_modules(): put_attributes(o, saved['own'].get(k, {}), device)
 
 # %% ../../nbs/train/19_resume.ipynb #opt-def
-_of_opts = {*vars(torch.optim.SGD([torch.zeros(1)])), 'opt','cbs','param_lists','hypers','frozen_idx','count',
+@cache
+def _of_opts():
+    "What an optimiser has anyway. The first optimiser of PyTorch imports its compiler, so it is made when it is needed"
+    return {*vars(torch.optim.SGD([torch.zeros(1)])), 'opt','cbs','param_lists','hypers','frozen_idx','count',
             'slow_weights','fwd_map','bwd_map'}
 
 def _with_more(opt):
@@ -195,7 +198,7 @@ def _with_more(opt):
     return [o for o in both if isinstance(o, torch.optim.Optimizer) or o is not None and _yours(o)]
 
 def _opt_state(opt):
-    return dict(state=written(opt.state_dict()), more=[attributes(o, _of_opts) for o in _with_more(opt)])
+    return dict(state=written(opt.state_dict()), more=[attributes(o, _of_opts()) for o in _with_more(opt)])
 
 # %% ../../nbs/train/19_resume.ipynb #opt-put
 def _bits(t): return t.contiguous().flatten().view(torch.uint8)

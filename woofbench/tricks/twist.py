@@ -42,7 +42,7 @@ def held(
     value:torch.Tensor, # As `w`
     w:torch.Tensor # A parameter
 ) -> torch.Tensor:
-    "`value`, exactly; its gradient goes to `w` unchanged"
+    "`value`, exactly; its gradient goes to `w` unchanged (a straight-through estimator)"
     return value.detach() + (w-w.detach())
 
 def odd_part(w:torch.Tensor) -> torch.Tensor:

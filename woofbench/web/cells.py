@@ -15,7 +15,7 @@ from ..board.stats.claims import P_BEAT
 from .draw import DOTS, axis, dots, pareto, shares
 from .effects import show
 from .export import cell_bib, cell_csv, cell_json, cell_tex, usual_recipe, view_data
-from .facts import Board, Cell, Entry, fields_of, part_of, reported_in
+from .facts import Board, Cell, Entry, fields_of, part_of, part_words, reported_in
 from .markup import Markup, cell as td, h, join, page, table
 
 # %% ../../nbs/web/07_cells.ipynb #words-def
@@ -120,7 +120,7 @@ def _noise_cell(e):
     return td(text, _sort_key(network, 6), class_='num opt')
 
 def row(e:Entry, b:Board, a:float, z:float, root:str='../') -> Markup:
-    "A line of the table"
+    "A row of the board as a line of the cell's table"
     best = 'best' if e.cell.best is e else prob(e.p_beat)
     cells = [td(places(e), e.rank[0] if e.rank else 9999, class_='rank'), name_cell(e, root),
              td([pct(e.mean), h('small', f' ± {pct(half(e))}') if e.lo is not None else None], f'{e.mean:.6f}',
@@ -297,8 +297,9 @@ def _cost(c):
 
 def _lede(c):
     kind = 'An official cell.' if c.track.official else 'A cell for practice: its ranks hold on this page alone.'
-    n = f'{len(c.entries)} row{"s" if c.entries[1:] else ""}'
-    text = f'{kind} {n}, {len(c.ranked)} that count. Bars are 95 % intervals of the mean, dots are seeds.'
+    n = f'{len(c.entries)} rows, {len(c.ranked)} that count'
+    if len(c.entries)==1: n = '1 row, and it counts' if c.ranked else '1 row, and it does not count'
+    text = f'{kind} {n}. Bars are 95 % intervals of the mean, dots are seeds.'
     return h('p', text, class_='lede')
 
 # %% ../../nbs/web/07_cells.ipynb #told-def
@@ -309,7 +310,7 @@ def told(c:Cell, b:Board) -> Markup|None:
     best = max((o for o in rows if o.state=='page' and o.edition==2), key=lambda o: (o.fraction, o.id), default=None)
     top = f' The best that it prints today is {100*best.fraction:.2f} %.' if best else ''
     other = '' if c.track.official else ' It does not say which files the images came from, so compare with care.'
-    links = [[', ' if i else '', h('a', k.replace('-', ' '), href=f'../reported.html#part-{k}')]
+    links = [[', ' if i else '', h('a', part_words(k), href=f'../reported.html#part-{k}')]
              for i,k in enumerate(dict.fromkeys(part_of(o) for o in rows))]
     return h('section', h('h2', 'Reported, never run again here', id='told'),
              h('p', f'The public board has had {len(rows)} row{"s" if rows[1:] else ""} of this size and these epochs.',

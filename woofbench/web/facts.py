@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Side', 'side', 'against', 'Names', 'parse_names', 'read_names', 'pulls', 'fields_of', 'Measured', 'Described',
            'Entry', 'cell_title', 'Cell', 'Board', 'base_of_cell', 'official_tracks', 'reported_in', 'part_of',
-           'from_rows', 'read_board']
+           'part_words', 'from_rows', 'read_board']
 
 # %% ../../nbs/web/03_facts.ipynb #imports
 import json, re
@@ -43,7 +43,7 @@ class Side:
     var:np.ndarray
     n:np.ndarray
     image:np.ndarray    # Image noise, 0 where it is not known
-    floored:np.ndarray  # Is it a floor under the spread?
+    floored:np.ndarray  # Is the image noise a lower bound of the spread?
 
 def side(
     rows:list, # `Row`s
@@ -61,7 +61,7 @@ def _test(a, b, va, vb, df):
     return dict(diff=d, lo=d-half, hi=d+half, p_beat=stdtr(df(u, w), d/(u+w)**.5))
 
 def _worse(res, more):
-    "Of each number the more careful one"
+    "Of each number of two tests the more careful one: the wider interval, the smaller p_beat"
     return res | {k:f(res[k], more[k]) for k,f in (('lo',np.fmin), ('hi',np.fmax), ('p_beat',np.fmin))}
 
 
@@ -337,6 +337,12 @@ def part_of(o) -> str:
     "The part of the page of reported rows that a row is in"
     old = '-first-edition' if o.edition==1 else '-earlier' if o.state!='page' else ''
     return o.dataset + (f'-{o.noise}-changed' if o.noise else '') + old
+
+def part_words(
+    part:str, # From `part_of`
+) -> str:
+    "What a link to a part says"
+    return re.sub(r'(\d+) changed', r'with \1 % of the labels changed,', part.replace('-', ' ')).rstrip(',')
 
 
 # %% ../../nbs/web/03_facts.ipynb #read-def

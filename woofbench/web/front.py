@@ -16,7 +16,8 @@ from ..board.stats.claims import P_BEAT
 from .cells import LEGEND, half, pct, places, status
 from .draw import FOREST, around, axis, kind_of, progress, span
 from .effects import Change, average, pairs_with, parts_by_trick, show, uses
-from .facts import Board, against, base_of_cell, cell_title, official_tracks, part_of, reported_in, side
+from .facts import (Board, against, base_of_cell, cell_title, official_tracks, part_of, part_words,
+                                 reported_in, side)
 from .markup import Markup, cell as td, code_block, h, join, page, table
 
 # %% ../../nbs/web/09_front.ipynb #reported-cell-def
@@ -157,7 +158,7 @@ def helps(cs:list, root:str='', most:int=12) -> Markup:
     return forest('What one change is worth, all else equal', lines, more=('Seen in',))
 
 # %% ../../nbs/web/09_front.ipynb #front-def
-ADD = (('Install it', 'pip install git+{repo}'),
+ADD = (('Install it', 'pip install "woofbench @ git+{repo}"'),
        ('Train five official seeds',
         'woofbench run --dataset imagewoof --epochs 5 --official --act mish --sa simple_sa'),
        ('Open a pull request', 'woofbench submit ID --method "my trick" --authors your-login'))
@@ -219,7 +220,7 @@ def _shown():
     return [k for k,d in datasets.items() if d.front and packaged(k)]
 
 def front_page(b:Board, cs:list) -> bytes:
-    "`index.html`"
+    "`index.html`: the best of each official cell, the years, what helps, how to add a row"
     steps = [h('li', h('b', t), code_block(c.format(repo=b.repo or 'REPOSITORY'))) for t,c in ADD]
     broken,first = None,_shown()[0]
     if b.bad: broken = h('p', f'Files that could not be read: {len(b.bad)}. The first: ', b.bad[0], class_='missing')
@@ -304,7 +305,7 @@ def _notebook(b, name):
 
 # %% ../../nbs/web/09_front.ipynb #trick-page-def
 def trick_page(name:str, parts:set, pairs:list, b:Board, card:dict) -> bytes:
-    "The page of a trick"
+    "The page of a trick: its card, its effect over pairs of rows, and the rows that use it"
     facts = h('dl', [[h('dt', k), h('dd', _linked(v))] for k,v in card.items()], class_='facts')
     rows = sorted((e for e in b.entries if parts and uses(e, parts)), key=lambda e: (e.track.cell, -e.mean, e.id))
     codes = [[', ' if i else '', h('code', f'{k}={v}')] for i,(k,v) in enumerate(sorted(parts))]
@@ -380,7 +381,7 @@ def _reported_table(i, rows):
 
 # %% ../../nbs/web/09_front.ipynb #reported-page-def
 def reported_page(b:Board) -> bytes:
-    "`reported.html`"
+    "`reported.html`: rows of the public board, with the findings of the audit"
     kw = dict(here='reported.html', about='Rows of the public board, with what an audit found', foot=b.foot())
     none = 'This board shows no reported rows. It would with a file records/reported.json among its records.'
     if not b.reported: return page('Reported rows', h('h1', 'Reported rows'), h('p', none), **kw)
@@ -393,7 +394,7 @@ def reported_page(b:Board) -> bytes:
     pics = [h('section', h('h2', f'{d.capitalize()}, 2019 to now'), years(b, d)) for d in _shown()
             if any(o.dataset==d for o in b.reported)]
     tables = [_reported_table(i, rows) for i,rows in enumerate(groups.values())]
-    toc = h('nav', h('ul', [h('li', h('a', k.replace('-', ' '), href=f'#part-{k}')) for k in groups]), class_='toc',
+    toc = h('nav', h('ul', [h('li', h('a', part_words(k), href=f'#part-{k}')) for k in groups]), class_='toc',
             aria_label='On this page')
     text = h('p', f'{len(b.reported)} rows, {odd} with a finding. {_audit}')
     return page('Reported rows', h('h1', 'Reported rows'), h('p', lede, class_='lede'), text, toc, *pics, *tables, **kw)
@@ -417,7 +418,7 @@ TERMS = {
 
 # %% ../../nbs/web/09_front.ipynb #legend-page-def
 def legend_page(b:Board) -> bytes:
-    "`legend.html`"
+    "`legend.html`: what the words of the board mean"
     words = h('dl', [[h('dt', k), h('dd', v)] for k,v in TERMS.items()], class_='facts')
     states = h('dl', [[h('dt', h('span', k, class_=f'tag {k}')), h('dd', v)] for k,v in LEGEND.items()], class_='facts')
     formula = h('p', 'Let X be the table of what is right, a line for each of n seeds and a column for each of N '
@@ -451,7 +452,7 @@ def _files_of(c):
     return h('li', h('code', c.slug), ': ', [[' · ' if i else '', o] for i,o in enumerate(links)])
 
 def addresses_page(b:Board) -> bytes:
-    "`addresses.html`"
+    "`addresses.html`: every stable address, and what is there"
     rows = [(h('th', h('a', k, href=k) if re.fullmatch(r'[\w.]+', k) else h('code', k), scope='row'), v)
             for k,v in PLACES.items()]
     slug = b.cells[0].slug if b.cells else 'CELL'

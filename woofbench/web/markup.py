@@ -61,7 +61,7 @@ def h(
     *kids, # What is in it, as `escape` takes it
     **attrs # Its attributes
 ) -> Markup:
-    "An element"
+    "An element, escaped; raises `BadInput` for an attribute or a link that the policy of the pages forbids"
     inner = ''.join([_attr(*o) for o in attrs.items()]) if attrs else ''
     if tag in _void: return Markup(f'<{tag}{inner}/>')
     text = ''.join([o if type(o) is Markup else escape(o) for o in kids])
@@ -118,7 +118,7 @@ def page(
     foot:str='', # What the footer says about the board
     bare:bool=False, # Without menu and footer, for a frame on another page
 ) -> bytes:
-    "A whole page"
+    "A whole page in UTF-8: the head with the policy, the menu, the body and the footer"
     name = title if title.startswith('woofbench') else f'{title} · woofbench'
     line = h('footer', h('p', foot or 'Made from the records alone.', ' ',
                          h('a', 'All addresses and downloads', href=f'{root}addresses.html'), '.'))

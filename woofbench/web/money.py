@@ -37,7 +37,7 @@ def bill(
     e:Entry,
     prices:list, # Of a `Board`
 ) -> Bill|None: # None where no price fits the device
-    "The bill of a row"
+    "The bill of a row, by the first price that fits its device"
     price = next((o for o in prices if o.fits(e.device)), None)
     if price is None: return None
     busy = sum(o['train_s']+o['eval_s'] for r in e.row.runs for o in r['curve'])
@@ -45,6 +45,7 @@ def bill(
 
 BUDGETS = (.01, .02, .05, .1, .2, .5, 1., 2., 5., 10.) # dollars a seed
 
+# %% ../../nbs/web/11_money.ipynb #bill-def-2
 def dollars(v:float) -> str:
     "An amount of money with two digits that say something"
     return f'${v:.2f}' if v>=.1 or v in BUDGETS else f'${v:.{1-math.floor(math.log10(v))}f}'
@@ -69,7 +70,7 @@ _ASSUMES = ('A bill is the time of training and validation of all seeds, times t
             'The same recipe on another device has another bill.')
 
 def price_table(prices:list) -> Markup:
-    "The stated prices"
+    "A table of the stated prices, with their sources and dates"
     def name(o): return 'any other processor' if o.device=='threads)' else o.device
     rows = [[name(o), h('td', f'${o.dollars:.2f} a {o.per}', class_='num'), o.source, o.date] for o in prices]
     head = ['Device', dict(text='An hour', class_='num'), 'Source', 'Date']
@@ -110,7 +111,7 @@ def _section(c, bills):
 
 # %% ../../nbs/web/11_money.ipynb #page-all-def
 def money_page(b:Board) -> bytes:
-    "`money.html`"
+    "`money.html`: the bills of all cells, and the prices"
     pairs = [(c, [o for e in c.ranked if (o := bill(e, b.prices))]) for c in b.cells]
     without = sorted({e.device for c in b.cells for e in c.ranked if bill(e, b.prices) is None})
     lacks = f'No price is stated for: {", ".join(without)}. Rows on these devices are left out.'

@@ -28,7 +28,7 @@ class Price:
         if not 0<self.dollars<1e4: raise BadInput(f'{self.device}: give dollars above 0 and below 10000')
 
     def fits(self, device:str) -> bool:
-        "Is it the price of the device?"
+        "Is `self.device` a part of the name `device`?"
         return self.device.lower() in device.lower()
 
     def hour(self, threads:int) -> float:
@@ -39,7 +39,7 @@ class Price:
 def read_prices(
     root:str|Path|None=None, # Folder of the board; the package's prices alone if None
 ) -> tuple[list,list]: # Prices, those of the board first, and a line for each list that does not hold
-    "Stated prices"
+    "The prices that the board and the package state"
     res,bad = [],[]
     own = Path(root)/'prices.json' if root else None
     for path in ([own] if own and own.is_file() else []) + [HERE/'prices.json']:

@@ -13,7 +13,7 @@ import numpy as np
 from .cells import LEGEND, NOISE, amount, duration, half, links, pct, people, places, prob, status, word
 from .draw import badge, curves, kind_of
 from .effects import show
-from .export import again_code, bib, command, notebook, percent, python, row_json, tex_row
+from .export import again_code, bib, colab_link, command, notebook, percent, python, row_json, tex_row
 from .facts import Board, Cell, Entry, against, side
 from .markup import Markup, code_block, escape, h, join, page, table
 
@@ -21,7 +21,7 @@ from .markup import Markup, code_block, escape, h, join, page, table
 def _num(s): return Markup(f'<td class="num">{escape(s)}</td>')
 
 def seeds(e:Entry) -> Markup:
-    "A table of the seeds"
+    "A table of the seeds: right answers, accuracy, best epoch, time and memory"
     n = e.row.data['n_val']
     def line(r):
         worst = max(o['correct'] for o in r['curve'])
@@ -54,7 +54,9 @@ def _labels(labels): return np.array(labels)
 def known_names(e:Entry, b:Board):
     "(`Names`, ''), or (None, why there are none)"
     names,d = b.names.get(e.track.dataset),e.row.data
-    if names is None: return None, f'this board has no list of the images of {e.track.dataset}'
+    if names is None:
+        return None, (f'a record keeps predictions in the order of the images and not their names, and this board has '
+                      f'no list of the images of {e.track.dataset} (a file editions/{e.track.dataset}.json)')
     if d['n_val']!=len(names.val) or tuple(sorted(names.classes))!=d['classes']:
         return None, 'the row has other validation images than the list of names'
     return names, '' if d['known'] else 'the edition is not a known one, so the order of the images is taken on trust'
@@ -138,7 +140,7 @@ def mistakes(e:Entry, b:Board) -> Markup:
 
 # %% ../../nbs/web/08_rows.ipynb #compare-def
 def relatives(e:Entry, twins:dict, most:int=8) -> list[Entry]:
-    "The rows that a reader wants to see beside this one"
+    "The rows to compare this one with: the best, those before and after it, those that differ in one field; at most 12"
     c = e.cell
     i = c.entries.index(e)
     near = [c.entries[k] for k in (0, i-1, i+1) if 0<=k<len(c.entries)]
@@ -190,6 +192,7 @@ def costs(e:Entry) -> Markup:
                ('Multiply-adds', f'{e.macs:,} for one image'),
                ('One training run', f'{e.cost/1e12:,.1f} ×10¹² multiply-adds (forward)'), ('Device', e.device),
                ('Engine', f'{rec["engine"]}, {rec["recipe"]["precision"]}'),
+               ('Processes of a seed', rec['processes'] if rec['processes']>1 else ''),
                ('Images', e.row.data['edition']), ('Software', versions),
                ('Source code', rec['code']['source_sha256'] + commit)])
 
@@ -216,13 +219,18 @@ def recipe(e:Entry) -> Markup:
     return join(h('h3', 'As a command'), code_block(command(e)), h('h3', 'As Python'), code_block(python(e)),
                 h('details', h('summary', f'All {len(rows)} settings'), code_block('\n'.join(rows))))
 
+def _on_colab(e, b):
+    to = colab_link(e, b)
+    if not to: return 'In a notebook with a GPU: '
+    return ['On Colab: ', h('a', 'open the notebook of this row', href=to), ', choose a GPU under Runtime, and run all '
+            'cells. The link works as soon as the row is on the published board. ']
+
 def rerun(e:Entry, b:Board) -> Markup:
     "How to run the row again"
     steps = [h('li', 'On your machine, in a clone of the board: ', code_block(f'woofbench reproduce {e.id}')),
              h('li', 'With fresh seeds, as a challenge: ', code_block(f'woofbench challenge {e.id}')),
-             h('li', 'On Colab: ', h('a', 'open a new notebook', href='https://colab.research.google.com/#create=true'),
-               ', choose a GPU under Runtime, paste this, and run it. ',
-               h('a', 'The same as a notebook', href=f'{e.id}.ipynb', download=True), '.',
+             h('li', _on_colab(e, b), h('a', 'Download the notebook', href=f'{e.id}.ipynb', download=True),
+               ', or paste this into one of yours: ',
                code_block('\n'.join(o for lines in again_code(e, b) for o in lines)))]
     return h('ol', steps)
 
@@ -240,7 +248,7 @@ def badge_text(e:Entry) -> str:
     return f'{percent(e)} % · ' + (f'rank {places(e)}' if ranked else word(e))
 
 def badge_svg(e:Entry) -> bytes:
-    "The badge as a file"
+    "The badge as an SVG file"
     return badge('woofbench', badge_text(e), '#0b6e7f' if e.counts else '#7a5a3a').encode()
 
 # %% ../../nbs/web/08_rows.ipynb #page-def
@@ -282,7 +290,7 @@ def _top(e, b):
 
 # %% ../../nbs/web/08_rows.ipynb #row-page-def
 def row_page(e:Entry, b:Board, twins:dict) -> bytes:
-    "The page of a row"
+    "The page of a row, with all its sections"
     parts = (('Seeds', 'seeds', [seeds(e), learning(e)]), ('Where the spread comes from', 'noise', [_noise(e)]),
              ('Mistakes', 'mistakes', [mistakes(e, b)]), ('Recipe', 'recipe', [recipe(e)]),
              ('Beside other rows', 'compare', [compared(e, twins)]),

@@ -8,7 +8,6 @@ __all__ = ['IMAGES', 'encode_preds', 'decode_bytes', 'decode_preds']
 # %% ../../../nbs/board/record/03_preds.ipynb #imports
 import base64, zlib
 from functools import lru_cache
-import numpy as np
 from ...registry import BadInput
 
 # %% ../../../nbs/board/record/03_preds.ipynb #encode-def
@@ -21,18 +20,6 @@ def encode_preds(
     diffs = bytes((p-y)%n_classes for p,y in zip(preds, labels, strict=True))
     return base64.b85encode(zlib.compress(diffs, 9)).decode()
 
-# %% ../../../nbs/board/record/03_preds.ipynb #base85-def
-_digits = np.full(256, 255, np.uint8)
-_digits[np.frombuffer(base64._b85alphabet, np.uint8)] = range(85)
-
-def _b85(text):
-    "What `base64.b85decode` gives"
-    digits = _digits[np.frombuffer(text.encode(), np.uint8)]
-    more = -len(digits)%5
-    words = np.pad(digits, (0,more), constant_values=84).reshape(-1, 5) @ 85**np.arange(4, -1, -1)
-    if 255 in digits or (words>>32).any(): return base64.b85decode(text) # which says what is wrong
-    return words.astype('>u4').tobytes()[:4*len(words)-more]
-
 # %% ../../../nbs/board/record/03_preds.ipynb #decode-def
 IMAGES = 50_000 # more than any validation set here has; what a compressed list may become
 
@@ -41,7 +28,7 @@ def _inflate(text, n_val):
     if not 1<=n_val<=IMAGES: raise BadInput(f'there are 1 to {IMAGES} validation images, not {n_val}')
     try:
         z = zlib.decompressobj()
-        res = z.decompress(_b85(text), n_val+1)
+        res = z.decompress(base64.b85decode(text), n_val+1)
     except (ValueError, zlib.error) as e: raise BadInput(f'predictions cannot be decoded: {e}') from e
     if len(res)!=n_val or not z.eof:
         raise BadInput(f'predictions are for {len(res)}{"" if z.eof else "+"} images, not {n_val}')

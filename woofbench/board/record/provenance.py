@@ -118,7 +118,7 @@ _libraries = tuple({os.path.join(os.path.abspath(o), '') for o in _folders})
 _listed = {*_packages, 'PIL', *sys.stdlib_module_names} # versions of these are in every record
 
 def file_of(o) -> str:
-    "The file that the code of a function, class or module is from; its name is no path where it was typed"
+    "The file that the code of a function, class or module is from; its name is not a path where it was typed"
     code = getattr(o, '__code__', None)
     if code and not code.co_filename.startswith('<'): return code.co_filename
     if code: space = o.__globals__

@@ -260,7 +260,7 @@ def read_records(
     "All records below `root`; broken ones are named and left alone"
     recs,bad = [],[]
     for path in sorted((Path(root)/'records').rglob('*.json')):
-        if path==Path(root)/'records'/'reported.json': continue # rows of the public board, which are no records
+        if path==Path(root)/'records'/'reported.json': continue # rows of the public board, which are not records
         try:
             rec = read_record(path)
             if path!=Path(root)/record_path(rec): raise BadInput(f'{path}: its place is {record_path(rec)}')

@@ -138,6 +138,11 @@ def _words(o):
     return [s for v in inner for s in _words(v)]
 
 class _Common(Facts, tag_field='schema'):
+    imports = () # this one and the next four came with the third schema
+    outside = None # not written
+    callbacks = ()
+    tuning = 0
+    processes = 1
     record_id:Text
     config_id:Text
     created:Text # UTC, ISO 8601
@@ -167,11 +172,6 @@ class FirstRecord(_Common, tag=1):
     rules = 1
     based_on = None
     attempts = None
-    imports = ()
-    outside = None # not written
-    callbacks = ()
-    tuning = 0
-    processes = 1
     claim = Credit(method='', authors='')
     env:FirstEnv
     cost:FirstCost
@@ -182,11 +182,6 @@ class FirstRecord(_Common, tag=1):
 # %% ../../../nbs/board/record/04_schema.ipynb #record-secondrecord
 class SecondRecord(_Common, tag=2):
     "A record of the second schema"
-    imports = ()
-    outside = None # not written
-    callbacks = ()
-    tuning = 0
-    processes = 1
     env:Env
     cost:Cost
     rules:Count # Version of the rules in force

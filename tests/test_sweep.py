@@ -1,0 +1,267 @@
+"""`sweep`: the rows of `run`, on many processes and machines, through kills and full disks"""
+import json, os, random, subprocess, sys
+import pytest
+from benchmarks import sweep_faults as faults
+from conftest import root
+from woofbench.board.trials import begun, count_begun
+from woofbench.commands.sweep import Budget, Driver, folder_of, read_status, sweep
+from woofbench.commands.sweep_plan import read_plan
+from woofbench.commands.workers import Failed, Local
+from woofbench.registry import BadInput
+
+digits = [dict(dataset='digits', size=16, epochs=1)]
+small = dict(recipe='digits+arch=xresnet10_tiny', changes=['act=relu'], seeds=2, machine=dict(device='cpu'),
+             tracks=digits)
+
+
+# Plans
+
+@pytest.mark.parametrize('given,said', [
+    (dict(chnges=['act=mish']), "unknown key 'chnges' in the plan; did you mean changes or machine?"),
+    (dict(tracks=[dict(dataset='digits', epoch=3)]), "unknown key 'epoch' in track 1; did you mean epochs?"),
+    (dict(machine=dict(divice='cpu')), 'did you mean device?'),
+    (dict(tracks=[]), 'the plan has no track'),
+    (dict(tracks=digits*2), 'track 2 is the same as track 1'),
+    (dict(official=True, seeds=3), 'official rows have five seeds'),
+    (dict(seeds=[1, 1]), 'seeds must be different'),
+    (dict(changes=['act=mish', 'act=mish']), "changes has 'act=mish' twice"),
+    (dict(product=dict(lr=.1)), 'give lr a list of values'),
+    (dict(base=False), 'the plan has no recipe')])
+def test_a_wrong_plan_gives_one_sentence(given, said):
+    with pytest.raises(BadInput) as e: read_plan(dict(tracks=digits) | given)
+    assert said in str(e.value) and '\n' not in str(e.value)
+
+def test_every_row_gets_a_seed_before_any_gets_the_next():
+    plan = read_plan(dict(changes=['act=mish'], product=dict(lr=[.1, .2], mixup=[0, .2]), seeds=3,
+                          tracks=[*digits, dict(dataset='digits', size=32)]))
+    assert plan.runs==len(plan.tasks)==2*6*3
+    assert [s for _,s in plan.tasks]==sorted(s for _,s in plan.tasks)
+    assert [r for r,_ in plan.tasks[:12]]==list(range(12))
+
+def test_a_plan_in_a_file(tmp_path):
+    (tmp_path/'my_act.py').write_text('x = 1')
+    path = tmp_path/'plan.toml'
+    path.write_text('changes = ["act=mish"]\nimport = ["my_act.py"]\n[[tracks]]\ndataset = "digits"\n')
+    plan = read_plan(path)
+    assert plan.imports==(str(tmp_path/'my_act.py'),) and plan.changes==('','act=mish')
+    key = plan.key
+    (tmp_path/'my_act.py').write_text('x = 2')
+    assert read_plan(path).key!=key
+    path.write_text('changes = [')
+    with pytest.raises(BadInput): read_plan(path)
+
+
+# The driver, with tasks that sleep
+
+def driver(out, engine, **kw):
+    d = Driver(read_plan(faults.SLEEPY | kw.pop('plan', {})), engine, out, tasks=faults.TASKS, **kw)
+    d.folder.mkdir(parents=True, exist_ok=True)
+    d.look()
+    d.begin()
+    d.go()
+    return d
+
+@pytest.fixture(scope='module')
+def engine():
+    e = Local(2, threads=1)
+    yield e
+    e.stop()
+
+def test_a_budget_of_seeds_stops_and_the_next_call_goes_on(engine, tmp_path):
+    d = driver(tmp_path, engine, budget=Budget('3 seeds'))
+    assert (d.status(True)['done'], d.why)==(3, 'the budget of 3 seeds is spent')
+    assert read_status(d.folder)['state'].startswith('stopped: the budget')
+    d = driver(tmp_path, engine)
+    assert d.status(True)['state']=='done' and not faults.wrong(tmp_path, False)
+
+def test_recipes_that_cannot_win_are_dropped(engine, tmp_path):
+    "Seeds differ by a tenth of a point, recipes by many points: the best one alone gets all seeds"
+    d = driver(tmp_path, engine, adaptive=True, plan=dict(seeds=5))
+    best = max(d.rows, key=lambda o: o.mean)
+    assert best.record and not best.dropped and sum(o.dropped for o in d.rows)==3
+    assert all(2<=len(o.acc)<5 for o in d.rows if o.dropped)
+    assert d.status(True)['dropped']==3
+
+def test_an_adaptive_sweep_refuses_official_seeds(tmp_path):
+    with pytest.raises(BadInput, match='exploration seeds only'):
+        sweep(dict(official=True, tracks=digits), adaptive=True, out=tmp_path)
+
+def test_a_second_driver_is_told(tmp_path, monkeypatch):
+    monkeypatch.setenv('SLEEP', '3')
+    p = faults.start(tmp_path, False)
+    folder = folder_of(read_plan(faults.SLEEPY), tmp_path)
+    try:
+        while not (folder/'status.json').exists(): assert p.poll() is None
+        with pytest.raises(BadInput, match=f'another command is at this plan now .process {p.pid}'):
+            faults.drive(tmp_path, False)
+        assert read_status(folder)['state']=='running'
+    finally:
+        p.kill()
+        p.wait()
+    assert read_status(folder)['state']=='stopped' # the lock has gone with its process
+
+def test_a_machine_with_a_full_disk_gets_no_more_tasks(tmp_path):
+    "Two machines; the disk of one of them is full"
+    class Two:
+        "An engine of two machines that does tasks at once, in turns"
+        slots,size,kind = 1,2,'two machines'
+        def __init__(self): self.left,self.got,self.turn = set(),[],0
+        def start(self, key, fn, args):
+            self.turn += 1
+            full = 'B' not in self.left and self.turn%2 and key[0]=='seed'
+            value = Failed('node', 'cannot write the seed: No space left on device', 'B') if full else \
+                getattr(faults, fn.partition(':')[2])(args)
+            self.got.append((key, value))
+        def finished(self, timeout):
+            got,self.got = self.got,[]
+            return got
+        def leave(self, name): self.left.add(name)
+    said,two = [],Two()
+    driver(tmp_path, two, say=said.append)
+    assert two.left=={'B'} and not faults.wrong(tmp_path, False)
+    assert 'B gets no more tasks: cannot write the seed: No space left on device' in said
+
+def test_a_task_that_always_loses_its_worker_is_left_out(engine, tmp_path, monkeypatch):
+    monkeypatch.setitem(faults.TASKS, 'seed', 'benchmarks.sweep_faults:die')
+    d = driver(tmp_path, engine, plan=dict(changes=['act=relu'], base=False, seeds=1))
+    assert 'is there enough memory?' in d.rows[0].why and d.status(True)['failed']==1
+
+
+# Faults: the same trials, 30 times each, are in `benchmarks/sweep_faults.py`
+
+@pytest.mark.parametrize('kind', ('worker','driver'))
+def test_sleeping_tasks_survive_kills(kind): assert faults.trials(kind, 3, seed=1)==[[]]*3
+
+@pytest.mark.slow
+@pytest.mark.parametrize('n', range(30))
+@pytest.mark.parametrize('kind', ('worker','driver'))
+def test_training_survives_kills(kind, n, tmp_path):
+    "Nothing is trained twice, nothing is lost, and the board has the numbers of an undisturbed run"
+    rng = random.Random(n)
+    assert not (faults.kill_driver if kind=='driver' else faults.kill_worker)(tmp_path, rng, True)
+    assert numbers(tmp_path)==EXPECTED(tmp_path)
+
+@pytest.mark.slow
+def test_a_machine_of_a_cluster_dies_30_times():
+    pytest.importorskip('ray')
+    assert faults.trials('node', 30)==[[]]*30
+
+
+# The rows of `run`
+
+def numbers(out):
+    "What records say, without times"
+    from woofbench.board.record.record import read_records
+    recs,bad = read_records(out)
+    assert not bad
+    def run(r): return r['seed'], r['correct'], r['preds'], r['init_sha256'], [(o['train_loss'], o['valid_loss'],
+                                                                               o['correct']) for o in r['curve']]
+    free = {'record_id','created','runs'}
+    return sorted([json.dumps({k:v for k,v in o.items() if k not in free}, sort_keys=True, default=vars),
+                   [run(r) for r in o['runs']]] for o in map(plain, recs))
+
+def plain(rec):
+    from woofbench.board.record.strict import plain
+    return plain(rec)
+
+_expected = {}
+def EXPECTED(tmp_path):
+    "The board of `woofbench run`"
+    from woofbench.commands.run import run
+    if not _expected:
+        for kw in ({}, dict(act='relu')):
+            run(size=16, epochs=1, arch='xresnet10_tiny', seeds=2, device='cpu', out=tmp_path/'run', say=None, **kw)
+        _expected['board'] = numbers(tmp_path/'run')
+    return _expected['board']
+
+def shell(out, *more, plan=small, **env):
+    "A sweep in a process of its own; whether it imported PyTorch is in the last line"
+    code = ('import sys\nfrom woofbench import sweep\nfrom woofbench.registry import BadInput\n'
+            f'try: sweep({plan!r}, workers=2, out={str(out)!r})\n'
+            'except BadInput as e: print("woofbench:", e)\n'
+            'print("torch" in sys.modules)')
+    return subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, timeout=580, cwd=root,
+                          env=os.environ | env).stdout.splitlines()
+
+def test_records_equal_those_of_run(tmp_path):
+    "All but times and ids, from a script that has no `if __name__=='__main__'`; the driver never imports PyTorch"
+    from woofbench.commands.run import run
+    from woofbench.data.track import Track
+    said = shell(tmp_path/'sweep')
+    assert said[-1]=='False', said
+    want = EXPECTED(tmp_path)
+    got = numbers(tmp_path/'sweep')
+    def sans(o): return [[json.loads(a) | dict(attempts=0), b] for a,b in o] # which of two rows came first
+    assert sans(got)==sans(want) and len(got)==2
+    assert sorted(json.loads(a)['attempts'] for a,_ in got)==[1, 2]
+    track = Track('digits', 16, 1, '32')
+    count_begun(tmp_path/'run', track, '0123456789abcdef') # by an adaptive sweep that dropped it
+    assert begun(tmp_path/'run', track)=={'0123456789abcdef'}
+    row = run(size=16, epochs=1, arch='xresnet10_tiny', lr=.005, seeds=1, device='cpu', out=tmp_path/'run', say=None)
+    assert row.record['attempts']==4
+
+full = """
+import errno, os
+import woofbench.commands.run as run, woofbench.data.store as store
+write,build = run.write_atomic,store._build
+def _write(path, data):
+    if os.environ.get('FULL') and path.name=='seed-1.json': raise OSError(errno.ENOSPC, 'No space left on device')
+    write(path, data)
+def _build(path, *more):
+    with open(os.environ['BUILDS'], 'a') as f: f.write(f'{path.name}\\n')
+    build(path, *more)
+run.write_atomic,store._build = _write,_build
+"""
+
+def test_a_full_disk_stops_with_a_sentence_and_images_are_decoded_once(tmp_path):
+    "Two workers on one machine, an empty cache; then there is more space"
+    (tmp_path/'full.py').write_text(full)
+    plan = small | {'import':[str(tmp_path/'full.py')]}
+    env = dict(BUILDS=str(tmp_path/'builds'), WOOFBENCH_CACHE=str(tmp_path/'cache'))
+    said = shell(tmp_path/'out', plan=plan, FULL='1', **env)
+    assert any('gets no more tasks: cannot write' in o and 'No space left on device' in o for o in said), said
+    assert any('stopped: no machine is left' in o for o in said)
+    builds = (tmp_path/'builds').read_text().split()
+    assert len(builds)==len(set(builds))==2 # training and validation images
+    said = shell(tmp_path/'out', plan=plan, **env)
+    assert any('going on: 2 seeds are done' in o for o in said), said
+    assert len(list((tmp_path/'out'/'records').rglob('*.json')))==2
+
+def test_the_command(cli, refused, tmp_path):
+    (tmp_path/'plan.toml').write_text('seed = 3\n[[tracks]]\ndataset = "digits"\n')
+    assert 'did you mean seeds?' in refused(f'sweep {tmp_path}/plan.toml --out {tmp_path}')
+    (tmp_path/'plan.toml').write_text('[[tracks]]\ndataset = "digits"\n')
+    assert 'no sweep of this plan' in refused(f'sweep {tmp_path}/plan.toml --status --out {tmp_path}')
+    assert 'a budget is device-hours' in refused(f'sweep {tmp_path}/plan.toml --budget soon --out {tmp_path}')
+    assert 'there is no plan' in refused(f'sweep {tmp_path}/plam.toml --out {tmp_path}')
+
+
+# Ray
+
+def test_ray_here_listens_on_loopback_with_a_token_and_survives_a_kill():
+    pytest.importorskip('ray')
+    code = """import os, time, psutil
+from woofbench.commands.ray import OnRay
+e = OnRay(workers=2, threads=1)
+me = psutil.Process()
+all_ = [c for p in [me, *me.children(recursive=True)] for c in p.net_connections('inet')]
+found = [c.laddr.ip for c in all_ if c.status=='LISTEN']
+assert found and all(o.removeprefix('::ffff:') in ('127.0.0.1','::1') for o in found), found
+assert os.environ['RAY_AUTH_MODE']=='token'
+got = {}
+for key,args in (('dies', dict(die=True)), ('lives', dict(value=1))):
+    e.start(key, 'woofbench.commands.workers:nap', args)
+while len(got)<2: got |= dict(e.finished(60))
+assert (got['dies'].kind, got['lives'])==('lost', 1), got
+e.stop()
+print('right')"""
+    p = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, timeout=300, cwd=root)
+    assert p.stdout.splitlines()[-1:]==['right'], p.stdout[-2000:]+p.stderr[-2000:]
+
+@pytest.mark.slow
+def test_records_of_a_cluster_equal_those_of_run(tmp_path):
+    pytest.importorskip('ray')
+    code = f"from woofbench import sweep\nsweep({small!r}, address='local', workers=2, out={str(tmp_path/'sweep')!r})"
+    subprocess.run([sys.executable, '-c', code], check=True, timeout=580, cwd=root)
+    def sans(o): return [[json.loads(a) | dict(attempts=0), b] for a,b in o]
+    assert sans(numbers(tmp_path/'sweep'))==sans(EXPECTED(tmp_path))
