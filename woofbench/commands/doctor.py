@@ -72,7 +72,7 @@ def _board(out):
     from woofbench.board.table import load_rows
     from woofbench.board.home import is_board
     out = Path(out)
-    try: probe(out)
+    try: probe(_nearest(out.resolve())) # a run makes the folder
     except OSError as e:
         why = f'{out.resolve()}: {e.strerror or e}'
         yield _finding('board', why, 'take a folder that you may write to: --out', True)
