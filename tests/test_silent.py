@@ -215,3 +215,15 @@ def test_a_file_that_was_edited_is_not_the_one_that_was_imported(tmp_path, regis
     assert import_parts(path)==import_parts(path)
     path.write_text(part.replace('BODY', '-x'))
     with pytest.raises(BadInput, match='has changed since it was imported'): import_parts(path)
+
+@pytest.mark.parametrize('split', [('Train','Val'), ('train','valid'), ('training','validation'), ('TRAIN','TEST')])
+def test_splits_of_other_names_are_not_classes(split, tmp_path):
+    with pytest.raises(BadInput, match='train and val|both, or neither'):
+        plan(photos(tmp_path/'cats', split=split), bs=4)
+
+@pytest.mark.parametrize('name', ['cafe\u0301', 'a<b>', 'a|b'])
+def test_a_class_that_no_record_can_name_says_what_to_do(name, tmp_path):
+    root = photos(tmp_path/'cats')
+    for o in ('train','val'): (root/o/'a').rename(root/o/name)
+    with pytest.raises(BadInput, match='rename its folder'): run(root, seeds=1, out=tmp_path/'board', **small)
+    assert not list(tmp_path.rglob('seed-*'))
