@@ -27,8 +27,7 @@ def _known(path):
     raise BadInput(f'{path} cannot be used: {odd}. It lists what was tried, 16 hexadecimal digits a '
                    'line, and records name the count: mend it, or bring it back from a copy')
 
-
-# %% ../../nbs/board/11_trials.ipynb #count-def-trial
+# %% ../../nbs/board/11_trials.ipynb #count-trial-def
 def count_trial(
     out:Path, # Folder of the board
     track:Track, # Whose cell the trial belongs to
@@ -48,7 +47,6 @@ def trials(
     "How many trials were spent in the cell of `track`, with any image source; raises `BadInput`"
     files = _folder(out).glob(f'{replace(track, source="*").cell}/trials.txt')
     return len({key for o in files for key in _known(o)})
-
 
 # %% ../../nbs/board/11_trials.ipynb #begun-def
 def _begun(out, track): return _folder(out)/track.cell/'begun.txt'
