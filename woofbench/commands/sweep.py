@@ -106,7 +106,7 @@ class Screen:
 @patch
 def _terminal(self:Screen, lines):
     self._clear()
-    wide = max(20, os.get_terminal_size(sys.stderr.fileno()).columns-1)
+    wide = max(20, (os.get_terminal_size(sys.stderr.fileno()).columns or 81)-1)
     sys.stderr.write(''.join(o[:wide]+'\n' for o in lines))
     sys.stderr.flush()
     self.n = len(lines)
