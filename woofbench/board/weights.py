@@ -115,6 +115,7 @@ def check_images(row, m) -> None:
         raise BadInput(f'{row.id} was made from other images: {d["edition"]} with manifest {d["manifest_sha256"][:16]}'
                        f', and {m.root} is {m.edition} with {m.sha256[:16]}')
 
+# %% ../../nbs/board/13_weights.ipynb #learner-def-2
 def job_of(
     row, # A `Row`
     data:str|Path|None=None, # Folder of the dataset; `$WOOFBENCH_DATA` if None, else a download
