@@ -91,6 +91,7 @@ def import_parts(
         _raw[key] = raw
     return _done.setdefault(key, Imported(name, sha))
 
+# %% ../../nbs/train/26_imports.ipynb #imported-def
 def imported() -> list[Imported]:
     "All that was imported in this process, by name"
     return sorted(_done.values(), key=lambda o: o.name)
