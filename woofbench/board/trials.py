@@ -49,6 +49,7 @@ def trials(
     files = _folder(out).glob(f'{replace(track, source="*").cell}/trials.txt')
     return len({key for o in files for key in _known(o)})
 
+
 # %% ../../nbs/board/11_trials.ipynb #begun-def
 def _begun(out, track): return _folder(out)/track.cell/'begun.txt'
 

@@ -42,6 +42,7 @@ def _connect(ray, address, slots, cards):
         said = ' '.join(str(e).split())[:200]
         raise BadInput(f'cannot use Ray at {address}: {type(e).__name__}: {said}') from e
 
+# %% ../../nbs/commands/22_ray.ipynb #work-def
 def work(fn, args, env):
     "A task of Ray: `do`, with the settings of a worker"
     os.environ.update(env)
@@ -61,25 +62,28 @@ class OnRay:
         n = workers or (int(cards/share) if cards else max(1, cores()//2))
         self.mine = not self.ray.is_initialized()
         if self.mine: _connect(self.ray, address, n, cards)
-        self.threads,self.share = threads or fair_threads(n),share
+        self.threads,self.share = threads or fair_threads(n if address=='local' else cores()),share
         self.work = self.ray.remote(max_retries=0, max_calls=0)(work)
         self.running,self.left,self.nodes,self.due = {},set(),{},0.
         self._look()
 
-    def _look(self):
-        "Which machines are there, and how many tasks they take; asked at most once a second"
-        if time.monotonic()<self.due: return
-        self.due = time.monotonic()+1
-        alive = {o['NodeID']:o for o in self.ray.nodes() if o['Alive']}
-        self.gpu = any(o['Resources'].get('GPU') for o in alive.values())
-        def slots(o): return int(o.get('GPU', 0)/self.share+1e-6) if self.gpu else int(o.get('CPU', 0))
-        self.nodes = {k:slots(o['Resources']) for k,o in alive.items() if k not in self.left}
-        self.names = {k:f'{o.get("NodeManagerHostname") or "node"} {k[:8]}' for k,o in alive.items()}
+# %% ../../nbs/commands/22_ray.ipynb #engine-nodes
+@patch
+def _look(self:OnRay):
+    "Which machines are there, and how many tasks they take; asked at most once a second"
+    if time.monotonic()<self.due: return
+    self.due = time.monotonic()+1
+    alive = {o['NodeID']:o for o in self.ray.nodes() if o['Alive']}
+    self.gpu = any(o['Resources'].get('GPU') for o in alive.values())
+    def slots(o): return int(o.get('GPU', 0)/self.share+1e-6) if self.gpu else int(o.get('CPU', 0))
+    self.nodes = {k:slots(o['Resources']) for k,o in alive.items() if k not in self.left}
+    self.names = {k:f'{o.get("NodeManagerHostname") or "node"} {k[:8]}' for k,o in alive.items()}
 
-    def _free(self):
-        "Free slots by machine"
-        busy = [o for _,o in self.running.values()]
-        return {k:n-busy.count(k) for k,n in self.nodes.items()}
+@patch
+def _free(self:OnRay):
+    "Free slots by machine"
+    busy = [o for _,o in self.running.values()]
+    return {k:n-busy.count(k) for k,n in self.nodes.items()}
 
 # %% ../../nbs/commands/22_ray.ipynb #engine-use
 @patch(as_prop=True)
@@ -94,6 +98,7 @@ def size(self:OnRay) -> int:
     self._look()
     return sum(self.nodes.values())
 
+# %% ../../nbs/commands/22_ray.ipynb #engine-start
 @patch
 def start(self:OnRay,
     key, # What `finished` calls the task
@@ -161,7 +166,8 @@ class OnSlurm:
     ):
         if not find_spec('submitit'): raise BadInput('Slurm needs submitit: pip install submitit')
         import submitit
-        self.lost = submitit.core.utils.UncompletedJobError
+        from submitit.core.utils import UncompletedJobError
+        self.lost = UncompletedJobError
         try: self.jobs = submitit.AutoExecutor(folder/'jobs', cluster=cluster)
         except RuntimeError as e: raise BadInput(f'Slurm cannot be used here: {e}') from e
         self.threads,self.size,self.running,self.left = threads or fair_threads(cores()),workers or 8,{},[]

@@ -79,6 +79,7 @@ def table(
         res.append(f'{c["track"]:{wide}}  {c["done"]:>5}/{c["runs"]} seeds  {c["records"]:>4}/{c["rows"]} records'+best)
     return res
 
+# %% ../../nbs/commands/21_sweep.ipynb #screen-def
 class Screen:
     "The table, drawn again and again in a terminal or a notebook; a line now and then in a log"
     def __init__(self, say): self.print,self.live,self.n,self.due,self.handle = say,live(say),0,0.,None
@@ -105,7 +106,7 @@ class Screen:
 @patch
 def _terminal(self:Screen, lines):
     self._clear()
-    wide = max(20, os.get_terminal_size(sys.stderr.fileno()).columns-1)
+    wide = max(20, (os.get_terminal_size(sys.stderr.fileno()).columns or 81)-1)
     sys.stderr.write(''.join(o[:wide]+'\n' for o in lines))
     sys.stderr.flush()
     self.n = len(lines)
@@ -224,6 +225,7 @@ def look(self:Driver):
         if left and not busy and not self.engine.slots: time.sleep(.2) # machines are still coming
     self._once()
 
+# %% ../../nbs/commands/21_sweep.ipynb #once-def
 @patch
 def _once(self:Driver):
     "A recipe that is there twice is trained once, or is a mistake in the list"
@@ -281,6 +283,7 @@ def take(self:Driver, key, value):
     if o.full: self.ready.append(key[1])
     elif self.adaptive: self.drop(o.facts['cell'])
 
+# %% ../../nbs/commands/21_sweep.ipynb #lose-def
 @patch
 def lose(self:Driver, key, o, value, began):
     "A task has failed: try it again, elsewhere, or leave its row out"
@@ -404,6 +407,7 @@ def _engine(workers, address, share, folder=None):
     if folder: engine.threads = _threads(folder, engine.threads)
     return engine
 
+# %% ../../nbs/commands/21_sweep.ipynb #estimate-def
 def estimate_plan(
     plan:Plan,
     engine, # Of workers
@@ -462,7 +466,7 @@ def _swept(plan, folder, where, budget, adaptive, say):
     try:
         engine = _engine(*where, folder)
         d = Driver(plan, engine, folder.parents[2], say, budget, adaptive)
-        say(f'{plan}\nworkers: {engine.size} {engine.kind}')
+        say(f'{plan}\nworkers: {engine.size}, {engine.kind}')
         d.look()
         if done := sum(len(o.acc) for o in d.rows if not o.twin): say(f'going on: {done} seeds are done')
         d.begin()

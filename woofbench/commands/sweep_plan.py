@@ -162,7 +162,9 @@ def args(self:Plan, row:int) -> dict:
 def __str__(self:Plan):
     n,kind = len(self.seeds),'official' if self.official else 'exploration'
     tracks = ', '.join(' '.join(f'{v}' if k=='dataset' else f'{k}={v}' for k,v in o.items()) for o in self.tracks)
-    return (f'{len(self.changes)} recipes x {len(self.tracks)} tracks x {n} {kind} seeds = {self.runs} runs\n'
+    def many(n, word): return f'{n} {word}{"s" if n!=1 else ""}'
+    return (f'{many(len(self.changes), "recipe")} x {many(len(self.tracks), "track")} x {many(n, kind+" seed")} = '
+            f'{many(self.runs, "run")}\n'
             f'base:    {self.recipe or "the usual recipe of the dataset"}\ntracks:  {tracks}')
 
 # %% ../../nbs/commands/19_sweep_plan.ipynb #bill-def
@@ -216,6 +218,7 @@ def __str__(self:Bill):
                        f'{self.money:,.2f}, at {self.price:g} a device-hour')
     return '\n'.join(f'{k+":":9} {v}' for k,v in lines.items())
 
+# %% ../../nbs/commands/19_sweep_plan.ipynb #bill-of-def
 def bill(
     plan:Plan,
     found:list, # Of the estimates that workers made: seconds, bytes, images

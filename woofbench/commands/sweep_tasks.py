@@ -53,6 +53,7 @@ def _recipes(args):
     base = base_of(args['recipe'] or usual, usual)
     return base, changed(base, args['change']) if args['change'] else base
 
+# %% ../../nbs/commands/23_sweep_tasks.ipynb #here-def
 def here(
     args:dict, # From `Plan.args`, with the folder of the board
 ) -> _Here:
@@ -72,6 +73,7 @@ def _images(track):
         with locked(cache_dir()/'sweep-images.lock', wait=7200): yield
         _found.add(track)
 
+# %% ../../nbs/commands/23_sweep_tasks.ipynb #row-made
 @lru_cache(64)
 def _here(text):
     args = json.loads(text)
@@ -106,9 +108,10 @@ def _same_context(h, context):
     "Raise `NodeFault` where this machine cannot train seeds of a row that was begun elsewhere"
     mine = h.kind.env['context']
     if context and mine!=context:
-        raise NodeFault(f'{node()} has another device, other libraries or other code than the machine where the sweep '
-                        'began: its seeds cannot be in the same rows')
+        raise NodeFault(f'{node()} has another device, other libraries or other code than where the sweep began: its '
+                        'seeds cannot be in the same rows')
 
+# %% ../../nbs/commands/23_sweep_tasks.ipynb #store-def
 def _store(h):
     "Decode the images of a track, once on a machine: the others wait, then find the file"
     if not h.machine.fast: return

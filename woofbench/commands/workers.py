@@ -35,6 +35,7 @@ def _kind(e):
         seen = seen.__cause__ or seen.__context__
     return 'wrong'
 
+# %% ../../nbs/commands/20_workers.ipynb #do-def
 def do(
     fn:str, # `module:function`
     args, # Plain data
@@ -124,15 +125,18 @@ class Local:
         "Tasks that can run at the same time"
         return len(self.free)+len(self.running)
 
-    def _env(self, slot):
-        env = {k:str(self.threads) for k in ('OMP_NUM_THREADS','MKL_NUM_THREADS')}
-        return env | ({'CUDA_VISIBLE_DEVICES':self.cards[slot%len(self.cards)]} if self.cards else {})
+# %% ../../nbs/commands/20_workers.ipynb #local-pool
+@patch
+def _env(self:Local, slot):
+    env = {k:str(self.threads) for k in ('OMP_NUM_THREADS','MKL_NUM_THREADS')}
+    return env | ({'CUDA_VISIBLE_DEVICES':self.cards[slot%len(self.cards)]} if self.cards else {})
 
-    def _pool(self, slot):
-        if slot not in self.pools:
-            self.pools[slot] = ProcessPoolExecutor(1, multiprocessing.get_context('spawn'), _begin,
-                                                   (self._env(slot), os.getpid()))
-        return self.pools[slot]
+@patch
+def _pool(self:Local, slot):
+    if slot not in self.pools:
+        self.pools[slot] = ProcessPoolExecutor(1, multiprocessing.get_context('spawn'), _begin,
+                                               (self._env(slot), os.getpid()))
+    return self.pools[slot]
 
 # %% ../../nbs/commands/20_workers.ipynb #local-start
 @patch
@@ -164,6 +168,7 @@ def _value(self:Local, future, slot):
     except Exception as e: return Failed('wrong', f'{type(e).__name__}: {e}', node()) # a value that cannot be sent
     return found[0] if word=='ok' else Failed(*found)
 
+# %% ../../nbs/commands/20_workers.ipynb #local-finished
 @patch
 def finished(self:Local,
     timeout:float=1, # Seconds

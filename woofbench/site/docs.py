@@ -23,7 +23,8 @@ groups = {
     'Start': 'index.md lessons/first_row.md faq.md coming_from.md glossary.md',
     'Use': 'lessons/index.md lessons/add_a_trick.md lessons/is_it_better.md lessons/your_own_photos.md '
            'lessons/export.md lessons/row_to_pull_request.md lessons/class_of_thirty.md lessons/what_it_looks_at.md '
-           'lessons/order_of_a_product.md lessons/board_of_2020.md lessons/choosing_channels.md lessons/faster.md',
+           'lessons/order_of_a_product.md lessons/board_of_2020.md lessons/choosing_channels.md lessons/faster.md '
+           'large_sweeps.md',
     'Add': 'commands/new.md registry.md models/parts.md train/imports.md commands/verbs.md tricks/index.md '
            'tricks/*',
     'Submit': 'board.md commands/submit.md commands/request.md board/rules.md board/check.md board/reviews.md',
