@@ -27,8 +27,7 @@ def _known(path):
     raise BadInput(f'{path} cannot be used: {odd}. It lists what was tried, 16 hexadecimal digits a '
                    'line, and records name the count: mend it, or bring it back from a copy')
 
-
-# %% ../../nbs/board/11_trials.ipynb #count-def-trial
+# %% ../../nbs/board/11_trials.ipynb #count-trial-def
 def count_trial(
     out:Path, # Folder of the board
     track:Track, # Whose cell the trial belongs to
