@@ -95,6 +95,7 @@ def imported() -> list[Imported]:
     "All that was imported in this process, by name"
     return sorted(_done.values(), key=lambda o: o.name)
 
+# %% ../../nbs/train/26_imports.ipynb #import-import-parts-2
 def as_imported(
     file:str, # That some code is from
 ) -> tuple|None: # (`Imported`, the bytes that were run)
