@@ -43,7 +43,7 @@ def stopped(bench, out, monkeypatch, n=1):
 
 def test_a_shorter_run_takes_nothing_from_a_stopped_one(bench, tmp_path, monkeypatch):
     folder = stopped(bench, tmp_path, monkeypatch, 2)
-    monkeypatch.setattr('woofbench.train.multi_seed.train_seeds', lambda *args, **kw: iter(()))
+    monkeypatch.setattr('woofbench.train.multi_seed.train_seeds', lambda *args, **kw: (o for o in ()))
     row = runner.train_row(bench.plan, [0], tmp_path, Machine(device='cpu', workers=0), say=None)
     assert [r['seed'] for r in row.runs]==[0] and not (folder/'seed-0.json').exists()
     assert (folder/'seed-1.json').is_file(), 'it went into no record'
@@ -305,7 +305,7 @@ def test_quiet_and_here(bench, tmp_path, monkeypatch, capsys):
     with pytest.raises(BadInput, match='out must be a folder'): bench.train(5)
     # no evidence goes into two rows
     monkeypatch.setattr('woofbench.train.multi_seed.train_seeds', lambda *args,
-                        **kw: iter([replace(bench.runs[0], peak_mem_mb=1)]))
+                        **kw: (o for o in [replace(bench.runs[0], peak_mem_mb=1)]))
     row = runner.run('digits', size=16, epochs=1, arch='xresnet10_tiny', seeds=1, say=None, out=None, device='cpu')
     assert row.path.is_file() and capsys.readouterr().out==''
 
