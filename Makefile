@@ -24,7 +24,7 @@ demo: $(STAMP) ## a first leaderboard row on a small built-in dataset, on CPU
 test: $(STAMP) ## run the notebooks, then the tests
 	WOOFBENCH_LESSONS=short OMP_NUM_THREADS=1 $(BIN)/nbdev-test --n-workers 2
 	@$(BIN)/python -c 'import triton' 2>/dev/null || exit 0; for o in $(KERNELS); do OMP_NUM_THREADS=1 $(BIN)/nbdev-test $$o --flags triton || exit 1; done
-	OMP_NUM_THREADS=1 $(BIN)/pytest -q -rs -n logical --maxprocesses 8 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -rs -n logical --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
 nightly: $(STAMP) ## what takes too long for every change: slow cells and slow tests
 	@for o in $(SLOW); do OMP_NUM_THREADS=2 $(BIN)/nbdev-test $$o --flags slow || exit 1; done

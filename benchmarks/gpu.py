@@ -8,7 +8,7 @@ What is to be run is in benchmarks/gpu_plan.py. Every finished piece is kept in 
 piece that the budget cuts off, or that was killed, is begun again the next time with what is there: rows and searches
 with the seeds that are done, the equivalence with its pairs. OUT/commit is laid out as the repository is: copy it over
 a checkout to add rows and figures to it. """
-import argparse, json, os, shutil, signal, subprocess, sys, time
+import argparse, json, os, re, shutil, signal, subprocess, sys, time
 from pathlib import Path
 from benchmarks import gpu_plan as plan
 from benchmarks.search import toy_fields
@@ -29,7 +29,8 @@ def row_command(a, size, epochs, engine, fields, official=True):
 def bench(a, size, epochs, seeds, fields, *more):
     "`benchmarks.row`"
     what = ['--data',str(a.data),'--arch','xresnet50','--size',str(size),'--epochs',str(epochs)]
-    if a.toy: what = ['--dataset','digits',*plan.TOY['bench'],*(['--size',str(size)] if size<64 else []),'--rounds','1']
+    if a.toy: what = ['--dataset','digits',*plan.TOY['bench'],*(['--size',str(size)] if size<64 else []),'--rounds','1',
+                      '--squares','256']
     return [*PY, '-m', 'benchmarks.row', *what, '--seeds', str(min(seeds, 2) if a.toy else seeds), '--set',
             *fields.split(), *map(str, more)]
 
@@ -49,6 +50,10 @@ def pieces(a):
     if not a.toy:
         yield from ((k, [*row_command(a, size, epochs, 'fast', fields), *more]) for k,
                     (size,epochs,more) in plan.SETTINGS.items())
+    for name,trick in plan.PRICES.items():
+        name = f'price-{"-".join(re.findall("[a-z0-9]+", name))}'
+        yield name, bench(a, 128, 1, 2, f'{fields} {trick}', '--rounds', 1, '--ways', 'fast', '--out',
+                          res/f'{name}.csv')
     for size,bs in plan.TOY['growth'] if a.toy else plan.GROWTH:
         yield f'growth-{size}-bs{bs}', bench(a, size, 1, 2, f'{fields} bs={bs}', '--rounds', 2, '--ways', 'fast',
                                              '--out', res/f'growth-{size}-bs{bs}.csv')

@@ -13,11 +13,32 @@ LADDER = {                       # Imagewoof's 2020 recipe, a change at a time
 BEST_2020 = LADDER['reduce-first']
 DEPTHWISE = 'arch=xresnet_dw pool=max_blur_2020 act=mish sa=simple_sa'
 
+# Newer tricks, as changes to another recipe; their sizes at a small cell are in benchmarks/results/trick-effects.csv
+MUON = 'opt=muon lr=0.03 mom=0.6'
+TRICKS = {
+    'muon':            MUON,
+    'muon, lookahead': f'{MUON} opt_lookahead=true opt_rest=radam',
+    'schedule-free':   'opt=schedule_free lr=0.01 sched=warm_flat',
+    'drop path':       'block=drop_path',
+    'dirac':           'init=dirac',
+    'norm biases x8':  'group=norm_bias group_rate=8',
+    'warm cosine':     'sched=warm_cosine',
+    'tail':            'average=tail',
+    'decay falls':     'vary=wd',
+    'bce':             'loss=bce',
+    'mix':             'aug=mix',
+    'alternate flip':  'aug=alternate_flip flip=0',
+    'signs':           'stem=whitening_signs',
+}
+
 # name: (size, epochs, engine, fields). `mish` by both engines is fastai's own recipe, the one that a speed-up is
 # measured with
 ROWS = {
     'mish-fast':     (128, 5, 'fast', f'{LADDER["mish"]} {FAST}'),
     'mish-fastai':   (128, 5, 'fastai', f'{LADDER["mish"]} {FAST}'),
+    'muon':          (128, 5, 'fast', f'{LADDER["mish"]} {MUON} {FAST}'),
+    'muon-2020':     (128, 5, 'fast', f'{BEST_2020} {MUON} {FAST}'),
+    'schedule-free': (128, 5, 'fast', f'{LADDER["mish"]} {TRICKS["schedule-free"]} {FAST}'),
     **{f'ladder-{k}': (128, 5, 'fast', f'{v} {FAST}') for k,v in LADDER.items() if k!='mish'},
     'twist':         (128, 5, 'fast', f'{BEST_2020} conv=twist {FAST}'),
     'depthwise-x4':  (128, 5, 'fast', f'{DEPTHWISE} block=dw_x4 stem=dw_x4 {FAST}'),
@@ -57,6 +78,9 @@ CANDIDATES = {
     'xresnet34 wide': 'arch=xresnet34 widths=96,192,384,512 act=mish sa=simple_sa pool=max_blur_2020 '
                       'stem_pool=max_blur_2020 stem_szs=32,64,64',
     'depthwise x4 lr 8e-3, progressive': f'{DEPTHWISE} block=dw_x4 stem=dw_x4 lr=8e-3 progressive=0.75',
+    **{f'2020 {k}':f'{BEST_2020} {v}' for k,v in TRICKS.items()},
+    'depthwise x4 muon': f'{DEPTHWISE} block=dw_x4 stem=dw_x4 {MUON}',
+    **{f'2020 muon lr {lr}': f'{BEST_2020} {MUON} lr={lr}' for lr in ('1e-2','6e-2')},
 }
 CHANGES_20 = {                   # to what won at five epochs, for twenty
     'same':           '',
@@ -67,9 +91,11 @@ CHANGES_20 = {                   # to what won at five epochs, for twenty
     'lr half':        'lr=5e-3',
     'crop .25':       'min_scale=0.25',
     'wd 5e-2':        'wd=5e-2',
+    **{k:TRICKS[k] for k in ('muon','schedule-free','drop path','norm biases x8','tail','alternate flip')},
 }
 RUNGS = (1, 2, 4)                # Seeds after each round of the search; a third of the candidates go on, at least four
 FINALISTS = 4
+PRICES = {'ranger':''} | TRICKS  # a seed of each on xresnet50: what does a trick cost in time and memory?
 SEARCHES = (('search-5', 128, 5), ('search-20', 128, 20))
 # with official seeds
 CONFIRM = (('winner-5', 'search-5', 128, 5), ('winner-20', 'search-20', 128, 20), ('winner-192', 'search-5', 192, 5),
@@ -78,7 +104,9 @@ GROWTH = [(128,64), (192,64), (256,64), (128,32), (128,128), (128,256)] # (size,
 
 # The same on digits, to see within minutes and on any machine that every piece works
 TOY = dict(size=64, epochs=1, fields='arch=xresnet10_tiny bs=128 widths=8,8,8,8 stem_szs=8,8,8',
-           keep=('act','sa','pool','stem_pool','conv','block','stem','lr','mom'), growth=[(32,64), (48,128)],
+           keep=('act','sa','pool','stem_pool','conv','block','stem','lr','mom','opt','sched','init','group','average','vary',
+                 'loss','aug','flip'), growth=[(32,64), (48,128)],
            bench=['--size','32','--epochs','1','--arch','xresnet10_tiny'],
-           candidates={'reference':'act=relu', 'mish':'act=mish', 'mish lr 5e-3':'act=mish lr=5e-3'},
+           candidates={'reference':'act=relu', 'mish':'act=mish', 'mish lr 5e-3':'act=mish lr=5e-3',
+                       'mish, muon':f'act=mish {MUON}'},
            changes={'same':'', 'mixup .2':'mixup=0.2'}, rungs=(1, 2), finalists=1)

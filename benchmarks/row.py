@@ -26,7 +26,7 @@ def child(a):
     out = os.fdopen(os.dup(1), 'w')
     os.dup2(2, 1) # whatever else is printed is no answer
     import torch
-    from benchmarks.ways import loader, profile, train
+    from benchmarks.ways import loader, profile, rate, train
     from woofbench.commands.run import plan
     device = torch.device(a.device or ('cuda' if torch.cuda.is_available() else 'cpu'))
     imports = time.perf_counter()-START
@@ -46,7 +46,8 @@ def child(a):
              n_val=len(p.manifest.val), recipe=str(p.recipe), track=str(p.track)))
     for line in sys.stdin:
         what,seed = line.split()
-        say(dict(train=partial(train, kept=kept), loader=loader, profile=profile)[what](p, a.way, int(seed), device))
+        do = dict(train=partial(train, kept=kept), loader=loader, profile=profile)
+        say(rate(p, a.way, device, a.squares) if what=='rate' else do[what](p, a.way, int(seed), device))
 
 
 def fields(a):
@@ -62,6 +63,7 @@ class Way:
     "A child process that answers"
     def __init__(self, name, argv):
         self.name,self.seeds,self.loads,self.device,self.t = name,[],[],{},time.perf_counter()
+        self.rates,self.parts = [],{}
         self.p = subprocess.Popen([sys.executable, '-m', 'benchmarks.row', *argv, '--way', name], stdin=subprocess.PIPE,
                                   stdout=subprocess.PIPE, text=True)
         self.facts = self.hear()
@@ -96,6 +98,34 @@ def figures(w, ref):
                 faster=spread([b['seconds']/o['seconds'] for b,o in zip(ref.seeds, s)]))
 
 
+def limit(w):
+    "The bound of a warm seed, and its seconds over that"
+    if not w.rates or w.rates[0]['work'] is None: return {}
+    top = max(w.rates, key=lambda o: o['rate'])
+    bound,rest = top['work']/top['rate'],w.seeds[1:] or w.seeds
+    return dict(precision=top['precision'], best_gflops=round(2*top['rate']/1e9, 1), bound_s=float(f'{bound:.3g}'),
+                over_bound=spread([o['seconds']/bound for o in rest]))
+
+
+def where(w):
+    "Where the time of a warm seed goes, in percent of it"
+    rest = w.seeds[1:] or w.seeds
+    whole = sum(o['seconds'] for o in rest)
+    train,val = (sum(e[k] for o in rest for e in o['curve'])/whole for k in ('train_s','eval_s'))
+    step = sum(w.parts.values())
+    return {k:100*train*v/step for k,v in w.parts.items()} | dict(validation=100*val, preparation=100*(1-train-val))
+
+
+def say_limits(ways):
+    "What the products alone would take, and where the rest goes"
+    for w in ways:
+        if not (o := limit(w)): continue
+        shape = 'x'.join(map(str, max(w.rates, key=lambda o: o['rate'])['shape']))
+        print(f'{w.name}: at the best matrix product ({o["precision"]}, {shape}, {o["best_gflops"]:g} GFLOP/s) its '
+              f'multiply-adds take {o["bound_s"]:g} s a seed; a warm seed takes {o["over_bound"]} times as long')
+        if w.parts: print('  of it: ' + ', '.join(f'{k} {v:.0f} %' for k,v in where(w).items()))
+
+
 def lines(ways):
     "The table: a dictionary per way"
     ref = ways[0]
@@ -108,7 +138,7 @@ def lines(ways):
             continue
         acc = ' '.join(f'{o["acc"]:.2f}' for o in w.seeds)
         end = dict(mem_mb=max(o['mem_mb'] for o in w.seeds), acc=acc)
-        yield dict(way=w.name) | figures(w, ref) | loads | w.device | start | end
+        yield dict(way=w.name) | figures(w, ref) | limit(w) | loads | w.device | start | end
 
 
 def show(rows):
@@ -127,16 +157,22 @@ def command(a):
 def measure(ways, a):
     "Loaders, seeds and, on a GPU, kernels, of all ways in turns"
     def turns(i): return ways[::1 if i%2==0 else -1] # there and back, so that no way is always first
+    def rates():
+        if a.seeds and a.squares[0]:
+            for w in ways: w.rates.append(w.ask('rate'))
+    rates()
     for i in range(a.rounds):
         for w in turns(i): w.loads.append(w.ask('loader', i)['loader'])
     for seed in range(a.seeds):
         for w in turns(seed):
             w.seeds.append(w.ask('train', seed))
             print(f'seed {seed}  {w.name:8} {w.seeds[-1]["seconds"]:7.1f} s  {w.seeds[-1]["acc"]:.2f} %', flush=True)
+    rates()
     for w in ways:
-        if w.facts['cuda']:
-            o = w.ask('profile')
-            w.device = dict(kernels=round(o['kernels']), busy=round(o['busy'], 2))
+        if not (w.facts['cuda'] or w.rates): continue
+        o = w.ask('profile')
+        if w.facts['cuda']: w.device = dict(kernels=round(o['kernels']), busy=round(o['busy'], 2))
+        elif w.name!='timm': w.parts = o['parts']
 
 
 def main():
@@ -155,6 +191,8 @@ def main():
     p.add_argument('--ways', nargs='+', default=['script','tuned','timm','fast'], choices=list(WAYS),
                    help='; '.join(f'{k}: {v}' for k,v in WAYS.items())
                    + '. The first is what the others are compared with')
+    p.add_argument('--squares', nargs='+', type=int, default=[512,1024,2048,4096], metavar='SIDE',
+                   help='sides of square matrix products, for the bound of the time; 0: no bound')
     p.add_argument('--device')
     p.add_argument('--profile', action='store_true', help='where the time of a training step goes')
     p.add_argument('--out', type=Path, help='CSV file; printed only if none')
@@ -176,6 +214,11 @@ def main():
         measure(ways, a)
         rows = list(lines(ways))
         print()
+        say_limits(ways)
+        other = [f'{w.name} ({w.rates[0]["precision"]})' for w in ways
+                 if w.rates and w.rates[0]['precision']!=ways[0].rates[0]['precision']]
+        if other: print(f'The column faster is not at equal precision for {", ".join(other)}: {ways[0].name} has '
+                        f'{ways[0].rates[0]["precision"]}')
         if a.seeds: print((f'{DIFFERENCES}\n' if 'timm' in a.ways else '') + f'{PUBLISHED}\n')
         show(rows)
         if a.out:

@@ -183,6 +183,42 @@ def loader(p, way, seed, device):
     return dict(loader=n/(now(device)-t))
 
 
+def precision(p, way, device):
+    "What the products of a way are done in"
+    if way=='script': return 'fp16' if cuda(device) else 'fp32'
+    if way=='tuned': return 'bf16' if cuda(device) else 'fp32'
+    return p.recipe.precision
+
+
+def rate(p, way, device, squares):
+    "The best matrix product of the way's precision, and the work of a seed"
+    from benchmarks import bound
+    from woofbench.models.costs import cost
+    m = p.manifest
+    macs = cost(p.recipe.model, p.track.size, len(m.classes))['macs']
+    work = None if macs is None or p.recipe.progressive<1 else bound.work(macs, len(m.train), p.recipe.bs, len(m.val),
+                                                                          p.track.epochs)
+    kind = precision(p, way, device)
+    return bound.best(p, kind, device, squares) | dict(work=work, precision=kind)
+
+
+PARTS = ('optimiser','loader')
+PRODUCTS = ('conv','mm','linear') # in the names of operations
+
+def parts_of(events, wall, steps):
+    "Milliseconds of a step by what they are spent on; what is in no operation is Python"
+    ms = dict.fromkeys(('convolutions','norms and activations',*PARTS), 0.)
+    for e in events:
+        at,up = e,[]
+        while at is not None:
+            up.append(at.name)
+            at = at.cpu_parent
+        inside = next((o for o in PARTS if f'part: {o}' in up), None)
+        product = any(o in name for name in up for o in PRODUCTS)
+        ms[inside or ('convolutions' if product else 'norms and activations')] += e.self_cpu_time_total/1e3/steps
+    return ms | dict(Python=max(0., wall*1e3/steps-sum(ms.values())))
+
+
 class Profile:
     "Watches the second `steps` steps of a training; `tick` is called after every step, and says when to stop"
     def __init__(self, device, steps=6):
@@ -202,19 +238,29 @@ class Profile:
     def facts(self):
         events,key = self.prof.key_averages(),'self_device_time_total' if cuda(self.device) else 'self_cpu_time_total'
         count = sum(o.count for o in events if not cuda(self.device) or o.device_type==torch.autograd.DeviceType.CUDA)
+        parts = {} if cuda(self.device) else parts_of(self.prof.events(), self.wall, self.steps)
         top = [(o.key, getattr(o, key)/1e3/self.steps) for o in sorted(events, key=lambda o: -getattr(o, key))[:15]]
         return dict(step_ms=self.wall/self.steps*1e3, kernels=count/self.steps,
-                    busy=sum(getattr(o, key) for o in events)/1e6/self.wall, top=top)
+                    busy=sum(getattr(o, key) for o in events)/1e6/self.wall, top=top, parts=parts)
 
 
 def profile(p, way, seed, device):
     "Kernels per step, share of the time that the device is busy, and the dearest operations"
     from fastai.callback.core import Callback, CancelFitException
-    prof = Profile(device)
+    prof = Profile(device, max(1, min(6, len(p.manifest.train)//p.recipe.bs//2)))
     class Ticks(Callback):
-        order = 95
+        order,part = 95,None
+        def begin(self, name=None):
+            if self.part: self.part.__exit__(None, None, None)
+            self.part = name and torch.profiler.record_function(f'part: {name}').__enter__()
+        def before_batch(self):
+            if self.training: self.begin()
+        def before_step(self): self.begin('optimiser')
+        def after_step(self): self.begin()
         def after_batch(self):
+            self.begin()
             if prof.tick(): raise CancelFitException()
+            self.begin('loader')
     if way=='timm': timm_seed(p, seed, device, prof.tick)
     else:
         learn = make(p, way, seed, device)

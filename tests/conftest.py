@@ -16,12 +16,28 @@ root = Path(__file__).parent.parent
 def pytest_unconfigure(): shutil.rmtree(_home, ignore_errors=True)
 
 
+# The files that take longest, first: else the last worker trains while the others are done
+LONGEST = ('test_run','test_specs','test_fused','test_engine','test_everyday','test_check')
+
+def pytest_collection_modifyitems(items):
+    rank = {k:i for i,k in enumerate(LONGEST)}
+    items.sort(key=lambda o: rank.get(o.path.stem, len(rank)))
+
+_frozen = [] # registries that the garbage collector does not see any more
+
+def pytest_collection_finish():
+    "What is imported stays: every `gc.collect`, two for each row that is trained, leaves it alone"
+    import gc
+    gc.collect()
+    _frozen.extend(_registries())
+    gc.freeze()
+
 def _registries():
     from woofbench.board.record import provenance
     from woofbench.registry import Registry
     import gc
     assert provenance # the module that looks at all registries has imported them
-    return [o for o in gc.get_objects() if type(o) is Registry]
+    return _frozen + [o for o in gc.get_objects() if type(o) is Registry]
 
 @pytest.fixture
 def registries_stay():

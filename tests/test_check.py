@@ -1,6 +1,7 @@
 "The checker under attack: pull requests, records and rows that somebody made to get past it"
 import base64, hashlib, json, math, os, shutil, subprocess, time, zlib
 from datetime import timedelta
+from functools import lru_cache
 from pathlib import Path
 import numpy as np
 import pytest
@@ -962,20 +963,24 @@ def test_fuzz_went_deep():
 # Nothing at all
 
 @pytest.fixture(scope='module')
-def tweaks(): return [o for dogs in [Dogs(1)] for o in (dogs.entry(lr=(1000+i)*1e-5) for i in range(1000))]
+def tweak():
+    dogs = Dogs(1)
+    return lru_cache(None)(lambda i: dogs.entry(lr=(1000+i)*1e-5))
 
-@pytest.mark.parametrize('version', [pytest.param(2, marks=pytest.mark.slow), RULES])
-def test_null_submissions(tweaks, version, capsys):
-    """A thousand recipes that change nothing, each beside another one, and a board that grows: how many are called a
-    record, how many odd?"""
-    recs = [o | dict(rules=version) for o in tweaks]
+@pytest.mark.parametrize('version,n', [pytest.param(2, 1000, marks=pytest.mark.slow),
+                                       pytest.param(RULES, 1000, marks=pytest.mark.slow), (RULES, 200)])
+def test_null_submissions(tweak, version, n, capsys):
+    """A thousand recipes that change nothing (200 for every change), each beside another one, and a board that grows:
+    how many are called a record, how many odd?"""
+    recs = [tweak(i) | dict(rules=version) for i in range(n)]
     rows = [Row(o) for o in recs]
-    words = [judge(o, [rows[(i+1)%1000]]).word for i,o in enumerate(recs)]
-    on_board = [judge(o, rows[:i]).word for i,o in enumerate(recs[:300])][1:]
+    words = [judge(o, [rows[(i+1)%n]]).word for i,o in enumerate(recs)]
+    on_board = [judge(o, rows[:i]).word for i,o in enumerate(recs[:max(100, n*3//10)])][1:]
     rate = {name:{w:got.count(w) for w in WORDS} for name,got in dict(pairs=words, board=on_board).items()}
     with capsys.disabled(): print(f'\nnull submissions, version {version} of the rules: {rate}')
-    assert words.count('record candidate')<=40 and on_board.count('record candidate')<=12 # 4 %
-    assert all(o.count('needs audit')<=10 and o.count('invalid')==0 for o in (words, on_board))
+    for o in (words, on_board):
+        assert o.count('record candidate')<=.04*len(o)+1 and 'invalid' not in o
+        assert o.count('needs audit')<=max(3, .01*n)
 
 
 # Large boards

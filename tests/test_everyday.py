@@ -139,6 +139,7 @@ def test_a_bar_in_a_terminal_changes_no_count(engine, tmp_path, monkeypatch, cap
     assert same(plain, drawn)
     assert 'seed 1 of 2, epoch 1/1, batch ' in t.text and 'seed 2 of 2, epoch 1/1, batch ' in t.text
     assert re.search(r'\d+ % \d\d:\d\d, \d\d:\d\d left', t.text) and '100 %' in t.text
+    assert '2 of 2 seeds trained' in t.text and 'seed 3 of' not in t.text
     lines = [o for o in re.split('[\r\n]+', t.text) if o.startswith(('seed 0  epoch 1/1', 'seed 1  epoch 1/1'))]
     assert len(lines)==2, 'the last epoch of each seed leaves a line'
     # a log: no control characters, a line for each epoch
@@ -508,6 +509,14 @@ def test_a_mistake_is_one_line_in_a_notebook():
         shell.run_cell(code)
     assert shown[:2]==[['BadInput: unknown act'], ['NoLock: no lock']] and len(shown[2])>1
 
+def test_a_first_row_begins_without_a_warning_of_others():
+    "fastai calls what PyTorch will take away; a notebook shows that in red"
+    code = "import woofbench, warnings; warnings.warn('`torch.jit.script` is deprecated. Please', FutureWarning); " \
+           "import fastai.layers; warnings.warn('mine', FutureWarning)"
+    env = {k:v for k,v in os.environ.items() if k!='PYTHONWARNINGS'}
+    p = python(code, env=env | dict(PYTHONPATH=str(root)))
+    assert p.returncode==0 and 'torch.jit' not in p.stderr and 'FutureWarning: mine' in p.stderr, p.stderr
+
 def test_a_notebook_has_a_bar(monkeypatch):
     class ZMQInteractiveShell: kernel = object()
     import IPython
@@ -647,3 +656,15 @@ def test_the_readme_begins_with_pip(tmp_path):
 
 def test_the_first_lines_of_the_readme_are_commands():
     for o in first_block()[1:]: make_parser().parse_strict(shlex.split(o, comments=True)[1:])
+
+def test_the_page_for_newcomers_names_tests_that_exist():
+    "What users of other libraries expect, each with its test"
+    text = ''.join(x for c in json.loads((root/'nbs/coming_from.ipynb').read_text(encoding='utf-8'))['cells']
+                   for x in c['source'])
+    named = re.findall(r'`(test_\w+\.py)::(test_\w+)`', text)
+    assert len(named)>=15
+    for file,name in named:
+        assert re.search(rf'^def {name}\(', (root/'tests'/file).read_text(encoding='utf-8'), re.M), name
+    assert all((root/'nbs'/o).stat().st_size<40_000 for o in re.findall(r"Image\('(.+)'\)", text))
+    for o in re.findall(r'^(?:[A-Z_]+=\d+ )?woofbench (run .+)$', text, re.M):
+        make_parser().parse_strict(shlex.split(o))

@@ -1,6 +1,6 @@
 """Fused layers are the plain ones: values, gradients, running statistics, state; on the processor, in Triton's
 interpreter, and on a GPU where there is one"""
-import copy, os, pickle, subprocess, sys
+import copy, json, os, pickle, subprocess, sys
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -358,27 +358,44 @@ def check_course(dev, steps=4):
     close(a, b, 1e-3)
 
 
-def interpreted(*calls):
-    "Run calls of this file's functions in a process in which Triton's kernels are interpreted"
-    code = ['import torch', 'torch.manual_seed(0)', 'from test_fused import *', *calls]
-    p = subprocess.run([sys.executable, '-c', '\n'.join(code)], capture_output=True, text=True,
-                       env=os.environ | dict(TRITON_INTERPRET='1',
-                                             PYTHONPATH=os.pathsep.join([str(Path(__file__).parent), *sys.path])))
-    assert p.returncode==0, p.stderr[-3000:]
+@pytest.fixture(scope='module')
+def interpreted():
+    "Run calls of this file's functions in a process in which Triton's kernels are interpreted, one for all tests"
+    code = """import json, sys, traceback
+from test_fused import *
+for line in sys.stdin:
+    torch.manual_seed(0)
+    try: exec('\\n'.join(json.loads(line)))
+    except BaseException: said = traceback.format_exc()
+    else: said = ''
+    print('said', json.dumps(said), flush=True)"""
+    p = subprocess.Popen([sys.executable, '-c', code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+                         env=os.environ | dict(TRITON_INTERPRET='1',
+                                               PYTHONPATH=os.pathsep.join([str(Path(__file__).parent), *sys.path])))
+    def _f(*calls):
+        print(json.dumps(calls), file=p.stdin, flush=True)
+        said = next((o for o in p.stdout if o.startswith('said ')), 'said "the process has ended"')
+        assert not (error := json.loads(said[5:])), error
+    yield _f
+    p.stdin.close()
+    p.stdout.close()
+    assert p.wait()==0
 
 @needs_triton
-def test_layers_interpreted():
+def test_layers_interpreted(interpreted):
     interpreted("check_layers('cpu', [(2,3,5,7), (4,24,1,1)])", "check_layers('cpu', [(3,70,3,3)], ['bf16'])",
                 "check_layers('cpu', [(2,8,40,33)], ['fp32'])")
 
 @needs_triton
-def test_edges_interpreted(): interpreted("check_large_mean('cpu')", "check_edges('cpu')", "check_plain_ways('cpu')")
+def test_edges_interpreted(interpreted):
+    interpreted("check_large_mean('cpu')", "check_edges('cpu')", "check_plain_ways('cpu')")
 
 @needs_triton
-def test_pool_interpreted(): interpreted("check_pool('cpu', [(2,3,5,7), (1,18,4,4), (1,2,2,9)])")
+def test_pool_interpreted(interpreted):
+    interpreted("check_pool('cpu', [(2,3,5,7), (1,18,4,4), (1,2,2,9)])")
 
 @needs_triton
-def test_networks_interpreted():
+def test_networks_interpreted(interpreted):
     "The interpreter cuts bf16 where a GPU rounds, hence the slack"
     interpreted("check_network('cpu', change(small, pool='max_blur', stem_pool='max_blur'), kept=.75)",
                 "check_network('cpu', change(small, block='reduce_first', expansion=4, act='relu'))",
@@ -388,7 +405,8 @@ def test_networks_interpreted():
 @needs_triton
 @pytest.mark.slow
 @pytest.mark.parametrize('arch', ('xresnet18','xresnet50'))
-def test_whole_networks_interpreted(arch): interpreted(f"check_network('cpu', spec('{arch}'))")
+def test_whole_networks_interpreted(interpreted, arch):
+    interpreted(f"check_network('cpu', spec('{arch}'))")
 
 def compiled(cc):
     "Compile all kernels for a GPU of compute capability `cc`, which need not be there"

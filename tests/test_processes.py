@@ -40,6 +40,13 @@ class Steps(Callback):
     def after_fit(self):
         with open(self.path, 'a') as f: f.write(json.dumps(self.seen)+'\\n')
 
+class Double(Callback):
+    "Trains in double precision, where rounding is out of sight"
+    order = -50
+    def before_fit(self): self.model.double()
+    def before_batch(self): self.learn.xb = (self.x.double(),)
+    def after_loss(self): self.learn.loss = self.loss.float()
+
 class Fails(Callback):
     def after_step(self): raise ZeroDivisionError('on purpose')
 
@@ -72,12 +79,12 @@ def numbers(r): return r.correct, r.preds, r.init_sha256
 
 # The numbers of one process
 
-def same_steps(mine, tmp_path, engine, n, **kw):
+def same_steps(mine, tmp_path, engine, n, double=False, **kw):
     "Losses of the first 20 steps by one process and by `n`, and what each left"
     found = []
     for k in (1, n):
         path = tmp_path/f'steps-{k}'
-        job = replace(job_of(norm='group4', **kw), cbs=(mine.Steps(path),))
+        job = replace(job_of(norm='group4', **kw), cbs=(mine.Steps(path), *[mine.Double]*double))
         r, = train_seeds(job, [3], here(engine, k, job))
         line, = path.read_text().splitlines() # of one process
         found.append((json.loads(line), r))
@@ -98,9 +105,11 @@ def test_the_reference_engine_gives_them_too(mine, tmp_path):
     ('fast', 2, dict(mixup=.4, erase=.2, average='tail', average_start=.2)),
     ('fastai', 2, dict(opt='ranger', aug='trivial', erase=.2)),
     ('fastai', 2, dict(mixup=.4, ema=.9, grad='accumulate', grad_batches=3)),
-    ('fast', 2, dict(opt='schedule_free', sched='warm_flat')), ('fast', 2, dict(cutmix=.5, grad='clip'))], ids=str)
+    ('fast', 2, dict(opt='schedule_free', sched='warm_flat', double=True)),
+    ('fast', 2, dict(cutmix=.5, grad='clip'))], ids=str)
 def test_so_do_three_processes_and_other_recipes(mine, tmp_path, engine, n, kw):
-    "3 processes do not divide a batch of 50, and 3 do not divide the last batch of a validation"
+    """3 processes do not divide a batch of 50. With schedule_free, rounding in single precision makes the
+    losses differ by 0.0003 of their size after 18 steps"""
     same_steps(mine, tmp_path, engine, n, **kw)
 
 @pytest.mark.slow

@@ -338,9 +338,17 @@ bad_records = {'edited':lambda s: s.replace('"correct": 3','"correct": 1',1), 'c
                'nan':lambda s: s.replace('"noise": 0','"noise": NaN'), 'huge':lambda s: '9'*9999,
                'binary':lambda s: '\x00'}
 
+@pytest.fixture(scope='module')
+def two_rows(board, tmp_path_factory):
+    "The board with a second row"
+    out = shutil.copytree(board[0], tmp_path_factory.mktemp('two')/'board')
+    from woofbench.commands.cli import main
+    assert main([*quick, '--seeds', '1', '--act', 'relu', '--bs', '512', '--out', str(out)])==0
+    return out
+
 @pytest.mark.parametrize('what', bad_records)
-def test_bad_record_is_named_and_left_alone(what, copy, cli, refused):
-    assert cli([*quick, '--seeds', '1', '--act', 'relu', '--bs', '512', '--out', str(copy)])[0]==0
+def test_bad_record_is_named_and_left_alone(what, two_rows, tmp_path, refused):
+    copy = shutil.copytree(two_rows, tmp_path/'copy')
     path = next(o for o in (copy/'records').rglob('*.json') if len(json.loads(o.read_text())['runs'])==2)
     path.write_text(bad_records[what](path.read_text()))
     old,board = path.read_bytes(),(copy/'leaderboard.csv').read_bytes()

@@ -12,6 +12,7 @@ from woofbench.commands.run import out_folder, plan, run
 from woofbench.commands.tune import parse_space, read_space, tune
 from woofbench.data.track import Track
 from woofbench.registry import BadInput
+from woofbench.train.imports import import_parts
 
 small = dict(size=16, epochs=1, recipe='digits', arch='xresnet10_tiny', bs=4, workers=0, say=None)
 
@@ -188,3 +189,41 @@ def test_what_a_part_prints_is_not_in_the_document(flowers, tmp_path, cli, monke
     for o in lines:
         rc,out,err = cli(o)
         assert rc==0 and json.loads(out) and 'made' in err
+
+
+# What is said before
+
+@pytest.mark.parametrize('flag,says', [('--note "<b>"', 'a note has'), ('--log csvv', 'did you mean csv'),
+    ('--seeds 50 --epochs 1000', 'more than one record holds')])
+def test_a_dry_run_refuses_what_a_run_would(flag, says, flowers, tmp_path, refused):
+    line = f'run --dry-run --dataset {flowers} --size 16 --bs 4 --arch xresnet10_tiny --out {tmp_path} {flag}'
+    assert says in refused(line)
+
+def test_a_dry_run_without_images_checks_the_recipe(refused, tmp_path, monkeypatch):
+    monkeypatch.setenv('WOOFBENCH_CACHE', str(tmp_path/'empty'))
+    assert 'makes no image smaller' in refused('run --dry-run --size 32 --progressive .5 --arch xresnet10_tiny')
+
+def test_a_board_that_a_run_would_make_stops_nothing(cli, tmp_path):
+    rc,out,_ = cli(f'doctor --out {tmp_path}/new/board')
+    assert rc==0 and 'the first run makes one here' in out and not (tmp_path/'new').exists()
+
+def test_check_and_force_are_not_both(refused, tmp_path): assert 'not both' in refused('board --check --force')
+
+def test_a_file_that_was_edited_is_not_the_one_that_was_imported(tmp_path, registries_stay):
+    path = tmp_path/'shout_twice.py'
+    path.write_text(part.replace('BODY', 'x.relu()'))
+    assert import_parts(path)==import_parts(path)
+    path.write_text(part.replace('BODY', '-x'))
+    with pytest.raises(BadInput, match='has changed since it was imported'): import_parts(path)
+
+@pytest.mark.parametrize('split', [('Train','Val'), ('train','valid'), ('training','validation'), ('TRAIN','TEST')])
+def test_splits_of_other_names_are_not_classes(split, tmp_path):
+    with pytest.raises(BadInput, match='train and val|both, or neither'):
+        plan(photos(tmp_path/'cats', split=split), bs=4)
+
+@pytest.mark.parametrize('name', ['cafe\u0301', 'a<b>', 'a|b'])
+def test_a_class_that_no_record_can_name_says_what_to_do(name, tmp_path):
+    root = photos(tmp_path/'cats')
+    for o in ('train','val'): (root/o/'a').rename(root/o/name)
+    with pytest.raises(BadInput, match='rename its folder'): run(root, seeds=1, out=tmp_path/'board', **small)
+    assert not list(tmp_path.rglob('seed-*'))

@@ -73,12 +73,25 @@ def with_part(kind, name):
     part = slots[kind][name]
     return replace(small, **{kind:name} | getattr(part, 'goes_with', {}))
 
-@pytest.mark.parametrize('kind,name', own)
-def test_part_under_torch_compile(kind, name):
+def mixed(i):
+    "The i-th part of every kind, round about, and what such a part goes with"
+    named = {k:list(reg)[i%len(reg)] for k,reg in slots.items()}
+    more = {k:v for kind,name in named.items() for k,v in getattr(slots[kind][name], 'goes_with', {}).items()}
+    return replace(small, **named | more)
+
+@pytest.mark.parametrize('i', range(max(map(len, slots.values()))))
+def test_parts_under_torch_compile(i):
     "One graph without breaks, and the numbers of the eager network"
+    compiled(mixed(i))
+
+@pytest.mark.slow
+@pytest.mark.parametrize('kind,name', own)
+def test_part_under_torch_compile(kind, name): compiled(with_part(kind, name))
+
+def compiled(spec):
     torch._dynamo.reset()
     torch.manual_seed(0)
-    eager = build(with_part(kind, name)).train()
+    eager = build(spec).train()
     model = copy.deepcopy(eager)
     x = torch.randn(2, 3, 64, 64)
     out = torch.compile(model, backend='aot_eager', fullgraph=True)(x)

@@ -1,5 +1,8 @@
 __version__ = "0.2.0"
 
+import warnings
+warnings.filterwarnings('ignore', r'.torch\.jit\.\w+. is deprecated') # fastai uses it: in a notebook, your first row would begin with a red box
+
 _lazy = {name:module for module,names in {
     'commands.run': 'run learner plan',
     'data.track': 'Track datasets',

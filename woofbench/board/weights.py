@@ -96,6 +96,7 @@ def check_parts(row) -> None:
     if gone := missing(row.record['recipe']):
         raise BadInput(f'{row.id} needs {", ".join(gone)}, which is not registered; import the module that does it')
 
+# %% ../../nbs/board/13_weights.ipynb #check-code-def
 def _check_code(row):
     "Raise `BadInput` where a part of yours is not the code that made a row: other code makes other predictions"
     said = {k:v for k,v in (row.record.outside or {}).items() if k.partition(' ')[0] not in {*registries}-{'loss'}}
@@ -106,6 +107,7 @@ def _check_code(row):
         raise BadInput(f'{row.id} was made with other code of {", ".join(odd)} than there is here, which would make '
                        'other predictions: import the code of that time, or run the row again')
 
+# %% ../../nbs/board/13_weights.ipynb #job-of-def
 def check_images(row, m) -> None:
     "Raise `BadInput` unless a manifest has the images of a row"
     d = row.data
@@ -113,6 +115,7 @@ def check_images(row, m) -> None:
         raise BadInput(f'{row.id} was made from other images: {d["edition"]} with manifest {d["manifest_sha256"][:16]}'
                        f', and {m.root} is {m.edition} with {m.sha256[:16]}')
 
+# %% ../../nbs/board/13_weights.ipynb #learner-def-2
 def job_of(
     row, # A `Row`
     data:str|Path|None=None, # Folder of the dataset; `$WOOFBENCH_DATA` if None, else a download

@@ -72,7 +72,7 @@ def _board(out):
     from woofbench.board.table import load_rows
     from woofbench.board.home import is_board
     out = Path(out)
-    try: probe(out)
+    try: probe(_nearest(out.resolve())) # a run makes the folder
     except OSError as e:
         why = f'{out.resolve()}: {e.strerror or e}'
         yield _finding('board', why, 'take a folder that you may write to: --out', True)
@@ -116,6 +116,7 @@ def _is_ours(name):
     name = unfinished(Path(name)) or name
     return name in [f'{o}-{d.source}' for o,d in datasets.items() if d.make] or bool(re.fullmatch(_made, name))
 
+# %% ../../nbs/commands/15_doctor.ipynb #cache-list-def
 def cache_list() -> list[dict]: # name, bytes, used
     "What this package keeps in the cache, the largest first"
     found = []

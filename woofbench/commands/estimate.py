@@ -22,7 +22,10 @@ from ..train.recipe import of_model, own
 from ..board.record.seeds import official_seeds
 from ..board.row import median_seconds
 from ..board.table import load_rows
-from .run import _fits, _wanted, given, plan, recipe_of, run
+from .run import _check_effect, _check_sides, _fits, _wanted, check_job
+from .run import given, keeps_weights, out_folder, plan, recipe_of, run
+from ..registry import yes_no
+from ..train.observers import watched
 
 # %% ../../nbs/commands/16_estimate.ipynb #images-def
 def images_here(
@@ -135,6 +138,16 @@ def __str__(self:Forecast):
 # %% ../../nbs/commands/16_estimate.ipynb #estimate-def
 _names = set(inspect.signature(run).parameters) - {'arch', *own, *of_model} # what is left is not a field
 
+def _check_as_run(args, job, seeds, here, out):
+    "Raise `BadInput` where `run` would, before it trains"
+    keeps_weights(args.get('keep'))
+    yes_no(again=args.get('again', False))
+    watched(job, args.get('cbs', ()), args.get('log_to'), out)
+    if job.manifest: return check_job(job, seeds, here, args.get('note', ''))
+    _check_sides(job.recipe, job.track.size)
+    _check_effect(job.recipe.model)
+    _fits(job.cost, here.device)
+
 def estimate(
     args:dict, # Arguments of `run`
 ) -> Forecast:
@@ -147,8 +160,8 @@ def estimate(
     how = {k:args[k] for k in ('device','workers','engine','seeds_at_once','compile','cache') if k in args}
     here,d = machine(job.track, **how),datasets[job.track.dataset]
     here = with_processes(here, job, args.get('processes', 1))
-    _fits(job.cost, here.device)
+    out = out_folder(args.get('out'))
+    _check_as_run(args, job, seeds, here, out)
     n = (d.n_train, d.n_val) if fetch else (len(job.manifest.train), len(job.manifest.val))
-    out = Path(args.get('out') or '.')
     epoch_s,why = _from_board(job, here, out) or _measured(job, here, *n)
     return Forecast(job, here, seeds, out, epoch_s, why, _memory(job, here, *n), fetch)

@@ -328,6 +328,9 @@ def _gmacs(cost): return 'unknown' if cost['macs'] is None else f'{cost["macs"]/
 
 def _check_words(m, note):
     "What goes into a record as text must be fit to be shown; better to know before training"
+    if odd := next((o for o in m.classes if not safe_text(o)), None):
+        raise BadInput(f'the class {ascii(odd)[1:-1]} cannot be in a record: rename its folder, without < > | ` [ ] '
+                       'or a backslash, and with each accent and its letter as one character')
     typed(m.facts(), Data, 'data')
     if not isinstance(note, str) or not safe_text(note):
         raise BadInput('a note has at most 300 characters in one line, none of them < > | ` [ ] or a backslash, and '

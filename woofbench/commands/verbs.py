@@ -191,6 +191,7 @@ def board(
     from woofbench.board.reported.history import of_board
     from woofbench.board.table import load_rows, to_md, update_csv
     from woofbench.commands.show import board_plot, row_facts, save_plot
+    if check and force: raise BadInput('give --check, which changes nothing, or --force, not both')
     _check_board(out)
     path = _plot_path(plot, dict(out=out), 'board.png')
     (rows,bad),more = load_rows(out),of_board(out)

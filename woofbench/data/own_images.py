@@ -77,6 +77,8 @@ def as_dataset(
 # %% ../../nbs/data/13_own_images.ipynb #split-def
 SHARE = 5 # of so many images of a class, one validates
 
+_splits = 'train','training','val','valid','validation','test','testing'
+
 def _rank(path): return hashlib.sha256(f'split {path}'.encode()).digest()
 
 def both_splits(
@@ -86,6 +88,9 @@ def both_splits(
     if odd := next((o for o in ('train','val') if (root/o).is_dir()), None):
         raise BadInput(f'{root} has a folder {odd} and no {"val" if odd=="train" else "train"}: it needs both, or '
                        'neither')
+    if odd := next((o.name for o in sorted(root.iterdir()) if o.is_dir() and o.name.lower() in _splits), None):
+        raise BadInput(f'{root} has a folder {odd}, which would be a class: the folders of a split are train and val, '
+                       'in small letters; rename it')
     by = {}
     for o in list_images(root, ''): by.setdefault(o.split('/')[0], []).append(o)
     if alone := next((k for k,v in by.items() if len(v)<2), None):

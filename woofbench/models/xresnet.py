@@ -158,7 +158,7 @@ def build(
 # %% ../../nbs/models/03_xresnet.ipynb #without-numbers-def
 class _Undrawn(TorchFunctionMode):
     "Draws leave tensors as they are"
-    def __torch_function__(self, func, types, args=(), kwargs=None):
+    def __torch_function__(self, func, types, args:tuple=(), kwargs=None):
         if func in (torch.Tensor.normal_, torch.Tensor.uniform_): return args[0]
         return func(*args, **(kwargs or {}))
 

@@ -20,7 +20,7 @@ from .site import _root, site, subpackages
 # %% ../../nbs/site/03_docs.ipynb #groups-def
 # The menu: patterns of pages by what you want to do
 groups = {
-    'Start': 'index.md lessons/first_row.md faq.md glossary.md',
+    'Start': 'index.md lessons/first_row.md faq.md coming_from.md glossary.md',
     'Use': 'lessons/index.md lessons/add_a_trick.md lessons/is_it_better.md lessons/your_own_photos.md '
            'lessons/export.md lessons/row_to_pull_request.md lessons/class_of_thirty.md lessons/what_it_looks_at.md '
            'lessons/order_of_a_product.md lessons/board_of_2020.md lessons/choosing_channels.md lessons/faster.md '

@@ -17,7 +17,7 @@ from ..data.val_resize import OFFICIAL
 from ..fast.fused import plain_layers
 from ..files import write_atomic
 from ..models.spec import arch_of
-from ..registry import BadInput, near
+from ..registry import BadInput, near, whole
 
 # %% ../../nbs/train/21_export.ipynb #portable-def
 class Portable(nn.Module):
@@ -52,7 +52,8 @@ def portable(
     items,batches = (list(getattr(learn.dls, o).fs) for o in ('after_item','after_batch'))
     norm = next((o for o in batches if isinstance(o, Normalize)), None)
     square = next((o.how for o in items if hasattr(o, 'how')), OFFICIAL)
-    size = size or next((o.size[0] for o in items if hasattr(o, 'size')), None)
+    if size is None: size = next((o.size[0] for o in items if hasattr(o, 'size')), None)
+    else: whole('size', size, 8, 1024)
     if size is None: raise BadInput('the loaders of this learner do not say how large its images are: give size')
     stats = norm and [o.flatten().tolist() for o in (norm.mean, norm.std)]
     return Portable(learn.model, dict(classes=list(learn.dls.vocab), size=size, resize=square), stats)

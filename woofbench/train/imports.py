@@ -74,9 +74,13 @@ def import_parts(
     "Run a file of parts, or import a module; raises `BadInput` where there is none, or where it fails"
     name,path = _file(str(what))
     key = str(path)
-    if key in _done: return _done[key]
-    raw = path.read_bytes()
+    try: raw = path.read_bytes()
+    except OSError as e: raise BadInput(f'cannot read {what}: {e.strerror or e}') from e
     sha = hashlib.sha256(raw).hexdigest()
+    if key in _done:
+        if _done[key].sha256==sha: return _done[key]
+        raise BadInput(f'{what} has changed since it was imported here, and the old code would be trained: start '
+                       'Python again (in a notebook, its kernel)')
     if not is_free(name, key):
         raise BadInput(f'{what}: there is another module {name} already; give the file another name')
     if name not in sys.modules:

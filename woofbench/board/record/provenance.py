@@ -8,7 +8,7 @@ __all__ = ['code_facts', 'training_files', 'training_sha', 'env_facts', 'context
 
 # %% ../../../nbs/board/record/07_provenance.ipynb #imports
 import ast, dis, importlib, importlib.metadata, json, os, platform, site, sys, sysconfig
-from functools import partial
+from functools import lru_cache, partial
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
@@ -50,16 +50,22 @@ def code_facts() -> dict:
 # %% ../../../nbs/board/record/07_provenance.ipynb #training-sha
 _trains = 'models','tricks','data','fast','train' # sub-packages
 
-def _beside(path, root):
-    "Names of what a file of the package imports from beside the sub-packages; some may be no modules"
-    level = len(path.relative_to(root).parts)
-    for o in ast.walk(syntax_tree(path.read_bytes())):
+def _dotted(code, top, level):
+    "Full names of what code imports from the package `top`, which is `level` folders above it"
+    for o in ast.walk(syntax_tree(code)):
         if isinstance(o, ast.Import): dotted = [a.name for a in o.names]
         elif isinstance(o, ast.ImportFrom):
-            base = [root.name] if o.level==level else [] if not o.level else ['.']
+            base = [top] if o.level==level else [] if not o.level else ['.']
             dotted = ['.'.join([*base, *filter(None, [o.module]), a.name]) for a in o.names]
         else: continue
-        yield from (s.split('.')[1] for s in dotted if s.startswith(f'{root.name}.'))
+        yield from (s for s in dotted if s.startswith(f'{top}.'))
+
+@lru_cache(1024)
+def _names(code, top, level): return [s.split('.')[1] for s in _dotted(code, top, level)]
+
+def _beside(path, root):
+    "Names of what a file of the package imports from beside the sub-packages; some may be no modules"
+    return _names(path.read_bytes(), root.name, len(path.relative_to(root).parts))
 
 def training_files(
     root:Path, # Of the package

@@ -137,6 +137,7 @@ def _words(o):
     inner = [*o, *o.values()] if isinstance(o, dict) else o if isinstance(o, list) else ()
     return [s for v in inner for s in _words(v)]
 
+# %% ../../../nbs/board/record/04_schema.ipynb #common-class-2
 class _Common(Facts, tag_field='schema'):
     imports = () # this one and the next four came with the third schema
     outside = None # not written
