@@ -195,9 +195,9 @@ def test_records_equal_those_of_run(tmp_path):
     assert got==want and len(got)==2
     assert sorted(o['attempts'] for o in read_records(tmp_path/'sweep')[0])==[1, 2]
     track = Track('digits', 16, 1, '32')
-    count_begun(tmp_path/'run', track, '0123456789abcdef') # by an adaptive sweep that dropped it
-    assert begun(tmp_path/'run', track)=={'0123456789abcdef'}
-    row = run(size=16, epochs=1, arch='xresnet10_tiny', lr=.005, seeds=1, device='cpu', out=tmp_path/'run', say=None)
+    count_begun(tmp_path/'sweep', track, '0123456789abcdef') # by an adaptive sweep that dropped it
+    assert begun(tmp_path/'sweep', track)=={'0123456789abcdef'}
+    row = run(size=16, epochs=1, arch='xresnet10_tiny', lr=.005, seeds=1, device='cpu', out=tmp_path/'sweep', say=None)
     assert row.record['attempts']==4
 
 full = """
