@@ -69,7 +69,7 @@ class _Counter(TorchDispatchMode):
         if op in self.known: self.flops += self.known[op](*args, **kwargs or {}, out_val=out)
         return out
 
-# %% ../../nbs/models/04_costs.ipynb #counter-small-flops
+# %% ../../nbs/models/04_costs.ipynb #counter-def-2
 def small_flops(
     model:torch.nn.Module, # On the processor
     size:int, # Side of the images, px

@@ -67,7 +67,7 @@ def _beside(path, root):
     "Names of what a file of the package imports from beside the sub-packages; some may be no modules"
     return _names(path.read_bytes(), root.name, len(path.relative_to(root).parts))
 
-# %% ../../../nbs/board/record/07_provenance.ipynb #training-sha-files
+# %% ../../../nbs/board/record/07_provenance.ipynb #training-sha-2
 def training_files(
     root:Path, # Of the package
 ) -> list[Path]:
