@@ -257,7 +257,8 @@ def test_a_row_is_run_again_from_the_folder(row, tmp_path):
 def test_only_the_table_of_datasets_knows_their_names():
     "A default of a parameter, a name of a recipe and an example for the shell aside"
     allowed = re.compile(
-            r'dataset:str=.digits|_preset..digits|dataset:str = |woofbench run --dataset|datasets."digits"|such as dataset = "digits"')
+            r'dataset:str=.digits|_preset..digits|dataset:str = |woofbench run --dataset|datasets."digits"|'
+            r'such as dataset = "digits"')
     pattern,found = re.compile(r'''['"](imagewoof|imagenette|imagewang|digits)\b'''),[]
     for o in (root/'woofbench').rglob('*.py'):
         if o.name in ('track.py','_modidx.py'): continue
