@@ -90,3 +90,14 @@ def tiny_dataset(path, classes='abc', n_train=8, n_val=4):
 
 @pytest.fixture
 def tiny(tmp_path): return tiny_dataset(tmp_path/'tiny')
+
+
+@pytest.fixture(scope='module', autouse=True)
+def files_of_this_module():
+    "Files of parts that a module of tests imports are unknown to the next one: a record names all that are known"
+    from woofbench.train import imports
+    kept = [(o, dict(o)) for o in (imports._done, imports._raw)]
+    yield
+    for now,was in kept:
+        now.clear()
+        now.update(was)
