@@ -40,6 +40,16 @@ TASKS = {o:f'benchmarks.sweep_scale:{o}' for o in ('prepare','look','seed','publ
 
 def driver_mib(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/1024
 
+def drive(d, warm_up):
+    "Seconds that a sweep takes once all workers have started"
+    d.folder.mkdir(parents=True)
+    warm_up()
+    d.look()
+    d.begin()
+    begin = time.monotonic()
+    d.go()
+    return time.monotonic()-begin
+
 def sleeping(engine, workers, tasks, sleep, what):
     "A line for a sweep of `tasks` seeds"
     from woofbench.commands.sweep import Driver
@@ -48,13 +58,7 @@ def sleeping(engine, workers, tasks, sleep, what):
                           tracks=[dict(dataset='digits')]))
     with tempfile.TemporaryDirectory() as tmp:
         d = Driver(plan, engine, Path(tmp), tasks=TASKS)
-        d.folder.mkdir(parents=True)
-        warm(engine, workers)
-        d.look()
-        d.begin()
-        begin = time.monotonic()
-        d.go()
-        took = time.monotonic()-begin
+        took = drive(d, lambda: warm(engine, workers))
     assert d.status(True)['done']==plan.runs and 'torch' not in sys.modules
     n = plan.runs + len(plan.rows) # rows are published by tasks, too
     return [what, workers, plan.runs, sleep, took, plan.runs/took, 1000*(took*workers-plan.runs*sleep)/n, driver_mib()]
@@ -100,13 +104,7 @@ def real(workers, tasks, sleep):
     engine = Local(workers, threads=1)
     with tempfile.TemporaryDirectory() as tmp:
         d = Driver(plan, engine, Path(tmp))
-        d.folder.mkdir(parents=True)
-        warm_real(engine, workers)
-        d.look()
-        d.begin()
-        begin = time.monotonic()
-        d.go()
-        took = time.monotonic()-begin
+        took = drive(d, lambda: warm_real(engine, workers))
     engine.stop()
     beside = 1000*(took*workers-d.seconds)/tasks
     return ['real', workers, tasks, d.seconds/tasks, took, tasks/took, beside, driver_mib()]

@@ -1,13 +1,15 @@
 """`sweep`: the rows of `run`, on many processes and machines, through kills and full disks"""
 import json, os, random, subprocess, sys
 import pytest
-from benchmarks import sweep_faults as faults
 from conftest import root
 from woofbench.board.trials import begun, count_begun
 from woofbench.commands.sweep import Budget, Driver, folder_of, read_status, sweep
 from woofbench.commands.sweep_plan import read_plan
 from woofbench.commands.workers import Failed, Local
 from woofbench.registry import BadInput
+
+sys.path.insert(0, str(root))
+from benchmarks import sweep_faults as faults  # noqa: E402
 
 digits = [dict(dataset='digits', size=16, epochs=1)]
 small = dict(recipe='digits+arch=xresnet10_tiny', changes=['act=relu'], seeds=2, machine=dict(device='cpu'),

@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from fastcore.basics import patch
 from ..registry import BadInput
-from .workers import Failed, cores, do, fair_threads, gpus
+from .workers import Failed, cores, do, fair_threads, gpus, outcome, thread_env, usual_workers
 
 # %% ../../nbs/commands/22_ray.ipynb #auth-def
 def _safe(local):
@@ -59,7 +59,7 @@ class OnRay:
         threads:int|None=None, # Of each task
     ):
         self.ray,cards = _ray(address=='local'),len(gpus())
-        n = workers or (int(cards/share) if cards else max(1, cores()//2))
+        n = workers or usual_workers(cards, share)
         self.mine = not self.ray.is_initialized()
         if self.mine: _connect(self.ray, address, n, cards)
         self.threads,self.share = threads or fair_threads(n if address=='local' else cores()),share
@@ -109,19 +109,18 @@ def start(self:OnRay,
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy as On
     free = self._free()
     to = max(free, key=lambda k: free[k])
-    env = {k:str(self.threads) for k in ('OMP_NUM_THREADS','MKL_NUM_THREADS')}
     needs = dict(num_cpus=0, num_gpus=self.share) if self.gpu else dict(num_cpus=1)
-    ref = self.work.options(scheduling_strategy=On(to, soft=False), **needs).remote(fn, args, env)
+    ref = self.work.options(scheduling_strategy=On(to, soft=False), **needs).remote(fn, args, thread_env(self.threads))
     self.running[ref] = key,to
 
 @patch
 def _value(self:OnRay, ref, to):
     "The value of a task, or why it has none"
     name,errors = self.names.get(to, to[:8]),self.ray.exceptions
-    try: word,*found = self.ray.get(ref)
+    try: said = self.ray.get(ref)
     except errors.RayTaskError as e: return Failed('wrong', ' '.join(str(e).split())[-300:], name)
     except errors.RayError as e: return Failed('lost', f'its worker or {name} died ({type(e).__name__})', name)
-    return found[0] if word=='ok' else Failed(found[0], found[1], name)
+    return outcome(said, name)
 
 # %% ../../nbs/commands/22_ray.ipynb #engine-end
 @patch
@@ -180,17 +179,17 @@ class OnSlurm:
     def start(self, key, fn, args):
         "Queue a job"
         self.jobs.update_parameters(cpus_per_task=self.threads, name='woofbench')
-        job = self.jobs.submit(work, fn, args, {k:str(self.threads) for k in ('OMP_NUM_THREADS','MKL_NUM_THREADS')})
+        job = self.jobs.submit(work, fn, args, thread_env(self.threads))
         self.running[job.job_id] = key,job
 
 # %% ../../nbs/commands/22_ray.ipynb #slurm-end
 @patch
 def _value(self:OnSlurm, job):
     "The value of a job, or why it has none"
-    try: word,*found = job.results()[0]
+    try: said = job.results()[0]
     except self.lost: return Failed('lost', 'its job was ended', 'Slurm')
     except Exception as e: return Failed('wrong', ' '.join(str(e).split())[-300:], 'Slurm')
-    return found[0] if word=='ok' else Failed(*found)
+    return outcome(said)
 
 @patch
 def finished(self:OnSlurm, timeout:float=1) -> list:

@@ -112,8 +112,9 @@ def _section(c, bills):
 # %% ../../nbs/web/11_money.ipynb #page-all-def
 def money_page(b:Board) -> bytes:
     "`money.html`: the bills of all cells, and the prices"
-    pairs = [(c, [o for e in c.ranked if (o := bill(e, b.prices))]) for c in b.cells]
-    without = sorted({e.device for c in b.cells for e in c.ranked if bill(e, b.prices) is None})
+    every = [(c, [(e, bill(e, b.prices)) for e in c.ranked]) for c in b.cells]
+    without = sorted({e.device for _,rows in every for e,o in rows if o is None})
+    pairs = [(c, [o for _,o in rows if o]) for c,rows in every]
     lacks = f'No price is stated for: {", ".join(without)}. Rows on these devices are left out.'
     how = h('p', 'Other prices? Put a file ', h('code', 'prices.json'), ' of your own beside the folder ',
             h('code', 'records'), ' of your board: a list of entries with device, dollars, per, source and date.')
