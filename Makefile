@@ -41,7 +41,7 @@ outputs: $(STAMP) ## run the notebooks and store their outputs, for the document
 
 lint: $(STAMP) ## check notebooks, tests and scripts with ruff, and types with ty
 	@$(BIN)/ruff check .
-	@$(BIN)/ty check --quiet
+	@$(BIN)/ty check --output-format concise --no-progress
 
 readme: $(STAMP) ## README.md, docs/board.md and the cards, from notebooks and records
 	@$(BIN)/python -m woofbench.site readme

@@ -163,7 +163,7 @@ class OnSlurm:
         threads:int|None=None, # Of each; those of `OMP_NUM_THREADS` if None, else 1
         cluster:str='slurm', # `local` runs jobs on this machine
     ):
-        if not find_spec('submitit'): raise BadInput('Slurm needs submitit: pip install submitit')
+        if not find_spec('submitit'): raise BadInput('Slurm needs submitit: pip install "woofbench[cluster]"')
         import submitit
         from submitit.core.utils import UncompletedJobError
         self.lost = UncompletedJobError
