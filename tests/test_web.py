@@ -27,7 +27,7 @@ from woofbench.commands.cli import make_parser
 from woofbench.registry import BadInput
 from woofbench.web.cells import _lede, amount, more_command
 from woofbench.web.build import MARK, build, image_files, make_site, server, write
-from woofbench.web.effects import show
+from woofbench.text import show
 from woofbench.web.rows import _in_turn, known_names
 from woofbench.web.markup import escape
 from woofbench.web.money import bill, money_page

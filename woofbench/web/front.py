@@ -12,10 +12,11 @@ import json, re
 from importlib import import_module
 from importlib.resources import files
 from ..data.track import datasets, packaged
+from ..text import show
 from ..board.stats.claims import P_BEAT
 from .cells import LEGEND, half, pct, places, status
 from .draw import FOREST, around, axis, kind_of, progress, span
-from .effects import Change, average, pairs_with, parts_by_trick, show, uses
+from .effects import Change, average, pairs_with, parts_by_trick, uses
 from .facts import (Board, against, base_of_cell, cell_title, official_tracks, part_of, part_words,
                                  reported_in, side)
 from .markup import Markup, cell as td, code_block, h, join, page, table
