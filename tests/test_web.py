@@ -105,6 +105,13 @@ def pages(files): return {k:Tags(v.decode()).tags for k,v in files.items() if k.
 
 # What the files say
 
+def test_a_trick_has_the_title_of_its_notebook(files):
+    for o in (root/'nbs'/'tricks').glob('*.ipynb'):
+        title = json.loads(o.read_text(encoding='utf-8'))['cells'][0]['source'][0].removeprefix('# ').strip()
+        if o.stem=='00_index': continue
+        assert f'<h1>{escape(title)}</h1>' in files[f'tricks/{o.stem}.html'].decode(), o.stem
+        assert f'>{escape(title)}</a>' in files['tricks/index.html'].decode(), o.stem
+
 def test_same_records_give_the_same_bytes(files, some, tmp_path):
     assert build(from_rows([e.row for e in some.entries], some.bad, names=some.names, reported=some.reported))==files
     board = read_board(root)

@@ -106,6 +106,8 @@ def render(
     return {page: (note+text).encode()} | {os.path.normpath(os.path.join(here, k)): v for k,v in pics.items()}
 
 # %% ../../nbs/site/02_site.ipynb #card-def
+def _title(text): return text.removeprefix('# ').partition('\n')[0].strip()
+
 def _card(text):
     "The first table of two columns without heads, as a dict; empty if there is none"
     table = re.search(r'^\| *\| *\|\n\|[-| ]+\n((?:\|.*(?:\n|$))+)', text, re.M)
@@ -118,12 +120,12 @@ def _card(text):
 def cards(
     root:Path, # Folder of `pyproject.toml`
     pages:dict, # From `notebooks`
-) -> dict[str,dict]: # Rows by trick; a link becomes its text and its address
-    "The first two-column table of every trick's notebook"
+) -> dict[str,dict]: # By trick: its title, and the rows; a link becomes its text and its address
+    "The title and the first two-column table of every trick's notebook"
     res = {}
     for fn in (o for o in pages if o.startswith('nbs/tricks/')):
         text = '\n'.join(c.source for c in read_nb(root/fn).cells if c.cell_type=='markdown')
-        if rows := _card(text): res[Path(fn).stem] = rows
+        if rows := _card(text): res[Path(fn).stem] = dict(title=_title(text)) | rows
     return res
 
 # %% ../../nbs/site/02_site.ipynb #site-def
