@@ -17,7 +17,7 @@ from PIL import Image
 from ..registry import BadInput
 from ..files import write_atomic, cache_dir
 from ..text import no_bar
-from .images import check_image, check_jpeg, file_digest, list_images, read_file, to_rgb
+from .images import check_image, check_jpeg, file_digest, list_images, read_file, to_rgb, turned
 from .own_images import both_splits
 from .track import Track, datasets, packaged
 
@@ -289,6 +289,8 @@ class CheckedImage:
         self.root,self.digests = os.path.join(m.root, ''),dict(zip([*m.train, *m.val], m.digests))
     def __call__(self, o):
         from fastai.vision.core import PILImage
+        if isinstance(o, bytes): o = to_rgb(o, 'the image')
+        if isinstance(o, Image.Image): o = turned(o)
         if not isinstance(o, (str,Path)): return PILImage.create(o)
         digest = self.digests.get(str(o).removeprefix(self.root).replace(os.sep, '/'))
         return PILImage(to_rgb(read_same(o, digest), o)) # ty: ignore[too-many-positional-arguments]
