@@ -225,6 +225,7 @@ def train_claimed(
             folder.free(r.seed)
             shown.seed(r.seed)
 
+# %% ../../nbs/commands/01_run.ipynb #seeds-epoch-line
 def _epoch_line(job, seed, epoch, o):
     "What is said after each epoch"
     def loss(k): return 'nan' if o[k] is None else f'{o[k]:.3f}'
@@ -269,6 +270,7 @@ def _write(rec, out):
         raise BadInput(f'the record does not hold: {e}; all seeds are kept') from e
     return rec
 
+# %% ../../nbs/commands/01_run.ipynb #board-publish
 def _publish(rec, out, folder, say):
     "Bring leaderboard.csv in step with a record that is there, then remove its seeds"
     path = out/record_path(rec)
