@@ -149,7 +149,7 @@ def woof():
 
 def test_known_needs_the_images_that_a_maintainer_has_seen(tiny, woof):
     m = verify(tiny, 'imagewoof')
-    names = [data_module._sha(o) for o in ([*m.train, *m.val], m.val)]
+    names = [data_module.lines_sha(o) for o in ([*m.train, *m.val], m.val)]
     for sha,known in ((m.sha256, True), ('0'*64, False), (None, True)):
         dict.__setitem__(datasets, 'imagewoof',
                          replace(woof, names=names[0], val_names=names[1], images={m.source:sha} if sha else {}))

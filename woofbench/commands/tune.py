@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import get_args
 from fastcore.basics import patch
 from ..registry import BadInput, fields_of, whole, yes_no
-from ..files import claim, digest
+from ..files import claim, digest, read_toml
 from ..text import md_table
 from ..data.own_images import as_dataset
 from ..data.manifest import find
@@ -26,14 +26,13 @@ from ..models.costs import cost
 # %% ../../nbs/commands/18_tune.ipynb #imports-2
 from ..models.spec import parts_of
 from ..train.changes import label_of
-from ..train.imports import _toml
 from ..train.job import Job
 from ..train.machine import Machine, check_engine, machine as machine_for
-from ..train.recipe import Recipe, _kind, parameters, parse, recipe_parts
+from ..train.recipe import Recipe, field_type, parameters, parse, recipe_parts
 from ..text import speaking
 from ..board.row import Row
 from ..board.trials import count_trial, trials
-from .run import _check_effect, _check_sides, check_board, given, out_folder, quiet, recipe_of, run
+from .run import check_effect, check_sides, check_board, given, out_folder, quiet, recipe_of, run
 from .run import takes_fields
 
 # %% ../../nbs/commands/18_tune.ipynb #range-def
@@ -70,7 +69,7 @@ def _limits(name, text):
     good = len(ends)==2 and '...' not in text and {*map(type, ends)} <= {int,float}
     if not good or ends[0]>=ends[1]:
         raise BadInput(f'a range is two numbers with .. between them, the lower one first, not {name}={text}')
-    kind = _kind(name) # of a rate, 0..1 has all that is in between
+    kind = field_type(name) # of a rate, 0..1 has all that is in between
     return Range(*ends, whole=float not in (kind, *get_args(kind)) and all(isinstance(o, int) for o in ends))
 
 def _values(name, text):
@@ -107,7 +106,7 @@ def read_space(
     items = [what] if isinstance(what, (str,Path)) else what
     is_file = isinstance(items, (list,tuple)) and [Path(str(o)).suffix for o in items]==['.toml']
     if not is_file: return parse_space(what)
-    table = _toml(Path(items[0])).get('space')
+    table = read_toml(Path(items[0])).get('space')
     if not isinstance(table, dict): raise BadInput(f'{items[0]} has no table [space]')
     return parse_space(table)
 
@@ -127,7 +126,7 @@ def _extremes(space):
 def _check_space(base, space, size):
     "Raise `BadInput` for a space that no trial could use"
     for o in _extremes(space):
-        if not set(o) & set(parameters()): _check_sides(_recipe_of(base, o), size)
+        if not set(o) & set(parameters()): check_sides(_recipe_of(base, o), size)
 
 # %% ../../nbs/commands/18_tune.ipynb #study-def
 def _optuna():
@@ -185,7 +184,7 @@ class _Search:
 def job_of(self:_Search, trial):
     "The job of a trial; raises `BadInput` where its values do not go together"
     recipe = _recipe_of(self.job.recipe, {k:o.ask(trial, k) for k,o in self.space.items()})
-    _check_sides(recipe, self.job.track.size)
+    check_sides(recipe, self.job.track.size)
     return replace(self.job, recipe=recipe, cost=None)
 
 # %% ../../nbs/commands/18_tune.ipynb #trial-def
@@ -327,8 +326,8 @@ def _budget(trials, max_epochs, max_seconds):
 def _search(track, base, data, seeds, machine, source):
     "A `_Search` without its space; validation images are not read; raises `BadInput`"
     from tqdm.auto import tqdm
-    _check_sides(base, track.size)
-    _check_effect(base.model)
+    check_sides(base, track.size)
+    check_effect(base.model)
     m = split_training(find(track, data), track.dataset, progress=partial(tqdm, delay=2, leave=False))
     if source is not None and m.source!=track.source:
         raise BadInput(f'the training images in {m.root} have source {m.source}, not {track.source}')

@@ -15,7 +15,7 @@ from fnmatch import fnmatch
 from importlib.util import find_spec
 from pathlib import Path
 from ..registry import BadInput
-from .site import _root, site, subpackages
+from .site import project_root, site, subpackages
 
 # %% ../../nbs/site/03_docs.ipynb #groups-def
 # The menu: patterns of pages by what you want to do
@@ -129,7 +129,7 @@ def docs(
 ) -> Path:
     "Build the documentation; raises `BadInput` if a page or a link is at fault"
     from nbdev.config import get_config
-    cfg,root = get_config(path),_root(path)
+    cfg,root = get_config(path),project_root(path)
     here,files = root/'_docs',pages(path)
     if here.exists(): shutil.rmtree(here)
     for k,raw in files.items():

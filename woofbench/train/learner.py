@@ -43,7 +43,7 @@ from ..models.xresnet import build
 from ..data.batches import FastData, load_images
 from ..fast.memory import kept_memory
 from .job import Job
-from .machine import Machine, _peak_mb, device_name
+from .machine import Machine, device_name, peak_mb
 from .kept import Kept
 from .observers import attach, does_more, fresh, logged, quieted
 from .resume import NotTaken, resuming
@@ -163,7 +163,7 @@ def _remember(self:Learner):
     self._left = [(s, p.detach().clone()) for p,s in _slow(self.opt)]
 
 @patch
-def _peak_mb(self:Learner): return _peak_mb(self.dls.device)
+def _peak_mb(self:Learner): return peak_mb(self.dls.device)
 
 @patch(as_prop=True)
 def counting(self:Learner) -> list:
@@ -348,5 +348,5 @@ def fit(
     finally:
         with kept.lock: gc.collect() # learners of earlier seeds: they and their callbacks refer to each other
     _check_whole(job, ev)
-    peak = max(_peak_mb(learn.dls.device), resume.peak if resume else 0)
+    peak = max(peak_mb(learn.dls.device), resume.peak if resume else 0)
     return _seed_run(learn, seed, ev, init, peak, bool(machine and machine.keep))
