@@ -12,7 +12,7 @@ from fastai.vision.core import PILImage
 from fasttransform import Transform
 from PIL import Image
 from woofbench.board.record.provenance import context_id, training_sha
-from woofbench.commands.run import _kind, plan, run
+from woofbench.commands.run import plan, row_kind, run
 from woofbench.data.augment import augs
 from woofbench.data.draws import SeededDL, kept_states, seed_states
 from woofbench.board.record.record import Purpose
@@ -153,7 +153,7 @@ def test_seeds_go_on_with_another_number_of_processes(folder, tmp_path):
 def test_seeds_of_older_code_are_not_taken(folder):
     "Their hash had the number of processes, and another hash of the code"
     job = job_of(folder)
-    a,b = (_kind(job, Machine('cpu', k, 'fastai'), Purpose())[0] for k in (0, 3))
+    a,b = (row_kind(job, Machine('cpu', k, 'fastai'), Purpose())[0] for k in (0, 3))
     assert a.env['workers']==0 and b.env['workers']==3 and a.env['context']==b.env['context']
     env = {k:v for k,v in a.env.items() if k!='context'}
     older = context_id(training_sha(), env, job.manifest.sha256, {}, 'fastai')
