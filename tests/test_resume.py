@@ -95,6 +95,11 @@ def test_a_captured_step_goes_on_with_its_plan(job_of, tmp_path, changes):
 def test_loader_processes_draw_what_they_would_have_drawn(job_of, tmp_path):
     _same(job_of(), 'fastai', tmp_path/'s', workers=1)
 
+def test_a_seed_goes_on_with_another_number_of_loader_processes(job_of, tmp_path):
+    job = job_of(erase=.2)
+    broken(job, 'fastai', tmp_path/'s', 2)
+    assert numbers(again(job, 'fastai', tmp_path/'s', workers=2))==numbers(fit(job, 1, machine('fastai')))
+
 def test_crops_drawn_ahead_are_drawn_again(job_of):
     "On a GPU the next epoch's crops are drawn before this one ends; what is kept is the generator before them"
     from woofbench.data.batches import FastData, load_images
