@@ -147,7 +147,8 @@ def _study(optuna, key, path, url):
     "The study, with a sampler that never repeats the draws of an earlier command"
     try:
         s = optuna.create_study(study_name=key, storage=_storage(optuna, path, url), direction='maximize',
-                                load_if_exists=True, pruner=optuna.pruners.SuccessiveHalvingPruner())
+                                load_if_exists=True,
+                                pruner=optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=2))
     except Exception as e: # a URL may name any database
         raise BadInput(f'cannot open the study: {" ".join(str(e).split())[:200]}') from e
     s.sampler = optuna.samplers.TPESampler(seed=len(s.trials), multivariate=True, warn_independent_sampling=False)
@@ -197,7 +198,7 @@ def train(self:_Search, trial, job, optuna):
         trial.set_user_attr('epochs', trial.user_attrs.get('epochs', 0)+1)
         if seed!=self.seeds[0]: return # the first one decides whether to go on
         trial.report(o['correct']/job.n_val, epoch)
-        if epoch<job.track.epochs and trial.should_prune(): raise optuna.TrialPruned()
+        if epoch<job.track.epochs and trial.should_prune(): raise optuna.TrialPruned('stopped early')
     right = 0
     with Shown(job, len(self.seeds), 0, self.say) as shown:
         for r in train_seeds(job, list(self.seeds), self.machine, log=log, watch=shown.watch):

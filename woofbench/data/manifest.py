@@ -82,6 +82,12 @@ def _download(track):
                        'copy you have') from e
 
 # %% ../../nbs/data/04_manifest.ipynb #find-find
+def _not_there(root, name):
+    if (root/name).is_dir(): root = root/name
+    have = ', '.join(sorted(o.name for o in root.iterdir())[:5]) or 'nothing'
+    missing = '' if root.name==name else f', and no {name}'
+    return f'{root} has no train and val folders{missing}; it holds {have}'
+
 def find(
     track:Track,
     data:str|Path|None=None, # A dataset's folder or one that holds it; `$WOOFBENCH_DATA` if None, else a download
@@ -102,9 +108,7 @@ def find(
     hits = hits or sorted(o for o in root.glob(f'{track.dataset}*') if has_splits(o))
     if len(hits)==1: return hits[0]
     if hits: raise BadInput(f'{root} holds {", ".join(o.name for o in hits)}: say which with --source or --data')
-    have = ', '.join(sorted(o.name for o in root.iterdir())[:5]) or 'nothing'
-    raise BadInput(f'{root} has no train and val folders, and no {_editions(track.dataset, track.source)[0]}; it holds '
-                   f'{have}')
+    raise BadInput(_not_there(root, _editions(track.dataset, track.source)[0]))
 
 # %% ../../nbs/data/04_manifest.ipynb #manifest-class
 @dataclass(frozen=True)

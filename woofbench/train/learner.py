@@ -41,6 +41,7 @@ from contextlib import ExitStack
 from .callbacks import options, autocast_on, precision_cbs, same_autocast
 from ..models.xresnet import build
 from ..data.batches import FastData, load_images
+from ..fast.memory import kept_memory
 from .job import Job
 from .machine import Machine, device_name, peak_mb
 from .kept import Kept
@@ -91,7 +92,8 @@ class Learner(fastai.learner.Learner):
         if autocast_on():
             raise BadInput('autocast is on in this process, and would change the numbers: leave your `torch.autocast` '
                            'block, and choose the precision with precision=')
-        try: return super()._with_events(f, event_type, ex, final)
+        try:
+            with kept_memory(self.dls.device): return super()._with_events(f, event_type, ex, final)
         except BaseException:
             for o in list(self.cbs):
                 if hasattr(o, 'restore'): o.restore()
