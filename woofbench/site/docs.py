@@ -28,8 +28,8 @@ groups = {
     'Add': 'commands/new.md registry.md models/parts.md train/imports.md commands/verbs.md tricks/index.md '
            'tricks/*',
     'Submit': 'board.md commands/submit.md commands/request.md board/rules.md board/check.md board/reviews.md',
-    'Understand': 'catalogue.md training_tricks.md lessons/* board/stats/* board/reported/* board/replications.md '
-                  'models/effect.md',
+    'Understand': 'catalogue.md official_rows.md training_tricks.md lessons/* board/stats/* board/reported/* '
+                  'board/replications.md models/effect.md',
     'Reference': 'command/index.md command/* commands/examples.md models/spec.md data/track.md train/recipe.md '
                  'board/row.md board/leaderboard.md board/record/schema.md',
 }
