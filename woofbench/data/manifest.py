@@ -185,6 +185,7 @@ def scan_files(
     _keep(cached, lines_sha([key, hashlib.sha256(body).hexdigest()]).encode()+b'\n'+body)
     return res
 
+# %% ../../nbs/data/04_manifest.ipynb #scan-check-whole
 def _check_whole(root, paths, digests, sha, progress):
     "Raise `BadInput` where the data of a JPEG file are damaged; images of one hash are looked at once"
     done = cache_dir()/f'whole-{sha[:16]}'
