@@ -1,5 +1,5 @@
 "Callbacks that you bring: those that only look, those that say so wrongly, and loggers"
-import csv, json, os, random, subprocess, sys
+import csv, json, os, random
 import numpy as np
 import pytest
 import torch
@@ -7,6 +7,7 @@ from fastai.callback.core import Callback, CancelFitException
 from fastai.callback.progress import CSVLogger, ProgressCallback, ShowGraphCallback
 from fastai.learner import Recorder
 from conftest import root
+from warm import python
 from woofbench import BadInput, ablate, learner, run
 from woofbench.board.record.record import check_record, read_record
 from woofbench.board.row import Row
@@ -15,7 +16,7 @@ from woofbench.commands.reproduce import other_code
 from woofbench.train.observers import KNOWN, does_more, fresh, loggers, name_of, which_loggers
 
 engines = pytest.mark.parametrize('engine', ('fast','fastai'))
-tiny = dict(dataset='digits', epochs=1, arch='xresnet10_tiny', bs=128, workers=0, say=None)
+tiny = dict(dataset='digits', size=16, epochs=1, arch='xresnet10_tiny', bs=128, workers=0, say=None)
 
 def numbers(row):
     return [(r['seed'], r['correct'], r['preds'], r['init_sha256'],
@@ -149,7 +150,8 @@ def test_wandb_without_a_key_stays_offline(tmp_path, monkeypatch):
 TRACKIO = '''
 import sys
 from woofbench import run
-row = run('digits', epochs=1, seeds=2, arch='xresnet10_tiny', bs=128, out=sys.argv[1], log_to='trackio', say=None)
+row = run('digits', size=16, epochs=1, seeds=2, arch='xresnet10_tiny', bs=128, out=sys.argv[1], log_to='trackio',
+          say=None)
 import trackio
 from trackio.sqlite_storage import SQLiteStorage
 print(row.config_id, row.runs[0].correct, row.data.n_val)
@@ -161,11 +163,11 @@ for o in SQLiteStorage.get_logs('woofbench', min(names)): print(o)
 def test_trackio(tmp_path):
     "In a process of its own, since trackio's folder is decided when it is imported"
     env = {k:v for k,v in os.environ.items() if not k.startswith('TRACKIO')} | dict(HF_HUB_OFFLINE='1')
-    p = subprocess.run([sys.executable, '-c', TRACKIO, str(tmp_path)], env=env, capture_output=True, text=True)
+    p = python(TRACKIO, tmp_path, env=env)
     assert p.returncode==0, p.stderr
     first,names,*logs = p.stdout.splitlines() # and nothing of trackio's own
     config,correct,n = first.split()
-    assert names.split('|')==[f'digits/32-s32-e1/{config} seed {i}' for i in (0, 1)]
+    assert names.split('|')==[f'digits/16-s32-e1/{config} seed {i}' for i in (0, 1)]
     assert (tmp_path/'.woofbench'/'logs'/'trackio'/'woofbench.db').is_file()
     said = [eval(o, dict(__builtins__={})) for o in logs]
     assert {'train_loss','lr_0'}<=said[0].keys() and said[-1]['accuracy']*int(n)==pytest.approx(int(correct), abs=.01)
@@ -226,7 +228,7 @@ def lying(event, do):
     return type('Lying', (Callback,), dict(observes=True, __module__='mine', order=55, **{event:do}))
 
 def fit_with(event, do, engine):
-    learn = learner('digits', engine=engine, arch='xresnet10_tiny', bs=128, workers=0, cbs=lying(event, do))
+    learn = learner('digits', size=16, engine=engine, arch='xresnet10_tiny', bs=128, workers=0, cbs=lying(event, do))
     with learn.no_bar(), learn.no_logging(): learn.fit(1, 1e-3)
 
 @pytest.mark.parametrize('event,do,said,engine', [
@@ -302,7 +304,7 @@ def test_a_record_is_read_where_the_callback_is_unknown(tmp_path):
     assert [(o.name, o.observes) for o in row.record.callbacks]==[('test_callbacks.Plain', False),
                                                                   ('test_callbacks.Count', True)]
     code = 'import sys; from woofbench.board.table import load_rows; print(load_rows(sys.argv[1])[0][0].status)'
-    p = subprocess.run([sys.executable, '-c', code, str(tmp_path)], capture_output=True, text=True, cwd=root)
+    p = python(code, tmp_path, cwd=root)
     assert p.stdout.strip()==Row(row.record).status and 'test_callbacks.Plain may change' in p.stdout
     changed = json.loads(row.path.read_text())
     changed['callbacks'][0]['observes'] = True
@@ -333,11 +335,11 @@ def test_seeds_at_once_become_one_at_a_time(tmp_path):
 def test_a_learner_has_them_too():
     Count.made.clear()
     given = Count()
-    learn = learner('digits', arch='xresnet10_tiny', bs=128, workers=0, cbs=[given])
+    learn = learner('digits', size=16, arch='xresnet10_tiny', bs=128, workers=0, cbs=[given])
     with learn.no_bar(), learn.no_logging(): learn.fit(1, 1e-3)
     assert Count.made==[learn.count] and learn.count is not given and not given.events
-    with pytest.raises(BadInput, match='changes the weight'):
-        learner('digits', arch='xresnet10_tiny', bs=128, workers=0, cbs=lying('before_fit', weights)).fit(1, 1e-3)
+    learn = learner('digits', size=16, arch='xresnet10_tiny', bs=128, workers=0, cbs=lying('before_fit', weights))
+    with pytest.raises(BadInput, match='changes the weight'): learn.fit(1, 1e-3)
 
 def test_an_ablation_has_them_too(tmp_path):
     kw = {k:v for k,v in tiny.items() if k!='dataset'}

@@ -1,5 +1,5 @@
 "`woofbench new`: a trick that runs at once, and a board whose workflows work"
-import os, re, shutil, stat, subprocess, sys
+import os, re, shutil, stat, subprocess
 from importlib.resources import files
 from pathlib import Path
 import pytest
@@ -13,8 +13,7 @@ from woofbench.commands.request import claimed
 from woofbench.commands.run import run
 from woofbench.models.parts import acts
 from woofbench.registry import BadInput
-
-bin_ = Path(sys.executable).parent
+from warm import program
 
 
 # A trick
@@ -24,7 +23,7 @@ def test_a_new_trick_runs_at_once(here, cli):  # noqa: F811
     assert rc==0 and (here/'my_idea.py').is_file()
     line = out.strip().partition('woofbench ')[2]
     assert line=='run --dataset digits --import my_idea.py --act my_idea'
-    rc,out,err = cli(f'{line} --epochs 1 --seeds 1')
+    rc,out,err = cli(f'{line} --size 16 --epochs 1 --seeds 1')
     assert rc==0 and 'my_idea' in out and 'has no rank until the code is merged' in out, err
     assert (here/'my_idea.py').read_text().count('woofbench ')>=4
     acts.pop('my_idea')
@@ -35,7 +34,8 @@ def test_what_the_comment_of_a_new_trick_shows_works(here, cli):  # noqa: F811
     shown = '\n'.join(o[6:] for o in text.split('here `--act-slope`:\n')[1].splitlines())
     (here/'sloped.py').write_text('import torch\nfrom torch import nn\nfrom woofbench.models.parts import acts\n'
                                   + shown.replace('other_idea', 'sloped'))
-    rc,out,err = cli('run --import sloped.py --dataset digits --act sloped --act-slope 2 --epochs 1 --seeds 1')
+    rc,out,err = cli('run --import sloped.py --act sloped --act-slope 2 --dataset digits --size 16 --epochs 1 '
+                     '--seeds 1')
     assert rc==0 and 'act_slope=2.0' in out, err
     acts.pop('sloped')
 
@@ -59,7 +59,8 @@ def git(repo, *args):
     return subprocess.run(['git', '-C', repo, *who, *args], capture_output=True, text=True, check=True).stdout.strip()
 
 @pytest.fixture(scope='module')
-def row(tmp_path_factory): return run('digits', epochs=1, seeds=1, out=tmp_path_factory.mktemp('row'), say=None).record
+def row(tmp_path_factory):
+    return run('digits', size=16, epochs=1, seeds=1, out=tmp_path_factory.mktemp('row'), say=None).record
 
 @pytest.fixture
 def course(tmp_path, cli):
@@ -85,7 +86,7 @@ def commit(work, files, to='origin', ref='main'):
 def script(work, name, **env):
     mine = {k:v for k,v in os.environ.items() if not k.startswith('GIT')}
     p = subprocess.run([work/'.github'/'scripts'/f'{name}.sh'], cwd=work,
-                       env=mine | dict(WOOFBENCH=str(bin_/'woofbench')) | env,
+                       env=mine | dict(WOOFBENCH=program(work.parent)) | env,
                        capture_output=True, text=True, timeout=200)
     return p.returncode, p.stdout+p.stderr
 

@@ -1,5 +1,5 @@
 "A seed that is broken off continues, and gives what it would have given; edits outside of training cost no seed"
-import copy, hashlib, io, json, os, pickle, shutil, subprocess, sys
+import copy, hashlib, io, json, os, pickle, shutil
 from contextlib import suppress
 from pathlib import Path
 import pytest
@@ -16,6 +16,7 @@ from woofbench.train.learner import fit
 from woofbench.train.machine import Machine
 from woofbench.train.recipe import recipes
 from woofbench.train.resume import NotTaken, Resume, Unkept, keep_every, read, read_state, write_state, written
+from warm import python
 
 small = dict(arch='xresnet10_tiny', widths=(8,16,32,64), bs=256)
 
@@ -327,8 +328,7 @@ print(json.dumps(dict(kills=kills, rows=rows, same=same, went_on=logs.count('goe
 
 def killed(tmp_path, engine, n, changes, seed=0):
     env = os.environ | dict(PYTHONPATH=str(root), OMP_NUM_THREADS='1')
-    r = subprocess.run([sys.executable, '-c', HELPER, str(tmp_path/'boards'), str(n), engine, json.dumps(changes),
-                        str(seed)], env=env, cwd=tmp_path, capture_output=True, text=True, timeout=3000)
+    r = python(HELPER, tmp_path/'boards', n, engine, json.dumps(changes), seed, env=env, cwd=tmp_path, timeout=3000)
     assert r.returncode==0, r.stderr[-2000:]
     got = json.loads(r.stdout.splitlines()[-1])
     print(engine, changes, got)
@@ -410,8 +410,7 @@ print(json.dumps(dict(goes_on=any('going on: 1 of 2' in o for o in said), there=
 
 def _two(tmp_path, how, *more):
     env = os.environ | dict(PYTHONPATH=str(tmp_path), OMP_NUM_THREADS='1')
-    r = subprocess.run([sys.executable, '-c', TWO, str(tmp_path), how, *more], env=env, cwd=tmp_path,
-                       capture_output=True, text=True)
+    r = python(TWO, tmp_path, how, *more, env=env, cwd=tmp_path)
     assert r.returncode==0, r.stderr[-2000:]
     return json.loads(r.stdout.splitlines()[-1])
 
