@@ -128,7 +128,7 @@ def store_kinds(bench):
 
 def wrong_types(key, res):
     "A scan whose checksum is right, and whose contents are not those of a scan"
-    from woofbench.data.manifest import _sha
+    from woofbench.data.manifest import lines_sha
     one = random.randrange(len(res))
     def but(x): return [x if i==one else o for i,o in enumerate(res)]
     h,w,v = res[one]
@@ -137,7 +137,7 @@ def wrong_types(key, res):
                          but([h, True, v]), but([h, -w, v]), but([h, w, 0]), but([h[:-1], w, v]), but([h+'0', w, v]),
                          but([[h], w, v]), but({'h': h}), but([None]*3), but([h, w, float('nan')])])
     body = random.choice([json.dumps(bad), '['*100_000, '', '[1,', json.dumps(bad)]).encode()
-    return _sha([key, hashlib.sha256(body).hexdigest()]).encode()+b'\n'+body
+    return lines_sha([key, hashlib.sha256(body).hexdigest()]).encode()+b'\n'+body
 
 def older(res):
     "Scans as earlier versions wrote them, here with other digests"

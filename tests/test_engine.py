@@ -188,11 +188,11 @@ fast_cpu = Machine(device='cpu', engine='fast')
 
 def rows(digits, recipe, seeds, device=cpu, seeds_at_once=1, **kw):
     job,machine = Job(digits[0], recipe, digits[2]),Machine(device=device, engine='fast', seeds_at_once=seeds_at_once)
-    return {r.seed:numbers(r) for r in train_seeds(job, seeds, machine, **{'record':True} | kw)}
+    return {r.seed:numbers(r) for r in train_seeds(job, seeds, machine, **{'capture':True} | kw)}
 
-def recorded(digits, recipe=None):
+def captured(digits, recipe=None):
     job = Job(digits[0], recipe or digits[1], digits[2])
-    return make_learner(job, machine=fast_cpu, kept=Kept(record=True, keep=False))
+    return make_learner(job, machine=fast_cpu, kept=Kept(capture=True, keep=False))
 def fit_quietly(learn, epochs=1, cbs=()):
     with learn.no_bar(), learn.no_logging(): learn.fit_flat_cos(epochs, 2e-2, cbs=list(cbs))
     return learn
@@ -203,7 +203,7 @@ changes = [{}, dict(mixup=.4), dict(cutmix=1.), dict(erase=.3), dict(precision='
 
 @pytest.mark.parametrize('change', changes, ids=str)
 def test_a_seed_is_the_same_alone_and_after_others(digits, small, change):
-    """With one recording for all, to the bit, with the weights it always began with; and close to what ordinary
+    """With one capture for all, to the bit, with the weights it always began with; and close to what ordinary
     steps give"""
     if 'pool' not in change: digits = small
     recipe = digits[1].but(bs=128, **change)
@@ -216,22 +216,22 @@ def test_a_seed_is_the_same_alone_and_after_others(digits, small, change):
     assert ordinary[3][0]['train_loss']==pytest.approx(row[4][3][0]['train_loss'], abs=.03)
 
 
-def test_growing_images_have_a_recording_for_each_size(digits):
+def test_growing_images_have_a_capture_for_each_size(digits):
     track,recipe,m = make_track('digits', size=64, epochs=2), digits[1].but(bs=128, progressive=.5, **tiny), digits[2]
-    with Kept(record=True) as kept:
+    with Kept(capture=True) as kept:
         a = fit(Job(track, recipe, m), 1, fast_cpu, kept=kept)
         made = list(kept.graph.captured.values())
         assert sorted(o.x.shape[-1] for o in made)==[32,64]
         b = fit(Job(track, recipe, m), 2, fast_cpu, kept=kept)
         assert list(kept.graph.captured.values())==made
     assert kept.model is None and kept.graph is None
-    assert [numbers(o) for o in (a,b)]==[numbers(fit(Job(track, recipe, m), o, fast_cpu, kept=Kept(record=True)))
+    assert [numbers(o) for o in (a,b)]==[numbers(fit(Job(track, recipe, m), o, fast_cpu, kept=Kept(capture=True)))
                                          for o in (1,2)]
 
 
 def test_a_kept_network_serves_every_learner(digits):
     "Each seed has a learner of its own around the memory of the first"
-    with Kept(record=True) as kept:
+    with Kept(capture=True) as kept:
         learns = []
         for seed in (0,1):
             learns.append(fit_quietly(make_learner(Job(*digits), seed, fast_cpu, kept=kept)))
@@ -246,7 +246,7 @@ def test_nothing_is_left_of_a_seed_that_diverged(small):
     "All memory that is kept is filled with NaN before the next seed"
     digits = small
     recipe = digits[1].but(bs=128, mixup=.4)
-    with Kept(record=True) as kept:
+    with Kept(capture=True) as kept:
         fit(Job(digits[0], recipe, digits[2]), 1, fast_cpu, kept=kept)
         r, = kept.graph.captured.values()
         pieces = [o for f in kept.opt.flats.values() for o in (f.p, f.g, f.m, f.v, f.slow, f.rows)]
@@ -254,7 +254,7 @@ def test_nothing_is_left_of_a_seed_that_diverged(small):
             o.fill_(float('nan')) if o.is_floating_point() else o.zero_()
         row = numbers(fit(Job(digits[0], recipe, digits[2]), 2, fast_cpu, kept=kept))
         assert list(kept.graph.captured.values())==[r]
-    assert row==numbers(fit(Job(digits[0], recipe, digits[2]), 2, fast_cpu, kept=Kept(record=True)))
+    assert row==numbers(fit(Job(digits[0], recipe, digits[2]), 2, fast_cpu, kept=Kept(capture=True)))
 
 
 def test_seeds_at_once_end_as_they_would_have_ended(small):
@@ -272,12 +272,12 @@ def test_seeds_at_once_stop_together(digits):
         if seed==1: raise ZeroDivisionError('on purpose')
     with pytest.raises(ZeroDivisionError):
         list(train_seeds(Job(make_track('digits', size=16, epochs=50), digits[1].but(bs=512), digits[2]), [0,1,2],
-                         Machine(device='cpu', engine='fast', seeds_at_once=2), record=True, log=log))
+                         Machine(device='cpu', engine='fast', seeds_at_once=2), capture=True, log=log))
     assert threading.active_count()==n and max(e for _,e in seen)<50
 
 
 class Watch(Callback):
-    "All that a user may hear while steps are recorded"
+    "All that a user may hear while steps are captured"
     def before_fit(self): self.heard,self.losses = set(),[]
     def before_epoch(self): self.heard.add('epoch')
     def before_batch(self): self.heard.add('batch')
@@ -285,15 +285,15 @@ class Watch(Callback):
         if self.training: self.losses.append((self.loss.item(), self.pred.shape, len(self.x)))
     def after_train(self): self.heard.add('train')
 
-def test_callbacks_between_steps_keep_the_recording(digits, tmp_path):
-    learn,watch = recorded(digits),Watch()
+def test_callbacks_between_steps_keep_the_capture(digits, tmp_path):
+    learn,watch = captured(digits),Watch()
     learn.path = tmp_path
     fit_quietly(learn, 2, [watch, SaveModelCallback(monitor='valid_loss', fname='x')])
     assert learn.graph.path=='captured' and watch.heard=={'epoch','batch',
                                                           'train'} and len(watch.losses)==2*(len(digits[2].train)//32)
     assert watch.losses[-1][0] < watch.losses[0][0]-.5 and watch.losses[0][1:]==((32,10), 32)
     assert not learn.graph.captured and all(p.grad is None
-                                            for p in learn.model.parameters()), 'a recording ends with its fit'
+                                            for p in learn.model.parameters()), 'a captured step ends with its fit'
 
 class Norms(Callback):
     def after_backward(self): pass
@@ -306,18 +306,18 @@ class Norms(Callback):
                                       (lambda: ParamScheduler(dict(wd=SchedCos(0,.1))), 'a schedule of wd')],
                                       ids=lambda o: o if isinstance(o, str) else '')
 def test_who_looks_into_a_step_is_named(digits, make, why):
-    learn = fit_quietly(recorded(digits, digits[1].but(bs=128)), cbs=[make()])
+    learn = fit_quietly(captured(digits, digits[1].but(bs=128)), cbs=[make()])
     assert learn.graph.path==f'step by step: {why}' and not learn.graph.captured
 
 def test_other_optimisers_are_named(digits):
-    assert fit_quietly(recorded(digits,
+    assert fit_quietly(captured(digits,
                                 digits[1].but(bs=128, opt='adam'))).graph.path=='step by step: the optimiser is Optimizer, not FlatRanger' # noqa: E501
 
 
 def test_another_fit_of_the_same_learner(small):
-    "It goes on, with a recording of its own"
+    "It goes on, with a capture of its own"
     digits = small
-    a,b = recorded(digits),make_learner(Job(*digits), machine=fast_cpu)
+    a,b = captured(digits),make_learner(Job(*digits), machine=fast_cpu)
     losses = []
     for learn in (a,b):
         seen = Losses()
@@ -357,7 +357,7 @@ def test_compiled(digits):
     seen = {}
     for o in (False, True):
         learn,seen[o] = make_learner(Job(*digits), machine=fast_cpu,
-                                     kept=Kept(record=True, keep=False, compile=o)),Losses()
+                                     kept=Kept(capture=True, keep=False, compile=o)),Losses()
         fit_quietly(learn, 1, [seen[o]])
         assert learn.graph.path=='captured'
     a,b = (torch.tensor(o.all) for o in seen.values())
@@ -387,8 +387,8 @@ on = torch.device('cuda')
 
 @gpu
 @pytest.mark.parametrize('change', [{}, dict(precision='bf16', channels_last=True)], ids=str)
-def test_a_recorded_step_is_the_step(digits, change):
-    "With and without the recording: losses of two epochs agree, at first closely"
+def test_a_captured_step_is_the_step(digits, change):
+    "With and without the capture: losses of two epochs agree, at first closely"
     track,recipe,m = digits
     losses = []
     for graph in (True, False):
@@ -406,10 +406,10 @@ def test_a_recorded_step_is_the_step(digits, change):
 def test_a_seed_is_the_same_alone_after_others_and_beside_them_on_a_gpu(digits, change):
     recipe = digits[1].but(bs=128, **change)
     said = []
-    row = rows(digits, recipe, [3,4,5], on, record=None, say=said.append)
+    row = rows(digits, recipe, [3,4,5], on, capture=None, say=said.append)
     assert said==['engine fast: captured']
-    assert rows(digits, recipe, [4], on, record=None)[4]==row[4]
-    assert rows(digits, recipe, [3,4,5], on, record=None, seeds_at_once=3)==row
+    assert rows(digits, recipe, [4], on, capture=None)[4]==row[4]
+    assert rows(digits, recipe, [3,4,5], on, capture=None, seeds_at_once=3)==row
 
 @gpu
 def test_growing_images_on_a_gpu(digits):
@@ -426,13 +426,13 @@ def test_memory_is_given_back(digits):
     import gc
     def used():
         gc.collect()
-        torch._C._cuda_clearCublasWorkspaces() # one for each stream that a recording had; no recording is left here
+        torch._C._cuda_clearCublasWorkspaces() # one for each stream that a capture had; none is left here
         torch.cuda.empty_cache()
         return torch.cuda.memory_reserved()
     load_images(digits[2], digits[0], on)
-    rows(digits, digits[1], [0], on, record=None) # libraries take their share
+    rows(digits, digits[1], [0], on, capture=None) # libraries take their share
     before = used()
-    rows(digits, digits[1], [0,1], on, record=None)
+    rows(digits, digits[1], [0,1], on, capture=None)
     assert used()<=before+(32<<20)
 
 @gpu

@@ -6,7 +6,7 @@ import numpy as np
 import PIL
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from woofbench.data import store as store_module
 from woofbench.data.crops import Pieces, crop, crop_boxes, squish
 from woofbench.files import cache_dir
@@ -36,7 +36,7 @@ def same(a, b):
 
 def by_fastai(path):
     from fastai.vision.core import PILImage
-    return np.array(PILImage.create(path))
+    return np.array(ImageOps.exif_transpose(PILImage.create(path)))
 
 
 # The store

@@ -17,7 +17,7 @@ from woofbench.board.tricks import CARDS, INDEX, trick_paths, tricks_at
 from woofbench.commands.run import run
 from woofbench.commands.submit import submit
 from woofbench.commands.to_notebook import trick_notebook
-from woofbench.data.manifest import _sha, verify
+from woofbench.data.manifest import lines_sha, verify
 from woofbench.data.track import datasets
 from woofbench.models.parts import acts
 from woofbench.board.record.part_source import exported, part_shas
@@ -132,8 +132,8 @@ def write_images(path):
             for i in range(n): picture(path/split/c/f'{c}{i}.jpg', (330,320), i)
     val = sorted(o.relative_to(path).as_posix() for o in (path/'val').rglob('*.jpg'))
     train = sorted(o.relative_to(path).as_posix() for o in (path/'train').rglob('*.jpg'))
-    d = replace(datasets['imagewoof'], n_train=24, n_val=12, n_classes=3, val_names=_sha(val), bands={}, easy=True,
-                names=_sha([*train, *val]), images={})
+    d = replace(datasets['imagewoof'], n_train=24, n_val=12, n_classes=3, val_names=lines_sha(val), bands={}, easy=True,
+                names=lines_sha([*train, *val]), images={})
     return d
 
 class Walk:
@@ -326,7 +326,7 @@ def test_a_program_without_the_part_counts_its_costs_after_the_merge(walk, mix):
         rep = check_base('main', repo.commit(put(walk.row.record), walk.first), walk.bare)
         assert rep.word=='needs audit' and f'{KEY} is not registered' in str(rep)
         assert check_base('main', repo.commit(mix, walk.first), walk.bare).word=='valid'
-    finally: acts._put(NAME, part, NAME, False)
+    finally: acts.put(NAME, part, NAME, False)
     acts.params[NAME] = params
 
 @pytest.fixture

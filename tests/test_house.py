@@ -47,6 +47,14 @@ def test_every_sub_package_opens_with_an_index():
 def test_imports_have_no_circle(): assert circle(graph) is None
 
 
+@pytest.mark.parametrize('path', modules, ids=lambda o: o.stem)
+def test_a_name_with_an_underscore_stays_in_its_module(path):
+    own = [o for o in ast.walk(tree(path)) if isinstance(o, ast.ImportFrom)
+           and (o.level or (o.module or '').split('.')[0]=='woofbench')]
+    private = [f'{a.name} of {o.module}' for o in own for a in o.names if re.match('_[a-zA-Z]', a.name)]
+    assert not private, f'{path.name} imports {private}: give it a public name, with comments at its parameters'
+
+
 def _without_main(t):
     t.body = [o for o in t.body if not (isinstance(o, ast.If) and '__name__' in ast.unparse(o.test))]
     return t

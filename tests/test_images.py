@@ -149,7 +149,7 @@ def woof():
 
 def test_known_needs_the_images_that_a_maintainer_has_seen(tiny, woof):
     m = verify(tiny, 'imagewoof')
-    names = [data_module._sha(o) for o in ([*m.train, *m.val], m.val)]
+    names = [data_module.lines_sha(o) for o in ([*m.train, *m.val], m.val)]
     for sha,known in ((m.sha256, True), ('0'*64, False), (None, True)):
         dict.__setitem__(datasets, 'imagewoof',
                          replace(woof, names=names[0], val_names=names[1], images={m.source:sha} if sha else {}))
@@ -222,3 +222,14 @@ def test_damage_is_never_silently_wrong(tmp_path, monkeypatch, which):
     res = dict(data_faults.trials(bench, [which], 5))
     assert res and not {k:o for k,o in res.items() if o[2]}
     assert all(sum(o)==5 and o[0]>1 for o in res.values())
+
+def test_a_folder_without_its_images_says_which(tmp_path):
+    "The edition's own folder is there, but its archives were not unpacked"
+    edition = tmp_path/'imagewoof2-192'
+    edition.mkdir()
+    (edition/'part-0.tar').touch()
+    with pytest.raises(BadInput) as e: find(Track('imagewoof', 64, 5, '192'), tmp_path)
+    assert str(e.value)==f'{edition} has no train and val folders; it holds part-0.tar'
+    with pytest.raises(BadInput, match='and no imagewoof2-192; it holds other'):
+        (tmp_path/'a'/'other').mkdir(parents=True)
+        find(Track('imagewoof', 64, 5, '192'), tmp_path/'a')

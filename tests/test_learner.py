@@ -286,8 +286,8 @@ def test_weights_frozen_between_fits(folder):
     from woofbench.train.kept import Kept
     from woofbench.train.learner import make_learner
     p = plan('imagenette', data=folder, size=32, arch='xresnet10_tiny', act='mish', bs=8)
-    def trained(record):
-        kept = Kept(record, keep=False)
+    def trained(capture):
+        kept = Kept(capture, keep=False)
         l,paths = make_learner(p, 0, Machine(device='cpu', workers=0, engine='fast'), kept=kept),[]
         for frozen in (False, True, False):
             some = list(l.model.parameters())[:6]

@@ -159,6 +159,11 @@ def test_the_place_names_the_very_images(engine):
     with learn.no_bar(), learn.no_logging(): learn.fit(1, 0.)
     assert labels and all(a==b for a,b in labels)
 
+@pytest.mark.parametrize('kw', (dict(mixup=.2), dict(cutmix=1.)), ids=str)
+def test_two_that_change_labels_are_refused(kw):
+    with pytest.raises(BadInput, match=f'aug mix and {next(iter(kw))} both change labels: give one of them'):
+        make_learner(digits(aug='mix', **kw), 0, Machine(device='cpu', workers=0, engine='fast'))
+
 def test_draws_are_uniform_and_independent():
     u = torch.cat([Place(s, e, tuple(range(2000))).rand(3, kind=k) for s in (0, 2**31-1) for e in range(3)
                    for k in (0, 1)])

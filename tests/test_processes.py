@@ -26,10 +26,20 @@ from pathlib import Path
 import torch
 from fastai.callback.core import Callback
 from torch import nn
-from woofbench.models.parts import norms
+from woofbench.models.parts import acts, norms
 
 @norms.register('group4')
 def group4(nf): return nn.GroupNorm(4, nf)
+
+class Sometimes(nn.Module):
+    "A layer that is skipped in about half of the steps"
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(1))
+    def forward(self, x): return torch.relu(x) if self.training and torch.rand(()) < .5 else torch.relu(x*self.scale)
+
+@acts.register('sometimes')
+def sometimes(): return Sometimes()
 
 class Steps(Callback):
     "Writes the losses of all training steps; each process that has it adds a line"
@@ -120,6 +130,31 @@ def test_dropout_draws_in_each_process(mine, tmp_path):
     two,again = (next(train_seeds(job, [3], here('fast', 2, job))) for _ in range(2))
     assert two.curve[0]['train_loss']==again.curve[0]['train_loss']!=one.curve[0]['train_loss']
     assert two.curve[0]['train_loss']==pytest.approx(one.curve[0]['train_loss'], rel=.1)
+
+
+def test_a_layer_that_is_skipped_at_random_trains(mine):
+    "Processes skip other layers in one step, and none waits for the gradients of another"
+    job = job_of(norm='group4', act='sometimes')
+    two, = train_seeds(job, [3], here('fast', 2, job))
+    assert two.curve[0]['train_loss']<3 and two.correct>0
+
+alone = """
+import os, sys, tempfile, torch.distributed as dist
+from pathlib import Path
+from woofbench import plan
+from woofbench.train.learner import fit
+from woofbench.train.machine import Machine
+from woofbench.train.shared_batches import SharedBatches
+os.environ |= dict(RANK='0', LOCAL_RANK='0', WORLD_SIZE='1', LOCAL_WORLD_SIZE='1')
+dist.init_process_group('gloo', store=dist.FileStore(str(Path(tempfile.mkdtemp())/'s'), 1), rank=0, world_size=1)
+job = plan(size=16, arch='xresnet10_tiny', widths=(8,16,32,64), epochs=1, bs=256)
+print(fit(job, 0, Machine('cpu'), watch=lambda seed: [SharedBatches(seed, True)]).correct)
+"""
+
+def test_a_process_prints_no_warning():
+    p = subprocess.run([sys.executable, '-c', alone], capture_output=True, text=True, timeout=300)
+    assert p.returncode==0 and p.stdout.strip().isdigit(), p.stderr
+    assert 'find_unused_parameters' not in p.stderr and 'Warning' not in p.stderr
 
 
 # The row says so

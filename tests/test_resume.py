@@ -85,13 +85,13 @@ def test_so_it_does_with_all_other_parts(job_of, tmp_path, engine, changes):
 
 @pytest.mark.parametrize('changes', (dict(mixup=.3), dict(precision='bf16', size=32)), ids=str)
 def test_a_captured_step_goes_on_with_its_plan(job_of, tmp_path, changes):
-    "On a processor with the stand-in for a recording; also where the recording is an earlier seed's"
+    "On a processor with the stand-in for a capture; also where the capture is an earlier seed's"
     job = job_of(**changes)
-    _same(job, 'fast', tmp_path/'s', lambda: Kept(record=True))
-    with Kept(record=True) as kept:
+    _same(job, 'fast', tmp_path/'s', lambda: Kept(capture=True))
+    with Kept(capture=True) as kept:
         fit(job, 0, machine('fast'), kept=kept)
         rest = numbers(again(job, 'fast', tmp_path/'s', kept=kept))
-    assert rest==numbers(fit(job, 1, machine('fast'), kept=Kept(record=True)))
+    assert rest==numbers(fit(job, 1, machine('fast'), kept=Kept(capture=True)))
 
 def test_loader_processes_draw_what_they_would_have_drawn(job_of, tmp_path):
     _same(job_of(), 'fastai', tmp_path/'s', workers=1)

@@ -77,6 +77,21 @@ def test_a_budget_of_epochs_ends_the_study(images, tmp_path):
     res = tune(space, str(images), trials=50, max_epochs=3, out=tmp_path, **small)
     assert len(res.study.trials)<=3
 
+def test_a_trial_that_is_behind_stops_early(images, tmp_path):
+    "Successive halving: a rate that learns nothing is not trained to its end, and the study goes on"
+    lines = []
+    res = tune(['lr=1e-6,.02'], str(images), trials=6, out=tmp_path, **small | dict(epochs=5, say=lines.append))
+    behind = [o for o in res.study.trials if o.state.name=='PRUNED']
+    assert len(res.study.trials)==6 and behind and res.best.lr==.02
+    assert max(o.user_attrs['epochs'] for o in behind)<5
+    assert sum('stopped early' in o for o in lines)==len(behind)
+
+def test_trials_that_stopped_early_say_what_mattered(images, tmp_path):
+    "A field whose bad value is always stopped early is the one that explains the differences"
+    res = tune(['lr=1e-6,.02','wd=.01,.011'], str(images), trials=8, out=tmp_path, **small | dict(epochs=3))
+    share = res.importance()
+    assert share['lr']>.9 and abs(sum(share.values())-1)<1e-6
+
 def test_a_space_in_a_file(tmp_path):
     path = tmp_path/'space.toml'
     path.write_text('[space]\nlr = "1e-3..3e-2"\nact = ["mish", "silu"]\n')

@@ -27,7 +27,7 @@ from woofbench.commands.cli import make_parser
 from woofbench.registry import BadInput
 from woofbench.web.cells import _lede, amount, more_command
 from woofbench.web.build import MARK, build, image_files, make_site, server, write
-from woofbench.web.effects import show
+from woofbench.text import show
 from woofbench.web.rows import _in_turn, known_names
 from woofbench.web.markup import escape
 from woofbench.web.money import bill, money_page
@@ -104,6 +104,13 @@ def pages(files): return {k:Tags(v.decode()).tags for k,v in files.items() if k.
 
 
 # What the files say
+
+def test_a_trick_has_the_title_of_its_notebook(files):
+    for o in (root/'nbs'/'tricks').glob('*.ipynb'):
+        title = json.loads(o.read_text(encoding='utf-8'))['cells'][0]['source'][0].removeprefix('# ').strip()
+        if o.stem=='00_index': continue
+        assert f'<h1>{escape(title)}</h1>' in files[f'tricks/{o.stem}.html'].decode(), o.stem
+        assert f'>{escape(title)}</a>' in files['tricks/index.html'].decode(), o.stem
 
 def test_same_records_give_the_same_bytes(files, some, tmp_path):
     assert build(from_rows([e.row for e in some.entries], some.bad, names=some.names, reported=some.reported))==files

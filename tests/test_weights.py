@@ -178,6 +178,15 @@ def test_predict_takes_what_people_have(row, images):
     grey = im.convert('L')
     assert np.allclose(row.predict(grey).probabilities, row.predict(np.asarray(grey)).probabilities)
 
+@pytest.mark.parametrize('o', range(1, 9))
+def test_predict_puts_photos_upright(row, tmp_path, o):
+    "The same probabilities however the camera was held: from a path, its text, and an image of Pillow"
+    from test_turned import photo, picture
+    want,path = row.predict(picture(0)).probabilities,tmp_path/'a.png'
+    path.write_bytes(photo(picture(0), o))
+    with Image.open(path) as im:
+        for x in (path, str(path), im): assert np.array_equal(row.predict(x).probabilities, want)
+
 odd = dict(float=np.zeros((8,8,3)), chw=np.zeros((3,8,8), 'uint8'), list=[1,2], none=None)
 
 @pytest.mark.parametrize('x', odd.values(), ids=odd)

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['replacing', 'write_atomic', 'sync_folder', 'probe', 'unfinished', 'sweep', 'NoLock', 'locked', 'Claim', 'claim',
-           'cache_dir', 'canonical', 'digest', 'source_sha']
+           'cache_dir', 'read_toml', 'canonical', 'digest', 'source_sha']
 
 # %% ../nbs/01_files.ipynb #imports
 import hashlib, json, os, re, stat, threading, time
@@ -220,6 +220,17 @@ def cache_dir() -> Path:
     "Where woofbench may keep what it can make again: `$WOOFBENCH_CACHE`, else `~/.cache/woofbench`"
     return Path(os.path.expanduser(os.environ.get('WOOFBENCH_CACHE')
                                    or os.path.join(os.environ.get('XDG_CACHE_HOME') or '~/.cache', 'woofbench')))
+
+# %% ../nbs/01_files.ipynb #toml-def
+def read_toml(
+    path:Path, # Of a file
+) -> dict:
+    "What a TOML file says; raises `BadInput`"
+    try: import tomllib
+    except ImportError: import tomli as tomllib # Python 3.10
+    try: return tomllib.loads(path.read_text(encoding='utf-8'))
+    except OSError as e: raise BadInput(f'cannot read {path}: {e.strerror or e}') from e
+    except ValueError as e: raise BadInput(f'{path} is not a TOML file: {e}') from e
 
 # %% ../nbs/01_files.ipynb #hash-canonical-def
 def canonical(o) -> bytes:

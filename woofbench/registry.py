@@ -109,7 +109,7 @@ def register(self:Registry, name:str, *aliases:str, params:dict|None=None) -> Ca
             return self[self._aliases.get(name, name)]
         self._check(name, part)
         for o in (name, *aliases): self._claim(o, name, part, home, own)
-        self._put(name, part, home, own, aliases)
+        self.put(name, part, home, own, aliases)
         if params: self.params[name] = self._check_params(name, params)
         return part
     return _f
@@ -215,7 +215,7 @@ def __setitem__(self:Registry, name, part):
     if dict.get(self, name) is part and part is not None: return
     self._check(name, part)
     if name in self._own or name in self._aliases: raise self._taken(name)
-    self._put(name, part, *caller())
+    self.put(name, part, *caller())
 
 @patch
 def __delitem__(self:Registry, name):
@@ -277,7 +277,14 @@ def _claim(self:Registry, o, name, part, home, own):
 
 # %% ../nbs/00_registry.ipynb #registry-put
 @patch
-def _put(self:Registry, name, part, home, own, aliases=()):
+def put(self:Registry,
+    name:str,
+    part,
+    home:str, # Module or file that it is from
+    own:bool, # Is it of this package? Then it cannot be removed
+    aliases=(), # More names
+):
+    "Register a part without a check of its name; another part of this name is replaced"
     super(Registry, self).__setitem__(name, part)
     self.homes[name] = home
     self._aliases.update({a:name for a in aliases})

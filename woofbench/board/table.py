@@ -12,7 +12,7 @@ from itertools import groupby
 from pathlib import Path
 from ..registry import BadInput, near
 from ..files import NoLock, locked, write_atomic
-from ..text import percent, md_table, _esc
+from ..text import percent, md_table, md_escape
 from .record.record import read_record, read_records, record_path
 from .stats.claims import tie_groups
 from .reviews import read_reviews
@@ -186,4 +186,4 @@ def to_md(
             cell = sorted(cell, key=lambda o: (states[o.id] not in good, -o.mean))
             letter = _ties(cell, states)
             res += [f'### {cell[0].track}', md_table(HEAD, [_cells(o, letter.get(o.id, ''), board) for o in cell])]
-    return '\n\n'.join(res + [f'> [!WARNING]\n> {_esc(o)}' for o in bad])
+    return '\n\n'.join(res + [f'> [!WARNING]\n> {md_escape(o)}' for o in bad])

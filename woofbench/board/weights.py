@@ -12,7 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 from ..registry import BadInput
-from ..data.images import check_mode, read_file, to_rgb
+from ..data.images import check_mode, read_file, to_rgb, turned
 from ..data.loaders import with_noise
 from ..data.manifest import find, verify
 from ..data.own_images import own_images
@@ -184,7 +184,7 @@ def _image(image):
     if isinstance(image, (str,Path)): return to_rgb(read_file(image), image)
     if isinstance(image, Image.Image):
         check_mode(image, 'the image')
-        return image.convert('RGB')
+        return turned(image).convert('RGB')
     x = np.asarray(image)
     if x.dtype!=np.uint8 or x.ndim not in (2,3) or x.ndim==3 and x.shape[2]!=3:
         raise BadInput('an image is a path, an image of Pillow, or an array of uint8 with the shape (height, width, 3)'

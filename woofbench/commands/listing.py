@@ -6,8 +6,8 @@
 __all__ = ['kinds', 'kind_of', 'listing', 'card', 'parts_text', 'parts_facts', 'costs_table', 'costs_of']
 
 # %% ../../nbs/commands/10_listing.ipynb #imports
-import inspect, json
-from importlib.resources import files
+import inspect
+from ..board.tricks import cards_of
 from ..registry import BadInput, Registry, near, whole
 
 # %% ../../nbs/commands/10_listing.ipynb #kinds-def
@@ -64,9 +64,8 @@ def card(
     "What there is to know of one part: its kind, its first line, and the table of its trick"
     prefix,_,rest = name.partition(':')
     about = _about(reg(name)) if name in reg else f"{prefix}'s {rest}"
-    path = files('woofbench')/'cards.json'
-    cards = json.loads(path.read_text(encoding='utf-8')) if path.is_file() else {}
-    facts = cards.get(reg.homes.get(name, '').rpartition('.')[2], {})
+    trick = reg.homes.get(name, '').rpartition('.')[2]
+    facts = cards_of([trick])[trick].rows
     if also := _others(reg, name): facts = {'also':', '.join(also)} | facts
     lines = [f'{k:12} {v}' for k,v in facts.items()]
     return '\n  '.join([f'{name}   {reg.kind}: {reg.contract}', about, *lines])

@@ -15,8 +15,8 @@ from pathlib import Path
 from fastcore.basics import patch
 from ..files import claim, write_atomic
 from ..registry import BadInput
-from ..text import EVERY, in_notebook, live, quiet
-from .sweep_plan import Bill, Plan, _hours, bill, read_plan
+from ..text import EVERY, in_notebook, in_words, live, quiet
+from .sweep_plan import Plan, PlanCost, plan_cost, read_plan
 from .workers import Failed, Local, node
 
 # %% ../../nbs/commands/21_sweep.ipynb #budget-def
@@ -70,9 +70,9 @@ def table(
     "Lines that say how far a sweep is"
     parts = [f'{o["runs"]} runs', f'{o["done"]} done', f'{o["running"]} running']
     parts += [f'{o[k]} {word}' for k,word in (('failed','rows failed'), ('dropped','recipes dropped')) if o[k]]
-    left = f'about {_hours(o["left_s"]/3600)} left, ' if o['left_s'] is not None else ''
+    left = f'about {in_words(o["left_s"])} left, ' if o['left_s'] is not None else ''
     res = [f'sweep {o["key"][:8]}: {", ".join(parts)}; {o["records"]} of {o["rows"]} records',
-           f'{o["state"]}: {left}{_hours(o["device_s"]/3600)} of devices used, {o["size"]} at the same time']
+           f'{o["state"]}: {left}{in_words(o["device_s"])} of devices used, {o["size"]} at the same time']
     wide = max([len(c['track']) for c in o['cells']], default=0)
     for c in o['cells']:
         best = f'   best so far: {c["best"]}, {100*c["mean"]:.2f} % ({c["n"]} seeds)' if c['best'] is not None else ''
@@ -414,7 +414,7 @@ def estimate_plan(
     out:Path, # Folder of the board
     price:float|None=None, # Of a device for an hour
     most:int=12, # Rows that are looked at
-) -> Bill:
+) -> PlanCost:
     "What a plan will take; trains nothing; raises `BadInput`"
     n = len(plan.rows)
     some = sorted({i*(n-1)//max(1, min(n, most)-1) for i in range(min(n, most))})
@@ -424,7 +424,7 @@ def estimate_plan(
         while not (got := engine.finished(60)): pass
         if isinstance(got[0][1], Failed): raise BadInput(got[0][1].text)
         found.append(got[0][1])
-    return bill(plan, found, engine.size, price)
+    return plan_cost(plan, found, engine.size, price)
 
 # %% ../../nbs/commands/21_sweep.ipynb #sweep-def
 def sweep(
@@ -440,7 +440,7 @@ def sweep(
     import_=(), # More files of parts, or modules
     out:str|Path='.', # Folder of records/ and leaderboard.csv
     say=print, # Called with lines of progress; None: no lines
-): # `Sweep`; a `Bill` with `dry_run`, a dict with `status`
+): # `Sweep`; a `PlanCost` with `dry_run`, a dict with `status`
     "Train all rows of a plan, one seed a task; the same call goes on after a stop; raises `BadInput`"
     plan,out = read_plan(plan, tuple(import_ or ())),Path(out)
     if adaptive and plan.official:

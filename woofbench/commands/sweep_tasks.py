@@ -16,8 +16,8 @@ from ..board.record.seeds import official_seeds
 from ..board.rules import RULES
 from ..board.trials import count_begun
 from .estimate import estimate
-from .run import _Folder, _kind, _there, _train, check_board, check_job, plan, train_row
-from .run import which_seeds
+from .run import SeedFolder, check_board, check_job, plan, record_of, row_kind, train_claimed
+from .run import train_row, which_seeds
 from .workers import NodeFault, node
 from ..data.batches import load_images
 from ..data.own_images import as_dataset
@@ -35,14 +35,14 @@ class _Here:
     label:str       # What differs from the base
     job:object      # `Job`
     machine:object  # `Machine`
-    kind:object     # `_Kind` of its records
+    kind:object     # `RowKind` of its records
     seeds:list
     out:Path        # Folder of the board
 
     @property
     def folder(self):
         "Of its finished seeds, where `run` has them"
-        return _Folder(self.job, self.out/'.woofbench'/self.job.track.cell/self.kind.folder)
+        return SeedFolder(self.job, self.out/'.woofbench'/self.job.track.cell/self.kind.folder)
 
     @property
     def purpose(self): return Purpose(self.kind.purpose.note, RULES)
@@ -83,7 +83,7 @@ def _here(text):
     m = machine(job.track, **args['how'])
     seeds = official_seeds(job.config_id) if args['official'] else which_seeds(args['seeds'])
     check_job(job, seeds, m, args['note'])
-    kind = _kind(job, m, Purpose(args['note'], RULES))[0]
+    kind = row_kind(job, m, Purpose(args['note'], RULES))[0]
     return _Here(label_of(base, recipe) or 'base', job, m, kind, seeds, Path(args['out']))
 
 # %% ../../nbs/commands/23_sweep_tasks.ipynb #look-def
@@ -96,7 +96,7 @@ def look(
 
 def _facts(h, recs):
     kept = {s:r for s in h.seeds if (r := h.folder.load(s)[0])}
-    rec = _there(h.kind.mine(recs), kept, h.seeds, False)
+    rec = record_of(h.kind.mine(recs), kept, h.seeds, False)
     n = h.job.n_val
     return dict(label=h.label, track=str(h.job.track), cell=h.job.track.cell, config_id=h.job.config_id,
                 context=h.kind.env['context'], seeds=h.seeds, n_val=n, record=rec['record_id'] if rec else None,
@@ -148,7 +148,7 @@ def _trained(h, folder, seed, journal):
     runs = {}
     _store(h)
     _note(journal, 'begin', h, seed)
-    _train(h.job, h.machine, runs, 1, folder, quiet)
+    train_claimed(h.job, h.machine, runs, 1, folder, quiet)
     _note(journal, 'kept', h, seed)
     return runs[seed]
 

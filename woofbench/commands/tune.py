@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import get_args
 from fastcore.basics import patch
 from ..registry import BadInput, fields_of, whole, yes_no
-from ..files import claim, digest
+from ..files import claim, digest, read_toml
 from ..text import md_table
 from ..data.own_images import as_dataset
 from ..data.manifest import find
@@ -26,14 +26,13 @@ from ..models.costs import cost
 # %% ../../nbs/commands/18_tune.ipynb #imports-2
 from ..models.spec import parts_of
 from ..train.changes import label_of
-from ..train.imports import _toml
 from ..train.job import Job
 from ..train.machine import Machine, check_engine, machine as machine_for
-from ..train.recipe import Recipe, _kind, parameters, parse, recipe_parts
+from ..train.recipe import Recipe, field_type, parameters, parse, recipe_parts
 from ..text import speaking
 from ..board.row import Row
 from ..board.trials import count_trial, trials
-from .run import _check_effect, _check_sides, check_board, given, out_folder, quiet, recipe_of, run
+from .run import check_effect, check_sides, check_board, given, out_folder, quiet, recipe_of, run
 from .run import takes_fields
 
 # %% ../../nbs/commands/18_tune.ipynb #range-def
@@ -70,7 +69,7 @@ def _limits(name, text):
     good = len(ends)==2 and '...' not in text and {*map(type, ends)} <= {int,float}
     if not good or ends[0]>=ends[1]:
         raise BadInput(f'a range is two numbers with .. between them, the lower one first, not {name}={text}')
-    kind = _kind(name) # of a rate, 0..1 has all that is in between
+    kind = field_type(name) # of a rate, 0..1 has all that is in between
     return Range(*ends, whole=float not in (kind, *get_args(kind)) and all(isinstance(o, int) for o in ends))
 
 def _values(name, text):
@@ -107,7 +106,7 @@ def read_space(
     items = [what] if isinstance(what, (str,Path)) else what
     is_file = isinstance(items, (list,tuple)) and [Path(str(o)).suffix for o in items]==['.toml']
     if not is_file: return parse_space(what)
-    table = _toml(Path(items[0])).get('space')
+    table = read_toml(Path(items[0])).get('space')
     if not isinstance(table, dict): raise BadInput(f'{items[0]} has no table [space]')
     return parse_space(table)
 
@@ -127,7 +126,7 @@ def _extremes(space):
 def _check_space(base, space, size):
     "Raise `BadInput` for a space that no trial could use"
     for o in _extremes(space):
-        if not set(o) & set(parameters()): _check_sides(_recipe_of(base, o), size)
+        if not set(o) & set(parameters()): check_sides(_recipe_of(base, o), size)
 
 # %% ../../nbs/commands/18_tune.ipynb #study-def
 def _optuna():
@@ -148,7 +147,8 @@ def _study(optuna, key, path, url):
     "The study, with a sampler that never repeats the draws of an earlier command"
     try:
         s = optuna.create_study(study_name=key, storage=_storage(optuna, path, url), direction='maximize',
-                                load_if_exists=True, pruner=optuna.pruners.SuccessiveHalvingPruner())
+                                load_if_exists=True,
+                                pruner=optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=2))
     except Exception as e: # a URL may name any database
         raise BadInput(f'cannot open the study: {" ".join(str(e).split())[:200]}') from e
     s.sampler = optuna.samplers.TPESampler(seed=len(s.trials), multivariate=True, warn_independent_sampling=False)
@@ -184,7 +184,7 @@ class _Search:
 def job_of(self:_Search, trial):
     "The job of a trial; raises `BadInput` where its values do not go together"
     recipe = _recipe_of(self.job.recipe, {k:o.ask(trial, k) for k,o in self.space.items()})
-    _check_sides(recipe, self.job.track.size)
+    check_sides(recipe, self.job.track.size)
     return replace(self.job, recipe=recipe, cost=None)
 
 # %% ../../nbs/commands/18_tune.ipynb #trial-def
@@ -198,7 +198,7 @@ def train(self:_Search, trial, job, optuna):
         trial.set_user_attr('epochs', trial.user_attrs.get('epochs', 0)+1)
         if seed!=self.seeds[0]: return # the first one decides whether to go on
         trial.report(o['correct']/job.n_val, epoch)
-        if epoch<job.track.epochs and trial.should_prune(): raise optuna.TrialPruned()
+        if epoch<job.track.epochs and trial.should_prune(): raise optuna.TrialPruned('stopped early')
     right = 0
     with Shown(job, len(self.seeds), 0, self.say) as shown:
         for r in train_seeds(job, list(self.seeds), self.machine, log=log, watch=shown.watch):
@@ -285,9 +285,16 @@ def __repr__(self:Tuning):
 # %% ../../nbs/commands/18_tune.ipynb #importance-def
 @patch
 def importance(self:Tuning) -> dict: # Field -> share of the differences that it explains
-    "Which fields mattered, by optuna's functional ANOVA; empty where trials are too few to say"
+    """Which fields mattered for the accuracy after the first epoch, by functional ANOVA over all trials, those that
+    were stopped early too; empty where trials are too few to say; https://proceedings.mlr.press/v32/hutter14.html"""
     optuna = _optuna()
-    try: return optuna.importance.get_param_importances(self.study)
+    every = optuna.create_study(direction='maximize')
+    for t in self.study.trials:
+        if 1 not in t.intermediate_values: continue
+        every.add_trial(optuna.trial.create_trial(value=t.intermediate_values[1], params=t.params,
+                                                  distributions=t.distributions))
+    how = optuna.importance.FanovaImportanceEvaluator(seed=0)
+    try: return {k:float(v) for k,v in optuna.importance.get_param_importances(every, evaluator=how).items()}
     except (ValueError, RuntimeError, ZeroDivisionError): return {}
 
 def _panel(ax, t, name):
@@ -311,7 +318,7 @@ def plot(self:Tuning):
                            layout='constrained')
     for ax,name in zip(axs[0], names):
         _panel(ax, t, name)
-        if name in share: ax.set_title(f'{100*share[name]:.0f} % of the differences', fontsize='small')
+        if name in share: ax.set_title(f'{100*share[name]:.0f} % of epoch 1', fontsize='small')
     axs[0][0].set_ylabel('held-out accuracy, %')
     return fig
 
@@ -326,8 +333,8 @@ def _budget(trials, max_epochs, max_seconds):
 def _search(track, base, data, seeds, machine, source):
     "A `_Search` without its space; validation images are not read; raises `BadInput`"
     from tqdm.auto import tqdm
-    _check_sides(base, track.size)
-    _check_effect(base.model)
+    check_sides(base, track.size)
+    check_effect(base.model)
     m = split_training(find(track, data), track.dataset, progress=partial(tqdm, delay=2, leave=False))
     if source is not None and m.source!=track.source:
         raise BadInput(f'the training images in {m.root} have source {m.source}, not {track.source}')

@@ -132,7 +132,7 @@ def tune(
     if path: save_plot(res.plot, path)
     if json: return _print(True, '', lambda: tuning_facts(res) | dict(plot=path))
     print(f'\n{res!r}\nbest: {res.change or "the base"}')
-    for k,v in res.importance().items(): print(f'{k} explains {100*v:.0f} % of the differences')
+    for k,v in res.importance().items(): print(f'{k} explains {100*v:.0f} % of the differences after epoch 1')
     if res.row: _say_row(res.row)
     else: print('--confirm trains the best once on official seeds')
     if path: print(f'plot:   {path}')

@@ -51,7 +51,7 @@ def own_images(
     known = datasets.get(name)
     if known is not None and known.root==root: d = known # with the facts that it was given
     d = replace(d, **facts)
-    datasets._put(name, d, _home, False) # another folder of this name may take its place
+    datasets.put(name, d, _home, False) # another folder of this name may take its place
     return d
 
 # %% ../../nbs/data/13_own_images.ipynb #as-dataset-def

@@ -21,6 +21,7 @@ from ..registry import BadInput
 from .images import image_size, to_rgb
 from .manifest import Manifest, read_same
 from ..files import cache_dir
+from ..text import no_bar
 
 # %% ../../nbs/data/08_store.ipynb #store-layout
 def _layout(sizes):
@@ -95,8 +96,6 @@ def _decode(path, digest=None):
     return np.asarray(to_rgb(read_same(path, digest), path))
 
 # %% ../../nbs/data/08_store.ipynb #make-def
-def _quiet(it, total=None, desc=''): return it
-
 def _sizes(paths, workers):
     "int64 (n, 2)"
     if not paths: raise BadInput('there are no images to decode')
@@ -117,7 +116,7 @@ def _decode_all(paths, digests, sizes, put, workers, progress):
 def make_store(
     paths, # Image files
     workers:int|None=None, # Threads; one a core if None
-    progress=_quiet, # Wraps the loop over files, as `tqdm` does
+    progress=no_bar, # Wraps the loop over files, as `tqdm` does
     digests=None, # Of the files, as in a manifest; None: they are not compared
     why:str='', # Why the images are not kept on disk, for the message
 ) -> Store:
@@ -137,7 +136,7 @@ _magic,_head = b'woofpix2',struct.Struct('<8s32s32sq')
 
 def _key(m, split):
     "32 bytes that identify the images of `split` and the decoder"
-    facts = [_magic.decode(), m.sha256, split, PIL.__version__,
+    facts = [_magic.decode(), 'upright', m.sha256, split, PIL.__version__,
              *(str(features.version(o)) for o in ('jpg', 'libjpeg_turbo'))]
     return hashlib.sha256('\n'.join(facts).encode()).digest()
 
@@ -284,7 +283,7 @@ def load_store(
     split:str, # train or val
     cache:bool=True, # Keep the pixels on disk? Else they are only in memory
     workers:int|None=None, # Threads; one a core if None
-    progress=_quiet, # Wraps the loop over files, as `tqdm` does
+    progress=no_bar, # Wraps the loop over files, as `tqdm` does
 ) -> Store: # In the manifest's order
     "The decoded images of `split`, from the cache or decoded now; raises `BadInput`"
     if split not in ('train','val'): raise BadInput(f'split must be train or val, not {split!r}')

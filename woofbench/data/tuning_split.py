@@ -10,9 +10,10 @@ import hashlib
 from pathlib import Path
 from ..registry import BadInput
 from .images import list_images
-from .manifest import Manifest, _is_root, _quiet, _scan, _sha, _source
+from .manifest import Manifest, has_splits, image_source, lines_sha, scan_files
 from .own_images import both_splits
 from .track import datasets
+from ..text import no_bar
 
 # %% ../../nbs/data/14_tuning_split.ipynb #split-def
 SHARE = 5 # of so many training images of a class, one validates while you tune
@@ -32,19 +33,19 @@ def split_training(
     root:str|Path, # Folder with `train` and `val`; of your own images, maybe without
     dataset:str, # Name of the dataset
     seed:int=0, # Of the split
-    progress=_quiet, # Wraps the loop over files, as `tqdm` does
+    progress=no_bar, # Wraps the loop over files, as `tqdm` does
 ) -> Manifest:
     "The training images in two parts, as a manifest; validation images are not read. Raises `BadInput`"
     root = Path(root)
-    paths,depth = (list_images(root, 'train'), 1) if _is_root(root) else (both_splits(root)[0], 0)
+    paths,depth = (list_images(root, 'train'), 1) if has_splits(root) else (both_splits(root)[0], 0)
     by = _by_class(paths, depth)
     if odd := next((k for k,v in by.items() if len(v)<2), None):
         raise BadInput(f'the class {odd} has one training image, and tuning needs two: one to train, one to validate')
     held = {o for v in by.values() for o in _held_out(v, seed)}
     train,val = [o for o in paths if o not in held],sorted(held)
-    facts = _scan(root, [*train, *val], progress)
+    facts = scan_files(root, [*train, *val], progress)
     digests = tuple(o[0] for o in facts)
-    sha = _sha(['tuning', *(f'{p} {h}' for p,h in zip([*train, *val], digests)), str(len(val))])
+    sha = lines_sha(['tuning', *(f'{p} {h}' for p,h in zip([*train, *val], digests)), str(len(val))])
     edition = f'a split of the training images of {datasets(dataset).name}'
     return Manifest(root, tuple(train), tuple(val), tuple(sorted(by)), sha, edition, False,
-                    _source([o[1:] for o in facts]), 0, digests, depth)
+                    image_source([o[1:] for o in facts]), 0, digests, depth)

@@ -15,7 +15,7 @@ from fnmatch import fnmatch
 from importlib.util import find_spec
 from pathlib import Path
 from ..registry import BadInput
-from .site import _root, site, subpackages
+from .site import project_root, site, subpackages
 
 # %% ../../nbs/site/03_docs.ipynb #groups-def
 # The menu: patterns of pages by what you want to do
@@ -28,8 +28,8 @@ groups = {
     'Add': 'commands/new.md registry.md models/parts.md train/imports.md commands/verbs.md tricks/index.md '
            'tricks/*',
     'Submit': 'board.md commands/submit.md commands/request.md board/rules.md board/check.md board/reviews.md',
-    'Understand': 'catalogue.md training_tricks.md lessons/* board/stats/* board/reported/* board/replications.md '
-                  'models/effect.md',
+    'Understand': 'catalogue.md official_rows.md training_tricks.md lessons/* board/stats/* board/reported/* '
+                  'board/replications.md models/effect.md',
     'Reference': 'command/index.md command/* commands/examples.md models/spec.md data/track.md train/recipe.md '
                  'board/row.md board/leaderboard.md board/record/schema.md',
 }
@@ -129,7 +129,7 @@ def docs(
 ) -> Path:
     "Build the documentation; raises `BadInput` if a page or a link is at fault"
     from nbdev.config import get_config
-    cfg,root = get_config(path),_root(path)
+    cfg,root = get_config(path),project_root(path)
     here,files = root/'_docs',pages(path)
     if here.exists(): shutil.rmtree(here)
     for k,raw in files.items():

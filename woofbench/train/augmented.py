@@ -49,5 +49,7 @@ def augmentation(
     "The augmentation of a recipe, for one seed"
     if recipe.aug=='none': return None, []
     g = augs(recipe.aug)(recipe)
+    if takes_labels(g) and (other := next((o for o in ('mixup','cutmix') if getattr(recipe, o, 0)), None)):
+        raise BadInput(f'aug {recipe.aug} and {other} both change labels: give one of them')
     augment = Augment(g, seed)
     return (None, [AugmentedLabels(augment)]) if takes_labels(g) else (augment, [Augmented(augment)])

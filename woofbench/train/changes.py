@@ -9,6 +9,7 @@ __all__ = ['changed', 'base_of', 'label_of', 'neighbours']
 import re
 from functools import partial
 from ..registry import BadInput
+from ..text import typed
 from ..data.track import Track
 from ..models.spec import ModelSpec, arch_of
 from .recipe import Recipe, config_id, of_model, own, parse, recipes
@@ -43,12 +44,6 @@ def base_of(
     return changed(r, '+'.join(rest)) if rest else r
 
 # %% ../../nbs/train/03_changes.ipynb #label-def
-def _shown(v):
-    "A value as `parse` reads it"
-    if isinstance(v, tuple): return ','.join(map(_shown, v))
-    if v is None: return 'none'
-    return str(v).lower() if isinstance(v, bool) else str(v)
-
 def _differing(base, other):
     "(field, value) of each field in which `other` differs from `base`"
     pairs = [(own, base, other)]
@@ -67,7 +62,7 @@ def label_of(
     if arch!=arch_of(base.model) and arch!='custom':
         res.append(f'arch={arch}')
         if not isinstance(other.model, ModelSpec): base = base.but(arch=arch)
-    return '+'.join([*res, *(f'{k}={_shown(v)}' for k,v in _differing(base, other))])
+    return '+'.join([*res, *(f'{k}={typed(v)}' for k,v in _differing(base, other))])
 
 # %% ../../nbs/train/03_changes.ipynb #neighbours-def
 def neighbours(

@@ -13,6 +13,7 @@ import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from ..files import read_toml
 from ..registry import NAME, BadInput
 
 # %% ../../nbs/train/26_imports.ipynb #import-def
@@ -110,20 +111,13 @@ def again() -> list[str]:
     return [path if Path(path).stem==o.name and path in _raw else o.name for path,o in _done.items()]
 
 # %% ../../nbs/train/26_imports.ipynb #project-def
-def _toml(path):
-    "What a TOML file says; raises `BadInput`"
-    try: import tomllib
-    except ImportError: import tomli as tomllib # Python 3.10
-    try: return tomllib.loads(path.read_text(encoding='utf-8'))
-    except (OSError, ValueError) as e: raise BadInput(f'{path} is not a TOML file: {e}') from e
-
 def project_imports(
     folder:str|Path='.', # Where the command was started
 ) -> list[str]: # Files or modules
     "What the project file of a folder imports; nothing if there is none"
     path = Path(folder)/'woofbench.toml'
     if not path.is_file(): return []
-    said = _toml(path).get('import', [])
+    said = read_toml(path).get('import', [])
     if isinstance(said, str): said = [said]
     if not isinstance(said, list) or not all(isinstance(o, str) for o in said):
         raise BadInput(f'{path}: import must be a list of files or modules')

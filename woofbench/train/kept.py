@@ -47,12 +47,12 @@ def refill(
 class Kept:
     "What one seed of a row leaves to the next, by the fast engine; give it back with `close`"
     def __init__(self,
-        record:bool|None=None, # Capture steps? If None, on CUDA
+        capture:bool|None=None, # Capture steps? If None, on CUDA
         keep:bool=True, # Is there a next seed? Else a learner's callbacks drop their captured steps after each fit
         compile:bool=False, # Use `torch.compile`?
         lock=None, # Held while a seed is prepared and while a step is captured; shared by the threads of a process
     ):
-        self.record,self.keep,self.compile,self.lock,self.key = record,keep,compile,lock or Lock(),None
+        self.capture,self.keep,self.compile,self.lock,self.key = capture,keep,compile,lock or Lock(),None
         self._forget()
 
     def _forget(self): self.model,self.opt,self.hypers,self.loss_func,self.mix,self.graph = None,None,None,None,[],None
@@ -99,7 +99,7 @@ def _begin(self:Kept, model, recipe, device, seed):
     if self.key: self.close()
     self.model,self.loss_func = prepare(model, device, self.compile),losses(recipe.loss)(recipe)
     self.mix = [f(v, seed) for v,f in ((recipe.mixup, SeededMixUp), (recipe.cutmix, SeededCutMix)) if v]
-    if (device.type=='cuda' if self.record is None else self.record): self.graph = Graph(self.keep, lock=self.lock)
+    if (device.type=='cuda' if self.capture is None else self.capture): self.graph = Graph(self.keep, lock=self.lock)
 
 # %% ../../nbs/train/07_kept.ipynb #kept-opt-func
 @patch

@@ -41,8 +41,9 @@ from contextlib import ExitStack
 from .callbacks import options, autocast_on, precision_cbs, same_autocast
 from ..models.xresnet import build
 from ..data.batches import FastData, load_images
+from ..fast.memory import kept_memory
 from .job import Job
-from .machine import Machine, _peak_mb, device_name
+from .machine import Machine, device_name, peak_mb
 from .kept import Kept
 from .observers import attach, does_more, fresh, logged, quieted
 from .resume import NotTaken, resuming
@@ -91,7 +92,8 @@ class Learner(fastai.learner.Learner):
         if autocast_on():
             raise BadInput('autocast is on in this process, and would change the numbers: leave your `torch.autocast` '
                            'block, and choose the precision with precision=')
-        try: return super()._with_events(f, event_type, ex, final)
+        try:
+            with kept_memory(self.dls.device): return super()._with_events(f, event_type, ex, final)
         except BaseException:
             for o in list(self.cbs):
                 if hasattr(o, 'restore'): o.restore()
@@ -161,7 +163,7 @@ def _remember(self:Learner):
     self._left = [(s, p.detach().clone()) for p,s in _slow(self.opt)]
 
 @patch
-def _peak_mb(self:Learner): return _peak_mb(self.dls.device)
+def _peak_mb(self:Learner): return peak_mb(self.dls.device)
 
 @patch(as_prop=True)
 def counting(self:Learner) -> list:
@@ -346,5 +348,5 @@ def fit(
     finally:
         with kept.lock: gc.collect() # learners of earlier seeds: they and their callbacks refer to each other
     _check_whole(job, ev)
-    peak = max(_peak_mb(learn.dls.device), resume.peak if resume else 0)
+    peak = max(peak_mb(learn.dls.device), resume.peak if resume else 0)
     return _seed_run(learn, seed, ev, init, peak, bool(machine and machine.keep))

@@ -36,7 +36,7 @@ def train_seeds(
     job:Job,
     seeds:list,
     machine:Machine|None=None, # The usual one if None
-    record:bool|None=None, # Capture steps? If None, on CUDA
+    capture:bool|None=None, # Capture steps? If None, on CUDA
     log=None, # Called as log(epoch, numbers, seed) after every epoch
     say=None, # Called once with a line that says how steps are done
     watch=None, # Called as watch(seed): callbacks that only observe
@@ -55,7 +55,7 @@ def train_seeds(
         return fit(job, seed, m, after_epoch, kept, watch)
     with ExitStack() as stack:
         n = 1 if job.cbs or job.logs else min(m.seeds_at_once, len(seeds)) # loggers have one run a process
-        kepts = [stack.enter_context(Kept(record, compile=m.compile, lock=lock)) for _ in range(n)]
+        kepts = [stack.enter_context(Kept(capture, compile=m.compile, lock=lock)) for _ in range(n)]
         if n<2: yield from (one(o, kepts[0]) for o in seeds)
         else:
             load_images(job.manifest, job.track, m.device, val_resize=job.recipe.val_resize) # before there are streams

@@ -155,7 +155,7 @@ def _train(plan, rank, send):
             load_images(job.manifest, job.track, machine.device, machine.cache, val_resize=job.recipe.val_resize)
     for seed in plan['seeds']:
         log = noop if rank else partial(send, 'log', seed)
-        r = fit(job, seed, machine, log, Kept(record=False), partial(_watch, plan, rank, send))
+        r = fit(job, seed, machine, log, Kept(capture=False), partial(_watch, plan, rank, send))
         if not rank: send('seed', r)
     torch.distributed.destroy_process_group()
 

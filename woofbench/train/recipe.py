@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['limits', 'own', 'of_model', 'registries', 'precisions', 'engines', 'recipes', 'later', 'Recipe', 'recipe_parts',
-           'parameters', 'parse', 'Preset', 'describe', 'kind_of', 'to_dict', 'from_dict', 'config_id']
+           'parameters', 'parse', 'field_type', 'Preset', 'describe', 'kind_of', 'to_dict', 'from_dict', 'config_id']
 
 # %% ../../nbs/train/02_recipe.ipynb #imports
 from dataclasses import dataclass, replace, fields, asdict
@@ -157,10 +157,12 @@ def parse(
     text:str # As typed, e.g. `4e-3`, `mish`, `se,se,none,none`, `3,4,6,3`
 ): # A value for `Recipe.but`
     "The value that `text` stands for in field `name`; raises `BadInput`"
-    return value(text, _kind(name))
+    return value(text, field_type(name))
 
-def _kind(name):
-    "The type of a field"
+def field_type(
+    name:str, # Of a field of `Recipe` or of its model, or a parameter of a part
+): # None where only a library knows it
+    "The type of a field; raises `BadInput`"
     if name=='arch': return str
     if name in own or name in of_model: return (own.get(name) or of_model[name]).type
     if p := parameters().get(name): return type(p.default)

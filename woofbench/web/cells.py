@@ -13,7 +13,7 @@ import json
 from ..board.record.schema import SEEDS
 from ..board.stats.claims import P_BEAT
 from .draw import DOTS, axis, dots, pareto, shares
-from .effects import show
+from ..text import show
 from .export import cell_bib, cell_csv, cell_json, cell_tex, usual_recipe, view_data
 from .facts import Board, Cell, Entry, fields_of, part_of, part_words, reported_in
 from .markup import Markup, cell as td, h, join, page, table

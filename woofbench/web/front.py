@@ -4,18 +4,19 @@
 
 # %% auto #0
 __all__ = ['KEYS', 'ADD', 'TERMS', 'PLACES', 'findings_of', 'gain', 'slot', 'official', 'points', 'panels', 'years', 'forest',
-           'trick_of', 'helps', 'named', 'front_page', 'cards', 'by_field', 'trick_page', 'tricks_files',
-           'reported_page', 'legend_page', 'addresses_page']
+           'trick_of', 'helps', 'named', 'front_page', 'by_field', 'trick_page', 'tricks_files', 'reported_page',
+           'legend_page', 'addresses_page']
 
 # %% ../../nbs/web/09_front.ipynb #imports
-import json, re
+import re
 from importlib import import_module
-from importlib.resources import files
 from ..data.track import datasets, packaged
+from ..text import show
+from ..board.tricks import Card, cards_of
 from ..board.stats.claims import P_BEAT
 from .cells import LEGEND, half, pct, places, status
 from .draw import FOREST, around, axis, kind_of, progress, span
-from .effects import Change, average, pairs_with, parts_by_trick, show, uses
+from .effects import Change, average, pairs_with, parts_by_trick, uses
 from .facts import (Board, against, base_of_cell, cell_title, official_tracks, part_of, part_words,
                                  reported_in, side)
 from .markup import Markup, cell as td, code_block, h, join, page, table
@@ -235,11 +236,6 @@ def front_page(b:Board, cs:list) -> bytes:
                 foot=b.foot())
 
 # %% ../../nbs/web/09_front.ipynb #tricks-def
-def cards() -> dict:
-    "What each trick's notebook says of it"
-    f = files('woofbench')/'cards.json'
-    return json.loads(f.read_text(encoding='utf-8')) if f.is_file() else {}
-
 def _linked(s):
     "Text whose addresses are links, and whose `code` and *names* are marked"
     def mark(o):
@@ -249,10 +245,6 @@ def _linked(s):
     return [mark(o) if i%2 else o for i,o in enumerate(parts)]
 
 def _about(name): return (import_module(f'woofbench.tricks.{name}').__doc__ or '').strip()
-_titles = dict(se='Squeeze and excitation', simple_sa='SimpleSelfAttention', tresnet='TResNet', selecsls='SelecSLS',
-    inplace_norm='In-place norm', max_blur='MaxBlurPool', twist='Twisted convolution')
-
-def _title(name): return _titles.get(name) or name.replace('_', ' ').capitalize()
 
 # %% ../../nbs/web/09_front.ipynb #effect-def
 def _pair_line(p):
@@ -304,19 +296,19 @@ def _notebook(b, name):
     return h('p', 'Its notebook: ', h('a', nb, href=f'{b.repo}/blob/main/{nb}'), more)
 
 # %% ../../nbs/web/09_front.ipynb #trick-page-def
-def trick_page(name:str, parts:set, pairs:list, b:Board, card:dict) -> bytes:
+def trick_page(name:str, parts:set, pairs:list, b:Board, card:Card) -> bytes:
     "The page of a trick: its card, its effect over pairs of rows, and the rows that use it"
-    facts = h('dl', [[h('dt', k), h('dd', _linked(v))] for k,v in card.items()], class_='facts')
+    facts = h('dl', [[h('dt', k), h('dd', _linked(v))] for k,v in card.rows.items()], class_='facts')
     rows = sorted((e for e in b.entries if parts and uses(e, parts)), key=lambda e: (e.track.cell, -e.mean, e.id))
     codes = [[', ' if i else '', h('code', f'{k}={v}')] for i,(k,v) in enumerate(sorted(parts))]
-    body = [h('h1', _title(name)), h('p', _about(name), class_='lede'), facts,
+    body = [h('h1', card.title), h('p', _about(name), class_='lede'), facts,
             h('p', 'Parts: ', codes) if codes else None, _notebook(b, name),
             h('section', h('h2', 'What it is worth'), _effect(pairs_with(pairs, parts))),
             h('section', h('h2', f'Rows that use it ({len(rows)})'), _users(rows))]
-    return page(_title(name), *body, about=_about(name), root='../', foot=b.foot())
+    return page(card.title, *body, about=_about(name), root='../', foot=b.foot())
 
 # %% ../../nbs/web/09_front.ipynb #tricks-files-def
-def _trick_line(k, parts, pairs, b):
+def _trick_line(k, title, parts, pairs, b):
     mine = pairs_with(pairs, parts)
     places = by_field(mine)
     d,lo,hi = average(places[0][1]) if mine else (None, None, None)
@@ -324,17 +316,17 @@ def _trick_line(k, parts, pairs, b):
     n = sum(uses(e, parts) for e in b.entries) if parts else 0
     text = join(h('b', f'{100*d:+.2f}'), h('small', f' {100*lo:+.2f} to {100*hi:+.2f}'), field) if mine else '–'
     worth = td(text, f'{d:.6f}' if mine else '', class_=f'num {kind_of(lo, hi)}'.strip())
-    name = h('th', h('a', _title(k), href=f'{k}.html'), scope='row', data_v=k)
+    name = h('th', h('a', title, href=f'{k}.html'), scope='row', data_v=k)
     return [name, h('td', _about(k)), td(n, n, class_='num'), worth, td(len(mine), len(mine), class_='num')]
 
 def tricks_files(b:Board, pairs:list, cs:list) -> dict[str,bytes]:
     "The tricks' pages and their index"
-    parts,texts = parts_by_trick(),cards()
-    names = sorted({*parts, *texts})
-    res = {f'tricks/{k}.html':trick_page(k, parts.get(k, set()), pairs, b, texts.get(k, {})) for k in names}
+    parts = parts_by_trick()
+    texts = dict(sorted(cards_of(parts).items()))
+    res = {f'tricks/{k}.html':trick_page(k, parts.get(k, set()), pairs, b, card) for k,card in texts.items()}
     heads = [dict(text='Trick', data_sort='text'), 'What it does',
              *[dict(text=t, data_sort='num', class_='num') for t in ('Rows','Worth, points','Pairs')]]
-    lines = [_trick_line(k, parts.get(k, set()), pairs, b) for k in names]
+    lines = [_trick_line(k, card.title, parts.get(k, set()), pairs, b) for k,card in texts.items()]
     t = table('All tricks', heads, lines, 'sortable', hide=True, id='tricks', data_name='tricks', data_total=len(lines))
     lede = h('p', 'A trick is one notebook. Its worth is the average over pairs of rows with and without it, all else '
              'equal, in the place where most pairs have it.', class_='lede')

@@ -12,7 +12,7 @@ from functools import lru_cache
 import numpy as np
 from .cells import LEGEND, NOISE, amount, duration, half, links, pct, people, places, prob, status, word
 from .draw import badge, curves, kind_of
-from .effects import show
+from ..text import show
 from .export import again_code, bib, colab_link, command, notebook, percent, python, row_json, tex_row
 from .facts import Board, Cell, Entry, against, side
 from .markup import Markup, code_block, escape, h, join, page, table
