@@ -150,8 +150,8 @@ def test_a_seed_repeats(small):
                                     dict(stem='whitening'), dict(sa='simple_sa', pool='max_blur',
                                                                  block='reduce_first')], ids=str)
 def test_every_option_works(digits, change):
-    recipe,m = digits[1:]
-    run = fit(Job(make_track('digits', size=16, epochs=1), recipe.but(bs=128, **change), m), machine=fast_cpu)
+    track,recipe,m = digits
+    run = fit(Job(track, recipe.but(bs=128, **change), m), machine=fast_cpu)
     assert not run.diverged and run.correct>40 or 'opt' in change
 
 
