@@ -18,7 +18,6 @@ from woofbench.models.parts import slots
 from woofbench.tricks.max_blur import MaxBlur
 from woofbench.models.spec import XResNetSpec, change
 from woofbench.models.xresnet import build
-from warm import python
 
 has_cuda = torch.cuda.is_available()
 needs_cuda = pytest.mark.skipif(not has_cuda, reason='no CUDA device')
@@ -443,8 +442,9 @@ def compiled(cc):
 @pytest.mark.parametrize('cc', (pytest.param(80, marks=pytest.mark.slow), 90))
 def test_kernels_compile_for_gpus(cc, tmp_path):
     code = f'import os\nos.environ.pop("TRITON_INTERPRET", None)\nfrom test_fused import compiled\ncompiled({cc})'
-    p = python(code, env=os.environ | dict(TRITON_CACHE_DIR=str(tmp_path),
-                                           PYTHONPATH=os.pathsep.join([str(Path(__file__).parent), *sys.path])))
+    p = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True,
+                       env=os.environ | dict(TRITON_CACHE_DIR=str(tmp_path),
+                                             PYTHONPATH=os.pathsep.join([str(Path(__file__).parent), *sys.path])))
     assert p.returncode==0, p.stderr[-3000:]
 
 

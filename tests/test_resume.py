@@ -1,5 +1,5 @@
 "A seed that is broken off continues, and gives what it would have given; edits outside of training cost no seed"
-import copy, hashlib, io, json, os, pickle, shutil
+import copy, hashlib, io, json, os, pickle, shutil, subprocess, sys
 from contextlib import suppress
 from pathlib import Path
 import pytest
@@ -16,7 +16,6 @@ from woofbench.train.learner import fit
 from woofbench.train.machine import Machine
 from woofbench.train.recipe import recipes
 from woofbench.train.resume import NotTaken, Resume, Unkept, keep_every, read, read_state, write_state, written
-from warm import python
 
 small = dict(arch='xresnet10_tiny', widths=(8,16,32,64), bs=256)
 
@@ -95,6 +94,11 @@ def test_a_captured_step_goes_on_with_its_plan(job_of, tmp_path, changes):
 
 def test_loader_processes_draw_what_they_would_have_drawn(job_of, tmp_path):
     _same(job_of(), 'fastai', tmp_path/'s', workers=1)
+
+def test_a_seed_goes_on_with_another_number_of_loader_processes(job_of, tmp_path):
+    job = job_of(erase=.2)
+    broken(job, 'fastai', tmp_path/'s', 2)
+    assert numbers(again(job, 'fastai', tmp_path/'s', workers=2))==numbers(fit(job, 1, machine('fastai')))
 
 def test_crops_drawn_ahead_are_drawn_again(job_of):
     "On a GPU the next epoch's crops are drawn before this one ends; what is kept is the generator before them"
@@ -328,7 +332,8 @@ print(json.dumps(dict(kills=kills, rows=rows, same=same, went_on=logs.count('goe
 
 def killed(tmp_path, engine, n, changes, seed=0):
     env = os.environ | dict(PYTHONPATH=str(root), OMP_NUM_THREADS='1')
-    r = python(HELPER, tmp_path/'boards', n, engine, json.dumps(changes), seed, env=env, cwd=tmp_path, timeout=3000)
+    r = subprocess.run([sys.executable, '-c', HELPER, str(tmp_path/'boards'), str(n), engine, json.dumps(changes),
+                        str(seed)], env=env, cwd=tmp_path, capture_output=True, text=True, timeout=3000)
     assert r.returncode==0, r.stderr[-2000:]
     got = json.loads(r.stdout.splitlines()[-1])
     print(engine, changes, got)
@@ -410,7 +415,8 @@ print(json.dumps(dict(goes_on=any('going on: 1 of 2' in o for o in said), there=
 
 def _two(tmp_path, how, *more):
     env = os.environ | dict(PYTHONPATH=str(tmp_path), OMP_NUM_THREADS='1')
-    r = python(TWO, tmp_path, how, *more, env=env, cwd=tmp_path)
+    r = subprocess.run([sys.executable, '-c', TWO, str(tmp_path), how, *more], env=env, cwd=tmp_path,
+                       capture_output=True, text=True)
     assert r.returncode==0, r.stderr[-2000:]
     return json.loads(r.stdout.splitlines()[-1])
 

@@ -1,5 +1,5 @@
 """`tune`: a search that never opens the validation images, goes on after a stop, and counts its trials"""
-import shutil, signal, time
+import os, shutil, signal, subprocess, sys, time
 from pathlib import Path
 import pytest
 from woofbench.board.trials import count_trial, trials
@@ -9,7 +9,6 @@ from woofbench.data.manifest import make_digits
 from woofbench.data.track import Track
 from woofbench.registry import BadInput
 from woofbench.train.recipe import Recipe, config_id
-from warm import Program
 
 space = ['lr=1e-4..5e-2', 'act=mish,relu']
 small = dict(size=16, epochs=2, arch='xresnet10_tiny', bs=16, min_scale=.6, flip=0., lr=.02, workers=0, say=None)
@@ -63,7 +62,7 @@ def test_a_killed_trial_is_trained_again(images, tmp_path):
     out = tmp_path/'board'
     code = ('from woofbench.commands.tune import tune\n'
             f'tune({space!r}, {str(images)!r}, trials=3, out={str(out)!r}, **{small | dict(say=None)!r})\n')
-    proc = Program(['-c', code])
+    proc = subprocess.Popen([sys.executable, '-c', code], env=os.environ | dict(OMP_NUM_THREADS='1'))
     end = time.monotonic()+240
     while time.monotonic()<end and not list(out.rglob('trials.txt')) and proc.poll() is None: time.sleep(.05)
     proc.send_signal(signal.SIGKILL)
