@@ -15,7 +15,8 @@ from fastai.vision.core import TensorImage
 from scipy.stats import ks_2samp
 from torch import nn
 from woofbench.train import mix
-from woofbench.train.mix import SeededCutMix, SeededErasing, SeededMixUp, cut_box, rectangles
+from woofbench.data.augment import cut_box
+from woofbench.train.mix import SeededCutMix, SeededErasing, SeededMixUp, rectangles
 
 
 class Seen(Callback):

@@ -113,12 +113,14 @@ def start(self:OnRay,
     ref = self.work.options(scheduling_strategy=On(to, soft=False), **needs).remote(fn, args, thread_env(self.threads))
     self.running[ref] = key,to
 
+def _wrong(e, where): return Failed('wrong', ' '.join(str(e).split())[-300:], where)
+
 @patch
 def _value(self:OnRay, ref, to):
     "The value of a task, or why it has none"
     name,errors = self.names.get(to, to[:8]),self.ray.exceptions
     try: said = self.ray.get(ref)
-    except errors.RayTaskError as e: return Failed('wrong', ' '.join(str(e).split())[-300:], name)
+    except errors.RayTaskError as e: return _wrong(e, name)
     except errors.RayError as e: return Failed('lost', f'its worker or {name} died ({type(e).__name__})', name)
     return outcome(said, name)
 
@@ -188,7 +190,7 @@ def _value(self:OnSlurm, job):
     "The value of a job, or why it has none"
     try: said = job.results()[0]
     except self.lost: return Failed('lost', 'its job was ended', 'Slurm')
-    except Exception as e: return Failed('wrong', ' '.join(str(e).split())[-300:], 'Slurm')
+    except Exception as e: return _wrong(e, 'Slurm')
     return outcome(said)
 
 @patch

@@ -451,7 +451,8 @@ def row_kind(
     cbs = used(job, source_of)
     parts = foreign | changing(cbs)
     more = dict(processes=machine.processes) if machine.processes>1 else {}
-    same = context_id(training_sha(), env | more, job.manifest.sha256, parts, machine.engine, files)
+    settings = {k:v for k,v in env.items() if k!='workers'} | more # loader processes change seconds only
+    same = context_id(training_sha(), settings, job.manifest.sha256, parts, machine.engine, files)
     kind = RowKind(job, purpose, code, env | dict(context=same), machine.engine, files, foreign | told, cbs,
                  machine.processes)
     return kind, odd, list(told)

@@ -31,11 +31,13 @@ def _wait():
     "The first words of a command whose output is for people or pipes: on a terminal alone"
     if sys.stderr.isatty(): hello(True)
 
-def _print(json, text, facts):
-    "What came out: JSON if it is asked for, else text; `facts()` gives the document"
+def _print(json, text, facts, row=None):
+    "What came out: JSON if it is asked for, else text and where a new row is; `facts()` gives the document"
     from woofbench.commands.show import to_json
-    if not json: return print(text)
-    print(to_json(facts()), file=getattr(sys.stdout, 'results', None)) # parts and callbacks of yours may print, too
+    # parts and callbacks of yours may print, too
+    if json: return print(to_json(facts()), file=getattr(sys.stdout, 'results', None))
+    print(text)
+    if row: _say_row(row)
 
 def _say_row(row):
     print(f'\n{row!r}\nrecord: {row.path}\nboard:  {row.path.parents[3]/"leaderboard.csv"}')
@@ -79,8 +81,7 @@ def run(
     path = _plot_path(plot, given, 'run.png')
     row = run(say=say, **given)
     if path: save_plot(lambda: row.plot().figure, path)
-    _print(json, f'\n{row.seeds()}', lambda: row_facts(row) | dict(plot=path))
-    if not json: _say_row(row)
+    _print(json, f'\n{row.seeds()}', lambda: row_facts(row) | dict(plot=path), row)
     if path and not json: print(f'plot:   {path}')
 
 def _dry_run(given, json):
@@ -265,8 +266,7 @@ def reproduce(
     from woofbench.commands.reproduce import reproduce
     from woofbench.commands.show import replication_facts
     res = reproduce(id, **given, say=say)
-    _print(json, f'\n{res}', lambda: replication_facts(res))
-    if res.row and not json: _say_row(res.row)
+    _print(json, f'\n{res}', lambda: replication_facts(res), res.row)
     return {'inconsistent':1, 'cannot tell':3}.get(res.word, 0)
 
 @verb({'how it is run':'commands.reproduce:challenge'}, imports=True, board='out', writes=True)
@@ -280,8 +280,8 @@ def challenge(
     from woofbench.commands.reproduce import challenge
     from woofbench.commands.show import replication_facts
     res = challenge(id, **given, say=say)
-    _print(json, f'\n{res}', lambda: dict(word=res.word, why=res.why, replication=replication_facts(res.replication)))
-    if not json: _say_row(res.replication.row)
+    again = res.replication
+    _print(json, f'\n{res}', lambda: dict(word=res.word, why=res.why, replication=replication_facts(again)), again.row)
     return {'does not hold':1, 'cannot tell':3}.get(res.word, 0)
 
 # %% ../../nbs/commands/08_verbs.ipynb #site-def

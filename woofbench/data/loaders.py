@@ -136,18 +136,20 @@ def make_loaders(
     workers:int=0, # Loader processes
     device=None, # Torch device; fastai's default if None
     augment=None, # A fastai transform of batches of training images, such as `Augment`
+    seeded:bool=True, # Does each image draw for itself, with `SeededDL`? Else from the state of the process
 ): # fastai `DataLoaders`
     "fastai loaders for `track`; order and augmentation follow the random state at the time of the call"
     from fastai.data.block import CategoryBlock, DataBlock, TransformBlock
     from fastai.data.transforms import ColReader, IndexSplitter, IntToFloatTensor, Transform
     from fastai.vision.core import PILImage
+    from woofbench.data.draws import SeededDL
     o = batching
     if len(m.train)<o.bs: raise BadInput(f'bs {o.bs} is larger than the {len(m.train)} training images')
     items,checked = _items(m, track),Transform(CheckedImage(m))
     # so that `predict` and `test_dl` take what they take with fastai's ImageBlock
     checked.input_types = Transform(PILImage.create).input_types
     images = TransformBlock(type_tfms=checked, batch_tfms=IntToFloatTensor) # fastai's ImageBlock, but for the check
-    block = DataBlock(blocks=(images, CategoryBlock(vocab=list(m.classes))),
+    block = DataBlock(blocks=(images, CategoryBlock(vocab=list(m.classes))), dl_type=SeededDL if seeded else None,
         get_x=ColReader('path', pref=m.root), get_y=ColReader('label'),
         splitter=IndexSplitter(range(len(m.train), len(items))),
         item_tfms=_item_tfms(o, track.size), batch_tfms=_batch_tfms(o, augment))

@@ -191,7 +191,7 @@ def _loaders(job, machine, augment):
     "fastai loaders; the fast engine erases by a callback, and decodes in threads"
     batching = Batching.of(job.recipe)
     if machine.fast: batching = replace(batching, erase=0.)
-    return make_loaders(job.manifest, job.track, batching, machine.workers, machine.device, augment)
+    return make_loaders(job.manifest, job.track, batching, machine.workers, machine.device, augment, not machine.fast)
 
 def _make_learner(job, seed, machine, kept):
     r,device,mine = job.recipe,machine.device,[fresh(o) for o in job.cbs]
