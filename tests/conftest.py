@@ -17,7 +17,8 @@ def pytest_unconfigure(): shutil.rmtree(_home, ignore_errors=True)
 
 
 # The files that take longest, first: else the last worker trains while the others are done
-LONGEST = ('test_run','test_specs','test_fused','test_engine','test_everyday','test_check')
+LONGEST = ('test_sweep','test_engine','test_resume','test_processes','test_fused','test_web','test_everyday','test_run',
+           'test_specs','test_foreign','test_check')
 
 def pytest_collection_modifyitems(items):
     rank = {k:i for i,k in enumerate(LONGEST)}

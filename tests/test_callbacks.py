@@ -1,5 +1,5 @@
 "Callbacks that you bring: those that only look, those that say so wrongly, and loggers"
-import csv, json, os, random, subprocess, sys
+import csv, json, os, random
 import numpy as np
 import pytest
 import torch
@@ -7,6 +7,7 @@ from fastai.callback.core import Callback, CancelFitException
 from fastai.callback.progress import CSVLogger, ProgressCallback, ShowGraphCallback
 from fastai.learner import Recorder
 from conftest import root
+from warm import python
 from woofbench import BadInput, ablate, learner, run
 from woofbench.board.record.record import check_record, read_record
 from woofbench.board.row import Row
@@ -161,7 +162,7 @@ for o in SQLiteStorage.get_logs('woofbench', min(names)): print(o)
 def test_trackio(tmp_path):
     "In a process of its own, since trackio's folder is decided when it is imported"
     env = {k:v for k,v in os.environ.items() if not k.startswith('TRACKIO')} | dict(HF_HUB_OFFLINE='1')
-    p = subprocess.run([sys.executable, '-c', TRACKIO, str(tmp_path)], env=env, capture_output=True, text=True)
+    p = python(TRACKIO, tmp_path, env=env)
     assert p.returncode==0, p.stderr
     first,names,*logs = p.stdout.splitlines() # and nothing of trackio's own
     config,correct,n = first.split()
@@ -302,7 +303,7 @@ def test_a_record_is_read_where_the_callback_is_unknown(tmp_path):
     assert [(o.name, o.observes) for o in row.record.callbacks]==[('test_callbacks.Plain', False),
                                                                   ('test_callbacks.Count', True)]
     code = 'import sys; from woofbench.board.table import load_rows; print(load_rows(sys.argv[1])[0][0].status)'
-    p = subprocess.run([sys.executable, '-c', code, str(tmp_path)], capture_output=True, text=True, cwd=root)
+    p = python(code, tmp_path, cwd=root)
     assert p.stdout.strip()==Row(row.record).status and 'test_callbacks.Plain may change' in p.stdout
     changed = json.loads(row.path.read_text())
     changed['callbacks'][0]['observes'] = True

@@ -1,5 +1,5 @@
 "The data half of the fast engine: a store that survives what happens to files, and crops that are fastai's"
-import os, random, signal, subprocess, sys, threading, time
+import os, random, signal, threading, time
 from pathlib import Path
 from unittest.mock import patch
 import numpy as np
@@ -13,6 +13,7 @@ from woofbench.files import cache_dir
 from woofbench.data.manifest import verify
 from woofbench.registry import BadInput
 from woofbench.data.store import Store, load_store, make_store
+from warm import Program
 
 here = Path(__file__).parent
 
@@ -188,8 +189,7 @@ def test_nearly_full_disk(m, monkeypatch):
     assert same(load_store(m, 'val'), load_store(m, 'val', cache=False)) and not kept()
 
 def python(code, *args, **env):
-    return subprocess.Popen([sys.executable, '-c', code, *map(str, args)], cwd=here, env=os.environ|env,
-                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return Program(['-c', code, *args], cwd=here, env=os.environ|env)
 
 builder = '''
 import os, resource, signal, sys, time
@@ -210,13 +210,13 @@ assert s.pixels.sum()==store.load_store(m, 'val', cache=False).pixels.sum()
 @pytest.mark.skipif(os.name!='posix', reason='limits of processes')
 def test_disk_that_fills_up_while_writing(m):
     p = python(builder, m.root, 'full')
-    assert p.wait(120)==0, p.stderr.read()
+    assert p.wait(120)==0, p.communicate()
     assert not kept()
 
 @pytest.mark.skipif(os.name!='posix', reason='signals')
 def test_killed_while_writing(m):
     p = python(builder, m.root, 'kill')
-    assert p.wait(120)==-signal.SIGKILL, p.stderr.read()
+    assert p.wait(120)==-signal.SIGKILL, p.communicate()
     left, = kept()
     assert left.endswith('.tmp')
     for days in (0, -30, 30): # whatever its date says
@@ -236,7 +236,7 @@ def test_what_a_living_process_writes_is_left_alone(m):
 
 def test_two_processes_build_at_once(m, no_decoding):
     ps = [python(builder, m.root, 'race') for _ in range(2)]
-    for p in ps: assert p.wait(120)==0, p.stderr.read()
+    for p in ps: assert p.wait(120)==0, p.communicate()
     name, = kept()
     assert name.endswith('.rgb')
     s = load_store(m, 'val', cache=False)
@@ -395,7 +395,7 @@ def test_kernel_is_pillow():
     pytest.importorskip('triton')
     p = python('import test_fast_data as t; assert t.check("kernel", sizes=(16,), step=3)==(0, 1.)',
                TRITON_INTERPRET='1')
-    assert p.wait(300)==0, p.stderr.read()
+    assert p.wait(300)==0, p.communicate()
 
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='no CUDA device')

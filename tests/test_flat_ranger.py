@@ -1,5 +1,5 @@
 "Ranger in one pass is fastai's Ranger: in a Learner, in files, with groups, and when its steps are planned"
-import copy, os, subprocess, sys
+import copy, os
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,6 +24,7 @@ from woofbench.fast.ranger import FlatRanger, flat_ranger
 from woofbench.train.callbacks import GradToNone
 from woofbench.fast.ranger_steps import LookBack, memory, rows, torch_step_
 from woofbench.registry import BadInput
+from warm import python
 
 base = dict(mom=.9, sqr_mom=.99, eps=1e-6, beta=0.)
 double,single = torch.float64,torch.float32
@@ -472,15 +473,14 @@ print('equal')
 
 def test_kernel_in_the_interpreter():
     pytest.importorskip('triton', reason='there is no Triton for this platform')
-    p = subprocess.run([sys.executable, '-c', inner.format(tests=str(Path(__file__).parent))],
-                       env=os.environ|dict(TRITON_INTERPRET='1'), capture_output=True, text=True)
+    p = python(inner.format(tests=str(Path(__file__).parent)), env=os.environ|dict(TRITON_INTERPRET='1'))
     assert p.returncode==0 and p.stdout.split()[-1]=='equal', p.stderr
 
 def test_triton_is_not_imported_on_the_cpu():
     code = ('import sys, torch; from woofbench.fast.ranger import FlatRanger; w = '
             'torch.nn.Parameter(torch.ones(3)); o = FlatRanger([w], lr=.1); o.plan([.1]); w.grad = '
             'torch.ones(3); o.planned_step(); print("woofbench.fast.ranger_kernel" in sys.modules)')
-    assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True).stdout.strip()=='False'
+    assert python(code).stdout.strip()=='False'
 
 no_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
 

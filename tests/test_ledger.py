@@ -14,6 +14,7 @@ from woofbench.files import claim, locked, probe, replacing, sweep, unfinished, 
 from woofbench.board.table import check_csv, load_rows, update_csv  # noqa: E402
 from woofbench.board.record.record import read_records, seed_bytes  # noqa: E402
 from woofbench.registry import BadInput  # noqa: E402
+from warm import python
 
 program = Path(sys.executable).with_name('woofbench')
 tiny = 'run --dataset digits --epochs 1 --arch xresnet10_tiny --size 16'.split()
@@ -317,13 +318,13 @@ def shell(line, cwd):
 
 @pytest.mark.skipif(not os.path.exists('/dev/full'), reason='takes /dev/full')
 def test_output_that_goes_nowhere(tmp_path):
-    res = shell(f'{program} parts > /dev/full', tmp_path)
+    res = shell(f'{program} cache > /dev/full', tmp_path)
     assert res.returncode==2 and res.stderr=='woofbench: cannot write the output: No space left on device\n'
-    res = shell(f'set -o pipefail; {program} parts --help | true', tmp_path)
+    res = shell(f'set -o pipefail; {program} cache --help | true', tmp_path)
     assert res.returncode in (0,141) and not res.stderr
-    res = shell(f'set -o pipefail; {program} parts 2>&1 | (exec 0<&-; sleep 1)', tmp_path)
+    res = shell(f'set -o pipefail; {program} cache 2>&1 | (exec 0<&-; sleep 1)', tmp_path)
     assert res.returncode==141 and not res.stderr and not res.stdout
-    res = shell(f'{program} parts >&- 2>&-; echo $?; {program} bord > /dev/full 2>&1; echo $?', tmp_path)
+    res = shell(f'{program} cache >&- 2>&-; echo $?; {program} bord > /dev/full 2>&1; echo $?', tmp_path)
     assert res.stdout=='0\n2\n' and not res.stderr
 
 def test_names_of_files_are_not_obeyed(bench, tmp_path, cli):
@@ -369,5 +370,5 @@ files.write_atomic(p/'a', b'x')
 (p/'.b.12.tmp').write_bytes(b'x')
 assert files.sweep(p)==[p/'.b.12.tmp'] and (p/'a').read_bytes()==b'x'
 '''
-    p = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, cwd=root)
+    p = python(code, cwd=root)
     assert p.returncode==0, p.stderr

@@ -1,5 +1,5 @@
 "`woofbench new`: a trick that runs at once, and a board whose workflows work"
-import os, re, shutil, stat, subprocess, sys
+import os, re, shutil, stat, subprocess
 from importlib.resources import files
 from pathlib import Path
 import pytest
@@ -13,8 +13,7 @@ from woofbench.commands.request import claimed
 from woofbench.commands.run import run
 from woofbench.models.parts import acts
 from woofbench.registry import BadInput
-
-bin_ = Path(sys.executable).parent
+from warm import program
 
 
 # A trick
@@ -85,7 +84,7 @@ def commit(work, files, to='origin', ref='main'):
 def script(work, name, **env):
     mine = {k:v for k,v in os.environ.items() if not k.startswith('GIT')}
     p = subprocess.run([work/'.github'/'scripts'/f'{name}.sh'], cwd=work,
-                       env=mine | dict(WOOFBENCH=str(bin_/'woofbench')) | env,
+                       env=mine | dict(WOOFBENCH=program(work.parent)) | env,
                        capture_output=True, text=True, timeout=200)
     return p.returncode, p.stdout+p.stderr
 

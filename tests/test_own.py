@@ -1,5 +1,5 @@
 "What users bring: parameters of parts, augmentations, whole networks, libraries' optimisers"
-import json, subprocess, sys
+import json
 from dataclasses import replace
 import pytest, torch
 from fastai.callback.core import Callback
@@ -18,6 +18,7 @@ from woofbench.registry import Param, BadInput
 from woofbench.train.learner import fit, make_learner
 from woofbench.train.optim import opts
 from woofbench.train.recipe import Recipe, config_id, from_dict, recipes, to_dict
+from warm import python
 
 track = make_track('digits', epochs=1)
 
@@ -65,8 +66,7 @@ def test_a_process_without_the_part_recomputes_the_id(parts):
         code = ('import json,sys; from woofbench.train.recipe import *; from woofbench.data.track import make_track; '
                 'r = from_dict(json.load(sys.stdin)); print(config_id(make_track("digits", epochs=1), r), '
                 'json.dumps(to_dict(r), sort_keys=True))')
-        p = subprocess.run([sys.executable, '-c', code], input=json.dumps(to_dict(o)), capture_output=True, text=True,
-                           cwd=root)
+        p = python(code, input=json.dumps(to_dict(o)), cwd=root)
         assert p.returncode==0, p.stderr
         got,text = p.stdout.split(' ', 1)
         assert got==config_id(track, o) and json.loads(text)==json.loads(json.dumps(to_dict(o)))

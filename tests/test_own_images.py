@@ -1,5 +1,5 @@
 "Folders of your own images: names, splits, what is refused, both engines, and readers that do not know the dataset"
-import os, re, shutil, subprocess, sys
+import os, re, shutil
 from pathlib import Path
 import numpy as np
 import pytest
@@ -16,6 +16,7 @@ from woofbench.data.own_images import as_dataset, both_splits, folder_name, own_
 from woofbench.data.track import Dataset, Track, datasets, make_track, packaged
 from woofbench.registry import BadInput
 from woofbench.train.recipe import config_id, from_dict, recipes
+from warm import call, python
 
 SMALL = '--size 32 --epochs 1 --seeds 1 --arch xresnet10_tiny --bs 8'
 small = dict(size=32, epochs=1, arch='xresnet10_tiny', bs=8, say=None)
@@ -216,8 +217,7 @@ print(row.status)
 
 def test_a_process_without_the_dataset_reads_checks_and_shows_the_row(row, tmp_path):
     board = row.path.parents[3]
-    p = subprocess.run([sys.executable, '-c', READ, str(board), str(tmp_path/'site')], capture_output=True, text=True,
-                       cwd=root)
+    p = python(READ, board, tmp_path/'site', cwd=root)
     assert p.returncode==0, p.stderr+p.stdout
     assert p.stdout.splitlines()[-1]=='practice' and 'invalid' not in p.stdout
     page = (tmp_path/f'site/rows/{row.id}.html').read_text()
@@ -270,8 +270,8 @@ def test_only_the_table_of_datasets_knows_their_names():
 # The example
 
 def test_the_example_trains(tmp_path):
-    p = subprocess.run([sys.executable, root/'examples/own_images.py'], capture_output=True, text=True, cwd=tmp_path,
-                       env=os.environ | dict(PYTHONPATH=str(root), TMPDIR=str(tmp_path)))
+    p = call([root/'examples/own_images.py'], cwd=tmp_path,
+             env=os.environ | dict(PYTHONPATH=str(root), TMPDIR=str(tmp_path)))
     assert p.returncode==0 and 'colours, 32 px from 40, 1 epochs' in p.stdout, p.stderr
     assert not any(tmp_path.iterdir()), 'it leaves nothing behind'
 

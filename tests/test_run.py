@@ -5,22 +5,19 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import picture, real_data, root, tiny_dataset
+from warm import Program
 
 program = Path(sys.executable).with_name('woofbench')
 quick = 'run --dataset digits --epochs 1'.split()
 woof = 'run --dataset imagewoof --arch xresnet10_tiny --size 32 --epochs 1 --seeds 1 --bs 8 --workers 0'
 
 
-def start(*args, **kw):
-    return subprocess.Popen([program, *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, bufsize=1,
-                            **kw)
+def start(*args): return Program(['woofbench', *args])
 
 def stop_in_seed_1(sig, out):
     "Start six seeds, send `sig` when the first is on disk; exit code and errors"
-    # Six are enough to be stopped in, however busy the machine; a shell's background job would have passed on
-    # that it ignores Ctrl-C
-    p = start(*quick, '--seeds', '6', '--out', str(out),
-              preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL))
+    # Six are enough to be stopped in, however busy the machine
+    p = start(*quick, '--seeds', '6', '--out', str(out))
     while p.poll() is None and not list(out.rglob('seed-0.json')): time.sleep(.02)
     p.send_signal(sig)
     _,err = p.communicate(timeout=120)
@@ -37,10 +34,9 @@ def numbers(rec):
 def board(tmp_path_factory):
     "A board with one row of two seeds, made from a shell"
     out = tmp_path_factory.mktemp('board')
-    p = start(*quick, '--seeds', '2', '--out', str(out))
-    text,err = p.communicate(timeout=200)
-    assert p.returncode==0 and not err, err
-    return out, text
+    p = subprocess.run([program, *quick, '--seeds', '2', '--out', out], capture_output=True, text=True, timeout=200)
+    assert p.returncode==0 and not p.stderr, p.stderr
+    return out, p.stdout
 
 @pytest.fixture
 def copy(board, tmp_path): return shutil.copytree(board[0], tmp_path/'copy')

@@ -5,6 +5,7 @@ import pytest
 import woofbench
 from conftest import root
 from woofbench import BadInput, Row, leaderboard
+from warm import python
 
 
 def test_no_public_name_is_that_of_a_sub_package():
@@ -34,7 +35,7 @@ def test_the_board_is_a_table():
 
 def test_a_row_by_its_name_needs_no_other_import():
     code = f'from woofbench import Row; print(Row.load("2ef040", {str(root)!r}).id)'
-    p = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, cwd=root)
+    p = python(code, cwd=root)
     assert p.stdout=='2ef040089326534f\n', p.stderr
 
 def test_a_row_by_its_name():

@@ -94,7 +94,6 @@ def test_trials_that_stopped_early_say_what_mattered(images, tmp_path):
 def test_a_space_in_a_file(tmp_path):
     path = tmp_path/'space.toml'
     path.write_text('[space]\nlr = "1e-3..3e-2"\nact = ["mish", "silu"]\n')
-    pytest.importorskip('tomllib')
     assert read_space(str(path))==read_space(['lr=1e-3..3e-2','act=mish|silu'])
     path.write_text('lr = 3')
     with pytest.raises(BadInput, match='no table'): read_space(str(path))
