@@ -6,9 +6,9 @@
 
 An import of PyTorch and fastai costs four seconds of a processor. Everything of woofbench itself is imported anew, from
 the PYTHONPATH and the folder that the program is given. Tests of what is imported, of how Python begins and of other
-systems take a real process.
+systems take a real process. Other systems than Linux, which have no safe `fork`, always get real processes.
 """
-import contextlib, json, os, signal, socket, subprocess, sys, tempfile, threading, time
+import contextlib, json, os, shlex, signal, socket, subprocess, sys, tempfile, threading, time
 from pathlib import Path
 
 ALREADY = ('torch','fastai.learner','fastai.callback.all','fastai.distributed','fastai.data.all','pandas','psutil')
@@ -143,6 +143,10 @@ def _address():
         _server.update(pid=os.getpid(), at=at, process=p)
     return _server['at']
 
+def _real(words):
+    "The command of a real process"
+    return [sys.executable, '-m', *words] if words[0]=='woofbench' else [sys.executable, *words]
+
 class Program:
     "A program at work; what it writes is kept in files"
     def __init__(self, words, cwd=None, env=None, input=''):
@@ -151,16 +155,28 @@ class Program:
         self.files[0].seek(0)
         self.args,self.returncode = [str(o) for o in words],None
         env = {str(k):str(v) for k,v in (os.environ if env is None else env).items()}
-        fds = [o.fileno() for o in self.files]
-        self.conn,self.said = _ask(_address(), self.args, str(cwd or os.getcwd()), env, fds)
-        self.pid = int(self.said.readline())
+        if sys.platform!='linux':
+            streams = dict(zip(('stdin','stdout','stderr'), self.files))
+            self.process = subprocess.Popen(_real(self.args), cwd=cwd, env=env, **streams)
+            self.pid,self.ended = self.process.pid,self.process.wait
+        else: self._warm(cwd, env)
         self.waits = threading.Thread(target=self._wait, daemon=True)
         self.waits.start()
 
-    def _wait(self):
-        self.returncode = int(self.said.readline() or -signal.SIGKILL)
+    def _warm(self, cwd, env):
+        "Ask the server for it"
+        fds = [o.fileno() for o in self.files]
+        self.conn,self.said = _ask(_address(), self.args, str(cwd or os.getcwd()), env, fds)
+        self.pid,self.ended = int(self.said.readline()),self._said
+
+    def _said(self):
+        "How it ended"
+        code = int(self.said.readline() or -signal.SIGKILL)
         self.said.close()
         self.conn.close()
+        return code
+
+    def _wait(self): self.returncode = self.ended()
 
     def poll(self): return self.returncode
     def send_signal(self, sig):
@@ -195,8 +211,9 @@ def python(code, *args, **kw): return call(['-c', code, *args], **kw)
 def program(folder):
     "The path of a program that does what `woofbench` does, for a shell script; it is written to `folder`"
     path = Path(folder)/'warm-woofbench'
-    ask = f'{sys.executable} -I -S {__file__} ask {_address()}'
-    path.write_text(f'#!/bin/sh\nexec {ask} woofbench "$@"\n')
+    linux = sys.platform=='linux'
+    words = ['-I', '-S', __file__, 'ask', _address(), 'woofbench'] if linux else _real(['woofbench'])[1:]
+    path.write_text(f'#!/bin/sh\nexec {shlex.join([sys.executable, *words])} "$@"\n')
     path.chmod(0o755)
     return str(path)
 

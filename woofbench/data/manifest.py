@@ -234,6 +234,7 @@ def image_source(
     (side,n), = Counter(min(o) for o in sizes).most_common(1)
     return str(side) if n > .9*len(sizes) else 'full'
 
+# %% ../../nbs/data/04_manifest.ipynb #edition-def-2
 def _twins(train, val, digests):
     "Validation images whose contents are in the training set too"
     seen = dict(zip(digests, train))
