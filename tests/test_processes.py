@@ -9,6 +9,7 @@ from woofbench import BadInput, run
 from woofbench.board.check import check_path
 from woofbench.board.record.record import read_record
 from woofbench.board.row import Row
+from woofbench.board.table import load_rows
 from woofbench.commands.run import plan
 from woofbench.train.imports import import_parts
 from woofbench.train.machine import Machine, machine
@@ -17,6 +18,7 @@ from woofbench.train.processes import Team, with_processes
 from woofbench.train.resume import Resume
 from woofbench.web.build import build
 from woofbench.web.facts import from_rows
+from warm import call
 
 pytest.importorskip('accelerate')
 small = dict(size=16, arch='xresnet10_tiny', widths=(8,16,32,64))
@@ -108,6 +110,18 @@ def test_two_processes_give_the_losses_of_one(mine, tmp_path):
 
 def test_the_reference_engine_gives_them_too(mine, tmp_path):
     same_steps(mine, tmp_path, 'fastai', 2, opt='sgd', lr=.05)
+
+def test_loader_processes_do_not_stop_it(tmp_path):
+    "A forked loader closes the standard input, for which a thread of its parent waits"
+    found = []
+    for workers in (0, 1):
+        words = (f'run --dataset digits --size 16 --epochs 1 --seeds 1 --engine fastai --processes 2 --workers {workers} '
+                 f'--arch xresnet10_tiny --widths 8,16,32,64 --bs 48 --out {tmp_path/str(workers)}')
+        p = call(['woofbench', *words.split()], timeout=300)
+        assert not p.returncode, p.stderr[-2000:]
+        (row,),_ = load_rows(tmp_path/str(workers))
+        found.append([numbers(o) for o in row.record.runs])
+    assert found[0]==found[1]
 
 @pytest.mark.slow
 @pytest.mark.parametrize('engine,n,kw', [

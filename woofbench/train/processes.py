@@ -91,7 +91,7 @@ class _Printed(io.TextIOBase):
     def write(self, s): return self.send('print', s) or len(s)
 
 def _end_with_parent():
-    sys.stdin.buffer.read(1)
+    os.read(0, 1) # not `sys.stdin`: its lock would be held, and a forked loader process closes it
     os._exit(1)
 
 def child():
