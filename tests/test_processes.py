@@ -115,8 +115,8 @@ def test_loader_processes_do_not_stop_it(tmp_path):
     "A forked loader closes the standard input, for which a thread of its parent waits"
     found = []
     for workers in (0, 1):
-        words = (f'run --dataset digits --size 16 --epochs 1 --seeds 1 --engine fastai --processes 2 --workers {workers} '
-                 f'--arch xresnet10_tiny --widths 8,16,32,64 --bs 48 --out {tmp_path/str(workers)}')
+        words = (f'run --dataset digits --size 16 --epochs 1 --seeds 1 --engine fastai --processes 2 '
+                 f'--workers {workers} --arch xresnet10_tiny --widths 8,16,32,64 --bs 48 --out {tmp_path/str(workers)}')
         p = call(['woofbench', *words.split()], timeout=300)
         assert not p.returncode, p.stderr[-2000:]
         (row,),_ = load_rows(tmp_path/str(workers))
