@@ -68,7 +68,10 @@ def test_threads_share_it(libc):
     assert libc.told[-1]=='trim'
 
 def test_nothing_happens_on_a_gpu_or_without_the_library(libc, monkeypatch):
-    with kept_memory(torch.device('cuda')): assert not libc.told
+    for device in (torch.device('cuda'),'cuda:1'):
+        with kept_memory(device): assert not libc.told
+    with kept_memory('cpu'): assert libc.told
+    libc.told.clear()
     monkeypatch.setattr(memory, '_libc', lambda: None)
     with kept_memory(cpu): assert not libc.told
 

@@ -32,10 +32,10 @@ _lock,_inside = Lock(),[]
 
 @contextmanager
 def kept_memory(
-    device:torch.device # Where the network is; elsewhere than on the processor nothing happens
+    device:torch.device|str # Where the network is; elsewhere than on the processor nothing happens
 ):
     "Freed memory stays with the process; https://man7.org/linux/man-pages/man3/mallopt.3.html"
-    if device.type!='cpu' or not _libc():
+    if torch.device(device).type!='cpu' or not _libc():
         yield
         return
     with _lock:

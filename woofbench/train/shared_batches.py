@@ -6,7 +6,7 @@
 __all__ = ['part_of', 'Whole', 'own_draws', 'Spread', 'agree', 'Spare', 'SharedBatches']
 
 # %% ../../nbs/train/27_shared_batches.ipynb #imports
-import os
+import os, warnings
 from contextlib import contextmanager
 import torch
 import torch.distributed as dist
@@ -141,7 +141,10 @@ class SharedBatches(DistributedTrainer):
 def trained(self:SharedBatches, x, at, n):
     "Predictions of a part in training"
     net = self.raw
-    if self.wrapped is None or self.wrapped[0] is not net: self.wrapped = net,self.accelerator.prepare(Spare(net))
+    if self.wrapped is None or self.wrapped[0] is not net:
+        with warnings.catch_warnings(): # of PyTorch 2.15; accelerate has no field for the new name
+            warnings.filterwarnings('ignore', '`broadcast_buffers` is deprecated', FutureWarning)
+            self.wrapped = net,self.accelerator.prepare(Spare(net))
     self.steps += 1
     seed = (self.seed*1000003 + self.steps)*1009 + dist.get_rank()
     with own_draws(net, at, n, seed % 2**63, x.device): return self.wrapped[1](x)
