@@ -111,12 +111,15 @@ class Step:
             self.loss,opt = losses(r.loss)(r),opts(r.opt)(r)
             self.opt = opt([*self.model.parameters()], lr=r.lr)
         self.x,self.y = torch.randn(bs, 3, size, size),torch.arange(bs)%10
+        self.low = torch.autocast('cpu', torch.bfloat16, enabled=r.precision=='bf16')
+        if r.channels_last: self.model,self.x = (o.to(memory_format=torch.channels_last) for o in (self.model, self.x))
 
     def __call__(self, n):
         "Seconds of one of `n` steps"
         start = perf_counter()
         for _ in range(n):
-            self.loss(self.model(self.x), self.y).backward()
+            with self.low: loss = self.loss(self.model(self.x), self.y)
+            loss.backward()
             self.opt.step()
             for p in self.model.parameters(): p.grad = None
         return (perf_counter()-start)/n
