@@ -41,18 +41,26 @@ def __getattr__(name):
 
 def __dir__(): return sorted([*globals(), *__all__])
 
+_stops = [] # when this program was given its first Ctrl-C
+
+def stop_asked() -> bool:
+    """Was this program given Ctrl-C? Python drops the KeyboardInterrupt where it comes while an object is freed, so a
+    training asks before each batch"""
+    return bool(_stops)
+
 def _ctrl_c():
     """Let the first Ctrl-C stop the program, and those of the next five seconds do nothing, also in loader processes:
     it ends in order"""
     import os, signal, threading, time
     if threading.current_thread() is not threading.main_thread(): return
     if signal.getsignal(signal.SIGINT) is not signal.default_int_handler: return
-    me,first = os.getpid(),[]
+    me = os.getpid()
     def stop(sig, frame):
-        if os.getpid()!=me or first and time.monotonic()-first[0]<5: return
-        if first: os._exit(130)
-        first.append(time.monotonic())
+        if os.getpid()!=me or _stops and time.monotonic()-_stops[0]<5: return
+        if _stops: os._exit(130)
+        _stops.append(time.monotonic())
         raise KeyboardInterrupt
+    _stops.clear()
     signal.signal(signal.SIGINT, stop)
 
 def main():

@@ -38,6 +38,7 @@ from .schedules import varies
 
 # %% ../../nbs/train/08_learner.ipynb #imports-part3
 from contextlib import ExitStack
+from .. import stop_asked
 from .callbacks import options, autocast_on, precision_cbs, same_autocast
 from ..models.xresnet import build
 from ..data.batches import FastData, load_images
@@ -83,6 +84,7 @@ class Learner(fastai.learner.Learner):
     "fastai's `Learner`; what callbacks change for a while is put back, whatever breaks off"
     def _with_events(self, f, event_type, ex, final=noop):
         if event_type=='batch':
+            if stop_asked(): raise KeyboardInterrupt
             with same_autocast(): return super()._with_events(f, event_type, ex, final)
         if event_type=='train':
             self._follow()
