@@ -190,6 +190,9 @@ _preset('digits', 'small and quick, for digits', arch='xresnet10_tiny', act='mis
 _preset('hlb', "hlb-CIFAR10's later network with Muon, as in cifar10-airbench; rates are untuned", arch='hlb',
         opt='muon', lr=3e-2, mom=.6, opt_rest_rate=1., sched='warm_cosine', sched_warm=.2,
         aug='alternate_flip', flip=0., smooth=.2)
+_preset('muon_whitening', 'xresnet18 with Muon, a whitening stem and growing images; searched on a part of the '
+        'training images at 32 and 64 px', arch='xresnet18', act='mish', sa='simple_sa', pool='max_blur',
+        block='reduce_first', stem='whitening_signs', opt='muon', lr=.042, mom=.6, progressive=.5)
 
 # %% ../../nbs/train/02_recipe.ipynb #thread-presets
 # the forum's protocol of 2019 and 2020
