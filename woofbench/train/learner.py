@@ -110,8 +110,12 @@ Learner.guard = None # calls the callbacks that you brought
 
 @patch
 def _call_one(self:Learner, event_name):
-    if self.guard is None: return fastai.learner.Learner._call_one(self, event_name)
-    for o in self.cbs.sorted('order'): self.guard(self, o, event_name)
+    try:
+        if self.guard is None: return fastai.learner.Learner._call_one(self, event_name)
+        for o in self.cbs.sorted('order'): self.guard(self, o, event_name)
+    except IndexError as e: # fastai puts the first argument of an exception into its message, and there may be none
+        if (was := e.__context__) is None or was.args or str(e)!='tuple index out of range': raise
+        raise was from None
 
 @patch
 def gather_args(self:Learner): return {} # for W&B: in fastai 2.8 with fastcore 2 any number in it is an error
