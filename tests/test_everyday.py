@@ -364,6 +364,23 @@ def test_a_dry_run_knows_the_time_of_rows_that_are_there(cli, trained):
     assert f['config_id']==a.config_id and a.id[:8] in f['how'] and f['fetch'] is False
     assert f['seconds']==pytest.approx(2*float(a.line()['s_per_epoch']), abs=.05)
 
+def test_a_dry_run_knows_growing_images_and_the_optimiser(tmp_path, monkeypatch):
+    "A network that takes as many milliseconds for an image as it has pixels on a side, and steps of two seconds"
+    from woofbench.commands import estimate as module
+    monkeypatch.setattr(module, 'speeds', lambda specs, size, *a: [dict(train=(1000/size,), infer=(1000/size,))])
+    monkeypatch.delenv('WOOFBENCH_DATA', raising=False)
+    monkeypatch.setenv('WOOFBENCH_CACHE', str(tmp_path/'cache'))
+    def seconds(**kw):
+        kw |= dict(dataset='imagewoof', size=128, arch='xresnet10_tiny', device='cpu', out=tmp_path)
+        return module.estimate(kw).epoch_s
+    n,n_val = 9025,3929
+    with monkeypatch.context() as m:
+        m.setattr(module, '_step_seconds', lambda *a: 2)
+        assert seconds(bs=64)==pytest.approx(n*.128 + n//64*2 + n_val*.128)
+        # half of the steps at 64 px, a fifth at 128 px, the rest at 64 and 96 px
+        assert seconds(bs=64, progressive=.5)==pytest.approx(n*(.65*64 + .15*96 + .2*128)/1000 + n//64*2 + n_val*.128)
+    assert seconds(opt='muon')>seconds(opt='sgd')>n*.128 + n_val*.128
+
 def test_a_dry_run_downloads_nothing(cli, tmp_path, monkeypatch):
     def untar(*a, **kw): raise AssertionError('a dry run downloads')
     monkeypatch.setattr('fastai.data.external.untar_data', untar)

@@ -6,17 +6,23 @@
 __all__ = ['images_here', 'Forecast', 'estimate']
 
 # %% ../../nbs/commands/16_estimate.ipynb #imports
-import inspect, os
+import inspect, os, time
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+import torch
 from fastcore.basics import patch
 from ..data.manifest import has_splits, find
 from ..data.own_images import as_dataset
 from ..data.track import datasets, make_track
 from ..files import cache_dir
 from ..models.costs import act_memory, cost, speeds
+from ..models.xresnet import build
+from ..train.callbacks import side_at
 from ..train.job import Job
+from ..train.kept import fast_opts
 from ..train.machine import device_name, machine, memory
+from ..train.optim import opts
 from ..train.processes import with_processes
 from ..train.recipe import of_model, own
 from ..board.record.seeds import official_seeds
@@ -65,13 +71,35 @@ def _from_board(job, here, out):
     epochs = [e for r in row.runs for e in r['curve']]
     return sum(median_seconds(epochs, k) for k in ('train_s','eval_s')), f'as row {row.id[:8]} took on this device'
 
+def _sides(job):
+    "Share of the training steps, by the side of their images in px"
+    at = Counter(side_at((i+.5)/100, job.track.size, job.recipe.progressive) for i in range(100))
+    return {side:n/100 for side,n in at.items()}
+
+def _step_seconds(job, here):
+    "Of a step of the optimiser on gradients of noise, the faster of two after one that is not counted"
+    r,device = job.recipe,torch.device(here.device)
+    model = build(r.model, len(job.manifest.classes) if job.manifest else 10, job.track.size).to(device)
+    opt = ((fast_opts.get(r.opt) if here.fast else None) or opts(r.opt))(r)([list(model.parameters())], lr=r.lr)
+    seconds = []
+    for _ in range(3):
+        for p in model.parameters():
+            if p.requires_grad: p.grad = torch.randn_like(p)*1e-3
+        if device.type=='cuda': torch.cuda.synchronize()
+        start = time.perf_counter()
+        opt.step()
+        if device.type=='cuda': torch.cuda.synchronize()
+        seconds.append(time.perf_counter()-start)
+    return min(seconds[1:])
+
 def _measured(job, here, n_train, n_val):
     "The same, from a short measurement"
     r = job.recipe
     bs,size = max(2, min(r.bs, 16, (1<<20)//job.track.size**2)),job.track.size
-    s = speeds([r.model], size, bs, 2, r.precision, r.channels_last, here.device)[0]
-    return (n_train/s['train'][0]+n_val/s['infer'][0],
-            f'measured now on batches of {bs} images of noise; reading images and the optimiser come on top')
+    at = {o:speeds([r.model], o, bs, 2, r.precision, r.channels_last, here.device)[0] for o in {size, *_sides(job)}}
+    train = n_train*sum(share/at[side]['train'][0] for side,share in _sides(job).items())
+    return (train + n_train//r.bs*_step_seconds(job, here) + n_val/at[size]['infer'][0],
+            f'measured now on batches of {bs} images of noise and steps of the optimiser; reading images comes on top')
 
 # %% ../../nbs/commands/16_estimate.ipynb #memory-def
 def _memory(job, here, n_train, n_val):
