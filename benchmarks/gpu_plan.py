@@ -79,6 +79,8 @@ CANDIDATES = {
                       'stem_pool=max_blur_2020 stem_szs=32,64,64',
     'depthwise x4 lr 8e-3, progressive': f'{DEPTHWISE} block=dw_x4 stem=dw_x4 lr=8e-3 progressive=0.75',
     **{f'2020 {k}':f'{BEST_2020} {v}' for k,v in TRICKS.items()},
+    '2020 muon, signs': f'{BEST_2020} {MUON} {TRICKS["signs"]} lr=0.042', # the best of two searches on a processor
+    '2020 muon, signs, growing': f'{BEST_2020} {MUON} {TRICKS["signs"]} lr=0.042 progressive=0.5',
     'depthwise x4 muon': f'{DEPTHWISE} block=dw_x4 stem=dw_x4 {MUON}',
     **{f'2020 muon lr {lr}': f'{BEST_2020} {MUON} lr={lr}' for lr in ('1e-2','6e-2')},
 }

@@ -168,6 +168,7 @@ class _Search:
     machine:Machine
     out:Path            # Folder of the board
     say:Callable
+    prune:bool=True     # Stop trials that fall behind?
 
     @property
     def key(self) -> str:
@@ -198,7 +199,7 @@ def train(self:_Search, trial, job, optuna):
         trial.set_user_attr('epochs', trial.user_attrs.get('epochs', 0)+1)
         if seed!=self.seeds[0]: return # the first one decides whether to go on
         trial.report(o['correct']/job.n_val, epoch)
-        if epoch<job.track.epochs and trial.should_prune(): raise optuna.TrialPruned('stopped early')
+        if self.prune and epoch<job.track.epochs and trial.should_prune(): raise optuna.TrialPruned('stopped early')
     right = 0
     with Shown(job, len(self.seeds), 0, self.say) as shown:
         for r in train_seeds(job, list(self.seeds), self.machine, log=log, watch=shown.watch):
@@ -361,6 +362,7 @@ def tune(
     max_seconds:float=0, # At most so many seconds in this call; 0: no limit
     seeds:int=1, # Exploration seeds of each trial
     storage:str='', # Where optuna keeps the study, such as sqlite:///tune.db; if empty, a journal in the board
+    prune:bool=True, # Stop trials that are behind the others after 1, 2, 4 epochs and so on?
     confirm:bool=False, # Train the best once on official seeds, and write its row?
     out:str|Path='.', # Folder of the board
     workers:int|None=None, # Loader processes; up to 8 if None, none for digits
@@ -372,14 +374,15 @@ def tune(
     "Search the values of fields on a split of the training images; raises `BadInput`"
     optuna,say,out,space = _optuna(),say or quiet,out_folder(out),read_space(space)
     check_engine(engine)
-    yes_no(confirm=confirm)
+    yes_no(confirm=confirm, prune=prune)
     budget = _budget(trials, max_epochs, max_seconds)
     track = make_track(as_dataset(dataset, data), size, epochs, source, 0)
     base = recipe_of(recipe, track.dataset)
     base,machine = base.but(**given(changes)),machine_for(track, device, workers, engine)
     _check_space(base, space, track.size)
     check_board(out, say)
-    with speaking(say): search = _search(track, base, data, seeds, machine, source)(space=space, out=out, say=say)
+    with speaking(say): search = _search(track, base, data, seeds, machine, source)
+    search = search(space=space, out=out, say=say, prune=prune)
     res = _tuned(search, optuna, budget, storage)
     what = dict(dataset=dataset, size=size, epochs=epochs, source=source, data=data)
     if confirm: res.row = _confirm(res, what | dict(workers=workers, device=device, engine=engine), base, say)
