@@ -70,7 +70,9 @@ def test_a_default_that_is_written_out_is_refused():
                          [(dict(dropout=1.), 'below 1'), (dict(dropout=True), 'a number from 0'),
                           (dict(init='kaiming'), 'unknown init'), (dict(val_resize='squash'), 'did you mean squish'),
     (dict(aug='jitter'), 'jitter_affine'), (dict(div=10.), 'sched flat_cos makes no use of div'),
-    (dict(sched='one_cycle', div=.5), 'at least 1'), (dict(div_final=1e3), 'no use of div_final')], ids=str)
+    (dict(sched='one_cycle', div=.5), 'at least 1'), (dict(div_final=1e3), 'no use of div_final'),
+    (dict(ema=.9, average='tail'), 'ema and average tail both'),
+    (dict(sched='torch:ExponentialLR'), 'unknown sched')], ids=str)
 def test_new_fields_are_checked(kw, hint):
     with pytest.raises(BadInput, match=hint): Recipe().but(**kw)
 
@@ -147,7 +149,7 @@ def test_dropout_stands_before_the_classifier():
     assert len(b)==len(a)+1
 
 def test_training_repeats_with_dropout_and_augmentation(tmp_path):
-    kw = dict(epochs=1, seeds=1, dropout=.2, aug='jitter_affine_batch', say=lambda *a: None)
+    kw = dict(size=16, epochs=1, seeds=1, dropout=.2, aug='jitter_affine_batch', say=lambda *a: None)
     a,b,c = (run('digits', out=tmp_path/str(i), **kw | more) for i,more in enumerate(({}, {}, dict(engine='fastai'))))
     assert a.runs[0]['preds']==b.runs[0]['preds']
     assert a.runs[0]['init_sha256']==c.runs[0]['init_sha256']
@@ -242,7 +244,7 @@ def test_channel_selection_starts_as_pytorch_does():
 
 @pytest.mark.parametrize('preset', ('channel_selection','sub_kernels'))
 def test_channel_selection_runs(preset, tmp_path):
-    row = run('digits', epochs=1, seeds=1, recipe=preset, out=tmp_path, say=lambda *a: None)
+    row = run('digits', size=16, epochs=1, seeds=1, recipe=preset, out=tmp_path, say=lambda *a: None)
     assert row.status.startswith('unranked') and row.record['recipe']['aug']=='jitter_affine_batch'
     assert row.record['recipe']['model']['dropout']==.2 and row.record['recipe']['model']['init']=='torch'
 

@@ -16,7 +16,7 @@ from woofbench.commands.reproduce import other_code
 from woofbench.train.observers import KNOWN, does_more, fresh, loggers, name_of, which_loggers
 
 engines = pytest.mark.parametrize('engine', ('fast','fastai'))
-tiny = dict(dataset='digits', epochs=1, arch='xresnet10_tiny', bs=128, workers=0, say=None)
+tiny = dict(dataset='digits', size=16, epochs=1, arch='xresnet10_tiny', bs=128, workers=0, say=None)
 
 def numbers(row):
     return [(r['seed'], r['correct'], r['preds'], r['init_sha256'],
@@ -69,7 +69,7 @@ def check_same(plain, tmp_path, engine, seeds, **kw):
     assert row.record.env['context']==base.record.env['context'] # it is the same row
     return row
 
-@engines
+@pytest.mark.parametrize('engine', ('fast', pytest.param('fastai', marks=pytest.mark.slow)))
 def test_a_csv_log_and_a_look_of_your_own_change_nothing(engine, plain, tmp_path):
     Count.made.clear()
     row = check_same(plain, tmp_path, engine, 2, cbs=[Count], log_to='csv')
@@ -150,7 +150,8 @@ def test_wandb_without_a_key_stays_offline(tmp_path, monkeypatch):
 TRACKIO = '''
 import sys
 from woofbench import run
-row = run('digits', epochs=1, seeds=2, arch='xresnet10_tiny', bs=128, out=sys.argv[1], log_to='trackio', say=None)
+row = run('digits', size=16, epochs=1, seeds=2, arch='xresnet10_tiny', bs=128, out=sys.argv[1], log_to='trackio',
+          say=None)
 import trackio
 from trackio.sqlite_storage import SQLiteStorage
 print(row.config_id, row.runs[0].correct, row.data.n_val)
@@ -159,6 +160,7 @@ print(*sorted(names), sep='|')
 for o in SQLiteStorage.get_logs('woofbench', min(names)): print(o)
 '''
 
+@pytest.mark.slow
 def test_trackio(tmp_path):
     "In a process of its own, since trackio's folder is decided when it is imported"
     env = {k:v for k,v in os.environ.items() if not k.startswith('TRACKIO')} | dict(HF_HUB_OFFLINE='1')
@@ -166,7 +168,7 @@ def test_trackio(tmp_path):
     assert p.returncode==0, p.stderr
     first,names,*logs = p.stdout.splitlines() # and nothing of trackio's own
     config,correct,n = first.split()
-    assert names.split('|')==[f'digits/32-s32-e1/{config} seed {i}' for i in (0, 1)]
+    assert names.split('|')==[f'digits/16-s32-e1/{config} seed {i}' for i in (0, 1)]
     assert (tmp_path/'.woofbench'/'logs'/'trackio'/'woofbench.db').is_file()
     said = [eval(o, dict(__builtins__={})) for o in logs]
     assert {'train_loss','lr_0'}<=said[0].keys() and said[-1]['accuracy']*int(n)==pytest.approx(int(correct), abs=.01)
@@ -227,7 +229,7 @@ def lying(event, do):
     return type('Lying', (Callback,), dict(observes=True, __module__='mine', order=55, **{event:do}))
 
 def fit_with(event, do, engine):
-    learn = learner('digits', engine=engine, arch='xresnet10_tiny', bs=128, workers=0, cbs=lying(event, do))
+    learn = learner('digits', size=16, engine=engine, arch='xresnet10_tiny', bs=128, workers=0, cbs=lying(event, do))
     with learn.no_bar(), learn.no_logging(): learn.fit(1, 1e-3)
 
 @pytest.mark.parametrize('event,do,said,engine', [
@@ -334,11 +336,19 @@ def test_seeds_at_once_become_one_at_a_time(tmp_path):
 def test_a_learner_has_them_too():
     Count.made.clear()
     given = Count()
-    learn = learner('digits', arch='xresnet10_tiny', bs=128, workers=0, cbs=[given])
+    learn = learner('digits', size=16, arch='xresnet10_tiny', bs=128, workers=0, cbs=[given])
     with learn.no_bar(), learn.no_logging(): learn.fit(1, 1e-3)
     assert Count.made==[learn.count] and learn.count is not given and not given.events
-    with pytest.raises(BadInput, match='changes the weight'):
-        learner('digits', arch='xresnet10_tiny', bs=128, workers=0, cbs=lying('before_fit', weights)).fit(1, 1e-3)
+    learn = learner('digits', size=16, arch='xresnet10_tiny', bs=128, workers=0, cbs=lying('before_fit', weights))
+    with pytest.raises(BadInput, match='changes the weight'): learn.fit(1, 1e-3)
+
+@engines
+def test_an_exception_without_a_message_is_itself(engine):
+    "As a bare `assert` in your callback: fastai alone would raise an IndexError in its place"
+    def bare(self): raise AssertionError
+    with pytest.raises(AssertionError): fit_with('after_batch', bare, engine)
+    def own(self): return ()[0]
+    with pytest.raises(IndexError): fit_with('after_batch', own, engine)
 
 def test_an_ablation_has_them_too(tmp_path):
     kw = {k:v for k,v in tiny.items() if k!='dataset'}

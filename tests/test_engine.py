@@ -32,8 +32,12 @@ def digits():
     return track, recipes('digits')(), verify(find(track), 'digits')
 
 
+tiny = dict(arch='xresnet10_tiny', widths=(8,16,32,64))
+
 @pytest.fixture(scope='module')
-def small(digits): return make_track('digits', size=16, epochs=1), *digits[1:] # where runs are compared with each other
+def small(digits):
+    "Where runs are compared with each other"
+    return make_track('digits', size=16, epochs=1), digits[1].but(**tiny), digits[2]
 
 
 def data_of(learn): return next(o for o in learn.cbs if isinstance(o, FastData))
@@ -131,8 +135,8 @@ def test_same_weights_and_batches_give_the_same_losses(digits):
     assert (ends['fast']-ends['fastai']).norm() < 1e-5*(ends['fastai']-start).norm()
 
 
-def test_a_seed_repeats(digits):
-    track,recipe,m = digits
+def test_a_seed_repeats(small):
+    track,recipe,m = small
     def go(seed): return fit(Job(track, recipe, m), seed, fast_cpu)
     a,b,c = go(seed=0),go(seed=0),go(seed=1)
     assert (a.preds,a.init_sha256)==(b.preds,b.init_sha256) and a.init_sha256!=c.init_sha256
@@ -169,7 +173,7 @@ def test_it_is_a_learner(tmp_path):
 
 def test_runs_of_two_engines_are_two_rows(cli, refused, tmp_path):
     assert 'fast' in refused(f'run --engine quick --out {tmp_path}')
-    for o in engines: assert cli(f'run --engine {o} --epochs 1 --seeds 2 --workers 0 --out {tmp_path}')[0]==0
+    for o in engines: assert cli(f'run --engine {o} --size 16 --epochs 1 --seeds 2 --workers 0 --out {tmp_path}')[0]==0
     recs = [json.loads(o.read_text()) for o in tmp_path.rglob('records/**/*.json')]
     assert {o['engine'] for o in recs}==set(engines) and len({o['config_id']
                                                               for o in recs})==1 and len({o['env']['context']
@@ -213,7 +217,7 @@ def test_a_seed_is_the_same_alone_and_after_others(digits, small, change):
 
 
 def test_growing_images_have_a_capture_for_each_size(digits):
-    track,recipe,m = make_track('digits', size=64, epochs=2), digits[1].but(bs=128, progressive=.5), digits[2]
+    track,recipe,m = make_track('digits', size=64, epochs=2), digits[1].but(bs=128, progressive=.5, **tiny), digits[2]
     with Kept(capture=True) as kept:
         a = fit(Job(track, recipe, m), 1, fast_cpu, kept=kept)
         made = list(kept.graph.captured.values())
@@ -267,7 +271,7 @@ def test_seeds_at_once_stop_together(digits):
         seen.append((seed, epoch))
         if seed==1: raise ZeroDivisionError('on purpose')
     with pytest.raises(ZeroDivisionError):
-        list(train_seeds(Job(make_track('digits', epochs=50), digits[1].but(bs=512), digits[2]), [0,1,2],
+        list(train_seeds(Job(make_track('digits', size=16, epochs=50), digits[1].but(bs=512), digits[2]), [0,1,2],
                          Machine(device='cpu', engine='fast', seeds_at_once=2), capture=True, log=log))
     assert threading.active_count()==n and max(e for _,e in seen)<50
 
@@ -310,8 +314,20 @@ def test_other_optimisers_are_named(digits):
                                 digits[1].but(bs=128, opt='adam'))).graph.path=='step by step: the optimiser is Optimizer, not FlatRanger' # noqa: E501
 
 
-def test_another_fit_of_the_same_learner(digits):
+def test_factors_of_groups_are_in_the_plan(small, monkeypatch):
+    "One plan for all steps, and not a new one at each"
+    from woofbench.fast.graph import Graph
+    plan,made = Graph._plan,[]
+    def counted(self):
+        made.append(self.at)
+        return plan(self)
+    monkeypatch.setattr(Graph, '_plan', counted)
+    fit_quietly(captured(small, small[1].but(group='norm_bias')))
+    assert len(made)==1
+
+def test_another_fit_of_the_same_learner(small):
     "It goes on, with a capture of its own"
+    digits = small
     a,b = captured(digits),make_learner(Job(*digits), machine=fast_cpu)
     losses = []
     for learn in (a,b):
@@ -327,11 +343,11 @@ def test_another_fit_of_the_same_learner(digits):
 def test_the_default_engine_is_the_one_that_is_shown(cli, tmp_path):
     from woofbench.train.machine import check_engine
     assert check_engine(None, 'cpu')=='fast' and check_engine(None, 'cuda:0')=='fastai'
-    rc,out,err = cli(f'run --epochs 1 --seeds 1 --bs 512 --device cpu --out {tmp_path}')
+    rc,out,err = cli(f'run --size 16 --epochs 1 --seeds 1 --bs 512 --device cpu --out {tmp_path}')
     assert rc==0 and 'engine fast: step by step: steps are captured on CUDA only' in out, err
     rec, = [json.loads(o.read_text()) for o in tmp_path.rglob('records/**/*.json')]
     assert rec['engine']=='fast'
-    rc,out,_ = cli(f'run --epochs 1 --seeds 1 --bs 512 --device cpu --engine fastai --out {tmp_path}')
+    rc,out,_ = cli(f'run --size 16 --epochs 1 --seeds 1 --bs 512 --device cpu --engine fastai --out {tmp_path}')
     assert rc==0 and 'engine fastai: step by step, the reference' in out
 
 @pytest.mark.parametrize('flags,hint',

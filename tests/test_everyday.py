@@ -129,7 +129,7 @@ def same(a, b):
     return [(r['correct'], r['preds'], r['init_sha256'], [e['train_loss'] for e in r['curve']]) for r in a.runs]==[
             (r['correct'], r['preds'], r['init_sha256'], [e['train_loss'] for e in r['curve']]) for r in b.runs]
 
-@pytest.mark.parametrize('engine', ('fast','fastai'))
+@pytest.mark.parametrize('engine', ('fast', pytest.param('fastai', marks=pytest.mark.slow)))
 def test_a_bar_in_a_terminal_changes_no_count(engine, tmp_path, monkeypatch, capsys):
     from woofbench import run
     monkeypatch.setenv('TERM', 'xterm')
@@ -357,6 +357,13 @@ def test_a_dry_run_trains_and_writes_nothing(cli, tmp_path, monkeypatch):
     assert {'plan','network','config','seeds','machine','images','time','memory','board'}<=set(said)
     assert said['config']==p.config_id and said['seeds']=='0, 1' and 'measured now' in said['time']
     assert re.search(r'\d MiB for weights.* MiB for a batch of 32', said['memory'])
+
+@pytest.mark.parametrize('flags,hint', [('--precision fp16', 'CUDA'), ('--aug alternate_flip', 'flip=0'),
+    ('--sched one_cycle --vary mom', 'one_cycle'), ('--aug mix --mixup .2', 'both change labels')])
+def test_a_dry_run_refuses_what_a_run_refuses(refused, tmp_path, flags, hint):
+    words = f'--dataset digits --flip .5 {flags} --device cpu --out {tmp_path}'
+    assert hint in refused(f'run --dry-run {words}') and hint in refused(f'run {words}')
+    assert not (tmp_path/'records').exists()
 
 def test_a_dry_run_knows_the_time_of_rows_that_are_there(cli, trained):
     out,a,_ = trained

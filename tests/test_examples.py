@@ -1,9 +1,10 @@
 "Each file of examples/, from Python and from the shell: its record, stopped and continued, changed, read elsewhere"
-import contextlib, hashlib, io, json, shutil, subprocess, sys
+import contextlib, hashlib, io, json, shutil, sys
 from functools import cache
 from pathlib import Path
 import pytest
 from conftest import root
+from warm import python
 from woofbench.train import imports
 from woofbench.board.record.provenance import code_facts
 from woofbench.board.row import Row
@@ -64,7 +65,8 @@ def trains(name, stop=''):
     def say(line):
         lines.append(line)
         if stop and line.startswith(stop): raise KeyboardInterrupt
-    with contextlib.suppress(KeyboardInterrupt): run('digits', epochs=1, seeds=2, out=home(), say=say, **fields(name))
+    with contextlib.suppress(KeyboardInterrupt):
+        run('digits', size=16, epochs=1, seeds=2, out=home(), say=say, **fields(name))
     return lines
 
 @cache
@@ -73,8 +75,8 @@ def made(name):
     assert [o for o in trains(name, 'seed 1') if o.startswith('seed')][0].startswith('seed 0  epoch 1/1')
     forget()
     flags = [o for k,v in fields(name).items() for o in (f'--{k.replace("_", "-")}', v)]
-    rc,said = shell('run', '--dataset', 'digits', '--epochs', 1, '--seeds', 2, '--out', home(), '--import',
-                    home()/'files'/f'{name}.py', *flags)
+    rc,said = shell('run', '--dataset', 'digits', '--size', 16, '--epochs', 1, '--seeds', 2, '--out', home(),
+                    '--import', home()/'files'/f'{name}.py', *flags)
     assert rc==0, said
     assert 'going on: 1 of 2 seeds are done' in said and '\nseed 1  epoch' in said and '\nseed 0  epoch' not in said
     return json.loads(Path(said.split('record: ')[1].split('\n')[0]).read_text())
@@ -121,7 +123,7 @@ def test_other_processes_read_the_records_without_the_parts():
     for name in PARTS: made(name)
     words = [['check', str(home())], ['board', '--check', '--out', str(home())]]
     code = f'from woofbench.commands.cli import main; print([main(o) for o in {words!r}])'
-    p = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, cwd=home())
+    p = python(code, cwd=home())
     assert p.returncode==0, p.stderr
     networks = 'activation','block','model' # of the others, the costs can be counted
     assert p.stdout.count('needs audit:')==p.stdout.count('is not registered')==len(networks), p.stdout

@@ -18,6 +18,7 @@ from woofbench.models.parts import slots
 from woofbench.tricks.max_blur import MaxBlur
 from woofbench.models.spec import XResNetSpec, change
 from woofbench.models.xresnet import build
+from warm import python
 
 has_cuda = torch.cuda.is_available()
 needs_cuda = pytest.mark.skipif(not has_cuda, reason='no CUDA device')
@@ -395,6 +396,7 @@ def test_pool_interpreted(interpreted):
     interpreted("check_pool('cpu', [(2,3,5,7), (1,18,4,4), (1,2,2,9)])")
 
 @needs_triton
+@pytest.mark.slow
 def test_networks_interpreted(interpreted):
     "The interpreter cuts bf16 where a GPU rounds, hence the slack"
     interpreted("check_network('cpu', change(small, pool='max_blur', stem_pool='max_blur'), kept=.75)",
@@ -439,12 +441,12 @@ def compiled(cc):
 
 @needs_triton
 @pytest.mark.skipif(sys.platform!='linux', reason='Triton brings its assembler on Linux only')
-@pytest.mark.parametrize('cc', (pytest.param(80, marks=pytest.mark.slow), 90))
+@pytest.mark.slow
+@pytest.mark.parametrize('cc', (80, 90))
 def test_kernels_compile_for_gpus(cc, tmp_path):
     code = f'import os\nos.environ.pop("TRITON_INTERPRET", None)\nfrom test_fused import compiled\ncompiled({cc})'
-    p = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True,
-                       env=os.environ | dict(TRITON_CACHE_DIR=str(tmp_path),
-                                             PYTHONPATH=os.pathsep.join([str(Path(__file__).parent), *sys.path])))
+    p = python(code, env=os.environ | dict(TRITON_CACHE_DIR=str(tmp_path),
+                                           PYTHONPATH=os.pathsep.join([str(Path(__file__).parent), *sys.path])))
     assert p.returncode==0, p.stderr[-3000:]
 
 

@@ -94,14 +94,14 @@ def test_a_file_beside_the_notebook_is_imported_by_its_path(here, monkeypatch):
 
 def test_a_row_with_an_import_is_not_ranked_even_if_it_uses_no_part_of_it(here, cli):
     "The file could have changed anything"
-    rc,out,err = cli('run --dataset digits --epochs 1 --seeds 1 --import other.py')
+    rc,out,err = cli('run --dataset digits --size 16 --epochs 1 --seeds 1 --import other.py')
     assert rc==0 and 'unranked: changed code' in out and 'the file other is not in this package' in out, err
     rec = json.loads(next((here/'records').rglob('*.json')).read_text())
     assert rec['outside']=={} and [o['name'] for o in rec['imports']]==['other'] and rec['code']['dirty'] is True
 
 def test_a_row_of_a_part_is_trained_again_with_its_file(here, cli, refused):
     "The record has the same source, so nothing has to be trusted"
-    rc,out,err = cli('run --dataset digits --epochs 1 --seeds 1 --import other.py --act my_silu')
+    rc,out,err = cli('run --dataset digits --size 16 --epochs 1 --seeds 1 --import other.py --act my_silu')
     assert rc==0, err
     path = next((here/'records').rglob('*.json'))
     forget_parts(here)

@@ -23,7 +23,7 @@ def test_a_new_trick_runs_at_once(here, cli):  # noqa: F811
     assert rc==0 and (here/'my_idea.py').is_file()
     line = out.strip().partition('woofbench ')[2]
     assert line=='run --dataset digits --import my_idea.py --act my_idea'
-    rc,out,err = cli(f'{line} --epochs 1 --seeds 1')
+    rc,out,err = cli(f'{line} --size 16 --epochs 1 --seeds 1')
     assert rc==0 and 'my_idea' in out and 'has no rank until the code is merged' in out, err
     assert (here/'my_idea.py').read_text().count('woofbench ')>=4
     acts.pop('my_idea')
@@ -34,7 +34,8 @@ def test_what_the_comment_of_a_new_trick_shows_works(here, cli):  # noqa: F811
     shown = '\n'.join(o[6:] for o in text.split('here `--act-slope`:\n')[1].splitlines())
     (here/'sloped.py').write_text('import torch\nfrom torch import nn\nfrom woofbench.models.parts import acts\n'
                                   + shown.replace('other_idea', 'sloped'))
-    rc,out,err = cli('run --import sloped.py --dataset digits --act sloped --act-slope 2 --epochs 1 --seeds 1')
+    rc,out,err = cli('run --import sloped.py --act sloped --act-slope 2 --dataset digits --size 16 --epochs 1 '
+                     '--seeds 1')
     assert rc==0 and 'act_slope=2.0' in out, err
     acts.pop('sloped')
 
@@ -58,7 +59,8 @@ def git(repo, *args):
     return subprocess.run(['git', '-C', repo, *who, *args], capture_output=True, text=True, check=True).stdout.strip()
 
 @pytest.fixture(scope='module')
-def row(tmp_path_factory): return run('digits', epochs=1, seeds=1, out=tmp_path_factory.mktemp('row'), say=None).record
+def row(tmp_path_factory):
+    return run('digits', size=16, epochs=1, seeds=1, out=tmp_path_factory.mktemp('row'), say=None).record
 
 @pytest.fixture
 def course(tmp_path, cli):

@@ -91,7 +91,7 @@ def test_what_is_not_ours_is_in_the_context(parts):
 # Whole networks
 
 def test_a_network_of_ones_own_trains(parts, tmp_path):
-    row = run('digits', epochs=1, seeds=1, arch='one_layer', arch_width=16, out=tmp_path, say=None)
+    row = run('digits', size=16, epochs=1, seeds=1, arch='one_layer', arch_width=16, out=tmp_path, say=None)
     assert row.record['recipe']['model']==dict(kind='model', name='one_layer', params=dict(arch_width=16))
     assert row.status.startswith(('practice','unranked')) and isinstance(Recipe().but(arch='one_layer').model,
             ModelSpec)

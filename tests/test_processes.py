@@ -108,6 +108,7 @@ def same_steps(mine, tmp_path, engine, n, double=False, **kw):
 def test_two_processes_give_the_losses_of_one(mine, tmp_path):
     same_steps(mine, tmp_path, 'fast', 2, opt='ranger', aug='mix', ema=.9)
 
+@pytest.mark.slow
 def test_the_reference_engine_gives_them_too(mine, tmp_path):
     same_steps(mine, tmp_path, 'fastai', 2, opt='sgd', lr=.05)
 

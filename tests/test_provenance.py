@@ -252,7 +252,7 @@ def my_flat(learn, epochs, r): learn.fit(epochs, r.lr)
 """
     def row():
         said.clear()
-        return run('digits', epochs=1, seeds=1, out=tmp_path, opt='my_adam', sched='my_flat', say=said.append)
+        return run('digits', size=16, epochs=1, seeds=1, out=tmp_path, opt='my_adam', sched='my_flat', say=said.append)
     def there(): return any('there already' in o for o in said)
     exec(text, space)
     first = row()
@@ -323,7 +323,7 @@ def test_a_part_that_cannot_be_counted_trains_and_its_macs_are_unknown(rec, tmp_
     class Picky(nn.Module):
         def forward(self, x): return x.relu() if x.mean().item()>=-1e9 else x
     said = []
-    row = run('digits', epochs=1, seeds=1, out=tmp_path, act='picky', say=said.append)
+    row = run('digits', size=16, epochs=1, seeds=1, out=tmp_path, act='picky', say=said.append)
     assert plain(row.record.cost)==dict(params=cost(change(XResNetSpec(), 'xresnet10_tiny'), 32)['params'], macs=None)
     assert any('unknown GMACs' in o for o in said) and load_rows(tmp_path)[1]==[]
     assert judge(row.record, []).word=='valid' and Row(row.record).line()['macs'] is None

@@ -94,7 +94,7 @@ def test_a_second_driver_is_told(tmp_path, monkeypatch):
     folder = folder_of(read_plan(faults.SLEEPY), tmp_path)
     try:
         while not (folder/'status.json').exists(): assert p.poll() is None
-        with pytest.raises(BadInput, match=f'another command is at this plan now .process {p.pid}'):
+        with pytest.raises(BadInput, match=f'another command works on this plan .process {p.pid}'):
             faults.drive(tmp_path, False)
         assert read_status(folder)['state']=='running'
     finally:
@@ -215,6 +215,7 @@ def _build(path, *more):
 run.write_atomic,store._build = _write,_build
 """
 
+@pytest.mark.slow
 def test_a_full_disk_stops_with_a_sentence_and_images_are_decoded_once(tmp_path):
     "Two workers on one machine, an empty cache; then there is more space"
     (tmp_path/'full.py').write_text(full)

@@ -96,6 +96,31 @@ def test_validation_has_the_average_and_training_goes_on_from_where_it_was():
     assert any(not torch.equal(a, b) for a,b in zip(seen['train'], seen['valid']))
     assert all(torch.equal(a, b) for a,b in zip(learn.model.parameters(), seen['valid']))
 
+@pytest.mark.parametrize('kw', [dict(vary='mom'), dict(vary='wd_mom'), dict(sched='one_cycle')], ids=str)
+def test_schedule_free_needs_a_constant_momentum(kw):
+    "The average is taken out of the weights with the momentum of the moment"
+    with pytest.raises(BadInput, match='constant momentum'): make_learner(job(opt='schedule_free', **kw), 0, on('fast'))
+
+def test_schedule_free_is_the_only_average():
+    for kw in (dict(ema=.9), dict(average='tail')):
+        with pytest.raises(BadInput, match='own average'): make_learner(job(opt='schedule_free', **kw), 0, on('fast'))
+
+def test_a_learner_without_an_optimiser_validates(tmp_path):
+    "Before its first fit, and where it was loaded from an export"
+    from fastai.learner import load_learner
+    learn = make_learner(job(opt='schedule_free', arch='xresnet10_tiny', bs=128), 0, on('fastai'))
+    learn.path = tmp_path
+    with learn.no_bar(), learn.no_logging():
+        learn.validate()
+        learn.fit(1, .02)
+        want = learn.get_preds()[0]
+    learn.export('a.pkl')
+    loaded = load_learner(tmp_path/'a.pkl')
+    with loaded.no_bar(), loaded.no_logging(): assert torch.allclose(loaded.get_preds(dl=learn.dls.valid)[0], want)
+
+def test_a_momentum_that_is_not_there_cannot_change():
+    with pytest.raises(BadInput, match='no momentum'): make_learner(job(opt='rmsprop', vary='mom'), 0, on('fast'))
+
 def test_norms_are_counted_anew_for_the_average():
     "On the last batches of the epoch, as the authors say"
     learn = make_learner(job(opt='schedule_free', opt_batches=3), 0, on('fast'))

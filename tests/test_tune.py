@@ -1,5 +1,5 @@
 """`tune`: a search that never opens the validation images, goes on after a stop, and counts its trials"""
-import os, shutil, signal, subprocess, sys, time
+import shutil, signal, time
 from pathlib import Path
 import pytest
 from woofbench.board.trials import count_trial, trials
@@ -9,6 +9,7 @@ from woofbench.data.manifest import make_digits
 from woofbench.data.track import Track
 from woofbench.registry import BadInput
 from woofbench.train.recipe import Recipe, config_id
+from warm import Program
 
 space = ['lr=1e-4..5e-2', 'act=mish,relu']
 small = dict(size=16, epochs=2, arch='xresnet10_tiny', bs=16, min_scale=.6, flip=0., lr=.02, workers=0, say=None)
@@ -62,7 +63,7 @@ def test_a_killed_trial_is_trained_again(images, tmp_path):
     out = tmp_path/'board'
     code = ('from woofbench.commands.tune import tune\n'
             f'tune({space!r}, {str(images)!r}, trials=3, out={str(out)!r}, **{small | dict(say=None)!r})\n')
-    proc = subprocess.Popen([sys.executable, '-c', code], env=os.environ | dict(OMP_NUM_THREADS='1'))
+    proc = Program(['-c', code])
     end = time.monotonic()+240
     while time.monotonic()<end and not list(out.rglob('trials.txt')) and proc.poll() is None: time.sleep(.05)
     proc.send_signal(signal.SIGKILL)
@@ -84,6 +85,29 @@ def test_a_trial_that_is_behind_stops_early(images, tmp_path):
     assert len(res.study.trials)==6 and behind and res.best.lr==.02
     assert max(o.user_attrs['epochs'] for o in behind)<5
     assert sum('stopped early' in o for o in lines)==len(behind)
+    res = tune(['lr=1e-6,.02'], str(images), trials=6, prune=False, out=tmp_path/'all', **small)
+    assert {o.state.name for o in res.study.trials}=={'COMPLETE'} and len({o.params['lr'] for o in res.study.trials})==2
+
+def test_values_that_cannot_be_trained_do_not_end_the_study(images, tmp_path):
+    "`alternate_flip` flips images itself, and the base flips them too"
+    lines = []
+    res = tune(['aug=alternate_flip,trivial'], str(images), trials=2, out=tmp_path,
+               **small | dict(epochs=1, flip=.5, say=lines.append))
+    assert res.best.aug=='trivial'
+    assert any('do not go together' in o for o in lines) or {o.params['aug'] for o in res.study.trials}=={'trivial'}
+
+def test_a_recipe_is_trained_once(images, tmp_path):
+    "Two recipes, and six trials"
+    res = tune(['act=mish,relu'], str(images), trials=6, out=tmp_path, **small | dict(epochs=1))
+    t = res.to_df()
+    assert len(t)==6 and res.spent==t.act.nunique() and t.epochs.notna().sum()==t.act.nunique()
+    assert all(len(o)==1 for o in t.groupby('act').value.unique())
+
+def test_numbers_near_one_keep_their_distance():
+    ema = read_space(['ema=.999..0.9999'])['ema']
+    assert [ema.rounded(o) for o in (.999,.99912344,.9996,.9999)]==[.999,.999123,.9996,.9999]
+    lr = read_space(['lr=1e-3..3e-2'])['lr']
+    assert [lr.rounded(o) for o in (.0010001,.012345,.03)]==[.001,.0123,.03]
 
 def test_trials_that_stopped_early_say_what_mattered(images, tmp_path):
     "A field whose bad value is always stopped early is the one that explains the differences"

@@ -19,6 +19,7 @@ from woofbench.models.spec import XResNetSpec, archs, change
 from woofbench.models.xresnet import build
 from woofbench.registry import BadInput
 from woofbench.train.export import Portable, export_onnx, export_program, formats, write_export
+from warm import Program, call
 
 engines = pytest.mark.parametrize('engine', ('fast','fastai'))
 small = dict(arch='xresnet10_tiny', dataset='imagewoof', size=32, epochs=2, bs=8, workers=0, device='cpu', say=None)
@@ -145,14 +146,13 @@ def test_what_cannot_be_kept_is_said(images, tmp_path, row):
 
 def test_killed_from_a_shell(tmp_path):
     "kill -9 between the seeds: no half file is taken for weights, and the row ends with all of them"
-    program = Path(sys.executable).with_name('woofbench')
-    args = [program, *'run --dataset digits --epochs 1 --seeds 4 --keep weights --out'.split(), str(tmp_path)]
-    p = subprocess.Popen(args, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    args = ['woofbench', *'run --dataset digits --epochs 1 --seeds 4 --keep weights --out'.split(), str(tmp_path)]
+    p = Program(args)
     while p.poll() is None and not list(tmp_path.rglob('seed-0.json')): time.sleep(.02)
     p.send_signal(signal.SIGKILL)
     p.communicate(timeout=120)
     assert not (tmp_path/'records').exists()
-    subprocess.run(args, check=True, capture_output=True, timeout=300)
+    call(args, timeout=300).check_returncode()
     new, = load_rows(tmp_path)[0]
     assert not lacking(new) and all(same_as_recorded(new, o) for o in range(4))
 test_killed_from_a_shell = pytest.mark.slow(test_killed_from_a_shell)
@@ -225,7 +225,7 @@ def run_file(path, x):
     import onnxruntime
     return onnxruntime.InferenceSession(path).run(None, {'images':x.numpy()})[0]
 
-@engines
+@pytest.mark.parametrize('engine', ('fast', pytest.param('fastai', marks=pytest.mark.slow)))
 def test_exported_files_give_the_learners_logits(row, engine, images, tmp_path):
     learn = row.learner(5, engine=engine)
     want,_ = logits(learn)

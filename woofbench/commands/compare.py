@@ -36,7 +36,7 @@ def _p(p): return 'unknown' if p!=p else '< 0.001' if p<.001 else f'{p:.2g}'
 # %% ../../nbs/commands/03_compare.ipynb #alike-def
 def _check(a, b, margin):
     "Raise `BadInput` where two rows cannot be compared"
-    if a.id==b.id: raise BadInput(f'{a.id} would be compared with itself')
+    if a.id==b.id: raise BadInput(f'{a.id} is given twice: give two different rows')
     if not a.same_cell(b):
         raise BadInput(f'rows of different cells are never compared: {a.id} is {a.track}, {b.id} is {b.track}')
     if not (isinstance(margin, (int,float)) and 0<margin<=100):

@@ -17,16 +17,18 @@ from ..data.own_images import as_dataset
 from ..data.track import datasets, make_track
 from ..files import cache_dir
 from ..models.costs import act_memory, cost, speeds
+from ..registry import using
 from ..models.xresnet import build
 from ..train.callbacks import side_at
 from ..train.job import Job
 from ..train.kept import fast_opts
+from ..train.learner import check_parts
 from ..train.machine import device_name, machine, memory
 from ..train.optim import opts
 from ..train.processes import with_processes
 from ..train.recipe import of_model, own
 from ..board.record.seeds import official_seeds
-from ..board.row import median_seconds
+from ..board.row import median_seconds, timed_epochs
 from ..board.table import load_rows
 from .run import check_effect, check_sides, check_memory, wanted_seeds, check_job
 from .run import given, keeps_weights, out_folder, plan, recipe_of, run
@@ -68,8 +70,8 @@ def _from_board(job, here, out):
             if o.record['env']['device']==name and o.record['engine']==here.engine]
     if not rows: return None
     row = max(rows, key=lambda o: o.record['created'])
-    epochs = [e for r in row.runs for e in r['curve']]
-    return sum(median_seconds(epochs, k) for k in ('train_s','eval_s')), f'as row {row.id[:8]} took on this device'
+    seconds = sum(median_seconds(timed_epochs(row), k) for k in ('train_s','eval_s'))
+    return seconds, f'as row {row.id[:8]} took on this device'
 
 def _sides(job):
     "Share of the training steps, by the side of their images in px"
@@ -80,7 +82,8 @@ def _step_seconds(job, here):
     "Of a step of the optimiser on gradients of noise, the faster of two after one that is not counted"
     r,device = job.recipe,torch.device(here.device)
     model = build(r.model, len(job.manifest.classes) if job.manifest else 10, job.track.size).to(device)
-    opt = ((fast_opts.get(r.opt) if here.fast else None) or opts(r.opt))(r)([list(model.parameters())], lr=r.lr)
+    with using(dict(r.params)): make = ((fast_opts.get(r.opt) if here.fast else None) or opts(r.opt))(r)
+    opt = make([list(model.parameters())], lr=r.lr)
     seconds = []
     for _ in range(3):
         for p in model.parameters():
@@ -168,6 +171,7 @@ def _check_as_run(args, job, seeds, here, out):
     check_sides(job.recipe, job.track.size)
     check_effect(job.recipe.model)
     check_memory(job.cost, here.device)
+    check_parts(job.recipe, here.device)
 
 def estimate(
     args:dict, # Arguments of `run`

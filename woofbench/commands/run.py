@@ -385,6 +385,8 @@ def check_job(
     _check_words(job.manifest, note)
     if machine.processes>1: _check_sent(job)
     check_memory(job.cost, machine.device)
+    from woofbench.train.learner import check_parts
+    check_parts(job.recipe, machine.device)
 
 def _say_notes(job, odd, told, device, say):
     "The job in a line, and what its reader should know before it is trained"

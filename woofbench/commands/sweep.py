@@ -142,7 +142,7 @@ def _lock(folder):
     if lock := claim(folder/'driver.lock'): return lock
     try: o = json.loads((folder/'status.json').read_text(encoding='utf-8'))
     except (OSError, ValueError): o = dict(pid='?', host='?')
-    raise BadInput(f'another command is at this plan now (process {o["pid"]} on {o["host"]}): add --status to see how '
+    raise BadInput(f'another command works on this plan (process {o["pid"]} on {o["host"]}): add --status to see how '
                    'far it is, or wait for it')
 
 # %% ../../nbs/commands/21_sweep.ipynb #rows-def

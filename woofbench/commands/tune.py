@@ -28,7 +28,7 @@ from ..models.spec import parts_of
 from ..train.changes import label_of
 from ..train.job import Job
 from ..train.machine import Machine, check_engine, machine as machine_for
-from ..train.recipe import Recipe, field_type, parameters, parse, recipe_parts
+from ..train.recipe import Recipe, field_type, near_field, parameters, parse, recipe_parts
 from ..text import speaking
 from ..board.row import Row
 from ..board.trials import count_trial, trials
@@ -51,7 +51,13 @@ class Range:
     def ask(self, trial, name):
         "A value for `name` from an optuna trial"
         if self.whole: return trial.suggest_int(name, int(self.lo), int(self.hi), log=self.log)
-        return float(f'{trial.suggest_float(name, self.lo, self.hi, log=self.log):.3g}')
+        return self.rounded(trial.suggest_float(name, self.lo, self.hi, log=self.log))
+
+    def rounded(self, v):
+        "`v` in three digits, or where it is near 1, in three digits of its distance to 1; within the range"
+        if self.whole: return v
+        near = round(1 - float(f'{1-v:.3g}'), 9) if .9<v<1 else float(f'{v:.3g}')
+        return min(max(near, self.lo), self.hi)
 
 @dataclass(frozen=True)
 class Choices:
@@ -125,8 +131,14 @@ def _extremes(space):
 
 def _check_space(base, space, size):
     "Raise `BadInput` for a space that no trial could use"
-    for o in _extremes(space):
-        if not set(o) & set(parameters()): check_sides(_recipe_of(base, o), size)
+    used = set()
+    for o in [{}, *_extremes(space)]:
+        if set(o) & set(parameters()): continue
+        new = _recipe_of(base, o)
+        check_sides(new, size)
+        used |= {*fields_of(recipe_parts(new)), *fields_of(parts_of(new.model))}
+    for k in set(space) & set(parameters()) - used:
+        raise BadInput(f'no trial could use {k}: {near_field(k)}; choose that part, or search it too')
 
 # %% ../../nbs/commands/18_tune.ipynb #study-def
 def _optuna():
@@ -151,7 +163,7 @@ def _study(optuna, key, path, url):
                                 pruner=optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=2))
     except Exception as e: # a URL may name any database
         raise BadInput(f'cannot open the study: {" ".join(str(e).split())[:200]}') from e
-    s.sampler = optuna.samplers.TPESampler(seed=len(s.trials), multivariate=True, warn_independent_sampling=False)
+    s.sampler = optuna.samplers.TPESampler(seed=len(s.trials), multivariate=True)
     for t in s.trials:
         if t.state!=optuna.trial.TrialState.RUNNING: continue
         s.tell(t.number, state=optuna.trial.TrialState.FAIL) # its command was killed
@@ -186,6 +198,8 @@ def job_of(self:_Search, trial):
     "The job of a trial; raises `BadInput` where its values do not go together"
     recipe = _recipe_of(self.job.recipe, {k:o.ask(trial, k) for k,o in self.space.items()})
     check_sides(recipe, self.job.track.size)
+    from woofbench.train.learner import check_parts
+    check_parts(recipe, self.machine.device)
     return replace(self.job, recipe=recipe, cost=None)
 
 # %% ../../nbs/commands/18_tune.ipynb #trial-def
@@ -209,6 +223,12 @@ def train(self:_Search, trial, job, optuna):
 
 # %% ../../nbs/commands/18_tune.ipynb #trial-one
 @patch
+def known(self:_Search, study, job):
+    "The trial that trained the same recipe, to its end or until it was stopped early; None if there is none"
+    return next((t for t in study.trials if t.user_attrs.get('config')==job.config_id
+                 and t.state.name in ('COMPLETE','PRUNED')), None)
+
+@patch
 def one(self:_Search, study, optuna):
     "Ask for values, train them, tell the study"
     state,trial = optuna.trial.TrialState,study.ask()
@@ -217,6 +237,11 @@ def one(self:_Search, study, optuna):
         study.tell(trial, state=state.FAIL)
         return self.say(f'trial {trial.number+1}: these values do not go together: {e}')
     name = label_of(self.job.recipe, job.recipe) or 'the base'
+    if (same := self.known(study, job)) is not None:
+        for epoch,v in same.intermediate_values.items(): trial.report(v, epoch)
+        study.tell(trial, same.value if same.state==state.COMPLETE else None, state=same.state)
+        return self.say(f'trial {trial.number+1}: {name}: as trial {same.number+1}, and not trained again')
+    trial.set_user_attr('config', job.config_id)
     try: acc = self.train(trial, job, optuna)
     except optuna.TrialPruned:
         study.tell(trial, state=state.PRUNED)
@@ -272,16 +297,20 @@ class Tuning:
     def to_df(self):
         "A pandas `DataFrame`: a line for each trial"
         t = self.study.trials_dataframe(attrs=('number','value','state','params','user_attrs'))
-        return t.rename(columns=lambda o: o.removeprefix('params_').removeprefix('user_attrs_'))
+        t = t.rename(columns=lambda o: o.removeprefix('params_').removeprefix('user_attrs_'))
+        for k,o in self.search.space.items():
+            if isinstance(o, Range) and k in t: t[k] = t[k].map(o.rounded, na_action='ignore')
+        return t
 
 # %% ../../nbs/commands/18_tune.ipynb #repr-def
 @patch
 def __repr__(self:Tuning):
-    t = self.to_df().sort_values('value', ascending=False, na_position='last').head(5)
+    t = self.to_df()
+    t = t[t.state=='COMPLETE'].sort_values('value', ascending=False).head(5)
     names = list(self.search.space)
     lines = [[o.number+1, *(getattr(o, k, '') for k in names), f'{100*o.value:.2f} %'] for o in t.itertuples()]
     head = ['trial', *names, 'held-out accuracy']
-    return f'{md_table(head, [o for o in lines if "nan" not in o[-1]])}\n\n{self.spent} trials in this cell'
+    return f'{md_table(head, lines)}\n\n{self.spent} trials in this cell'
 
 # %% ../../nbs/commands/18_tune.ipynb #importance-def
 @patch
@@ -303,7 +332,9 @@ def _panel(ax, t, name):
     import pandas as pd
     t = t.dropna(subset=['value', name])
     values = t[name] if pd.api.types.is_numeric_dtype(t[name]) else t[name].astype(str)
-    ax.plot(values, 100*t.value, 'o', alpha=.7)
+    done = t.state=='COMPLETE'
+    ax.plot(values[done], 100*t.value[done], 'o', alpha=.7)
+    ax.plot(values[~done], 100*t.value[~done], 'x', color='.6', zorder=0) # where it was stopped early
     if pd.api.types.is_numeric_dtype(values) and len(values) and values.min()>0 and values.max()>=10*values.min():
         ax.set_xscale('log')
     ax.set_xlabel(name)
@@ -358,8 +389,8 @@ def tune(
     recipe:str|Recipe|None=None, # What is not searched: a preset or a recipe; the dataset's usual preset if None
     data:str|Path|None=None, # Folder of the dataset; `$WOOFBENCH_DATA` if None, else a download
     trials:int=20, # At most so many trials in the study
-    max_epochs:int=0, # At most so many epochs in the study; 0: no limit
-    max_seconds:float=0, # At most so many seconds in this call; 0: no limit
+    max_epochs:int=0, # No trial begins after so many epochs of the study; 0: no limit
+    max_seconds:float=0, # No trial begins after so many seconds of this call; 0: no limit
     seeds:int=1, # Exploration seeds of each trial
     storage:str='', # Where optuna keeps the study, such as sqlite:///tune.db; if empty, a journal in the board
     prune:bool=True, # Stop trials that are behind the others after 1, 2, 4 epochs and so on?

@@ -135,7 +135,7 @@ def tune(
     print(f'\n{res!r}\nbest: {res.change or "the base"}')
     for k,v in res.importance().items(): print(f'{k} explains {100*v:.0f} % of the differences after epoch 1')
     if res.row: _say_row(res.row)
-    else: print('--confirm trains the best once on official seeds')
+    else: print('add --confirm to train the best recipe once on official seeds')
     if path: print(f'plot:   {path}')
 
 # %% ../../nbs/commands/08_verbs.ipynb #sweep-def

@@ -251,7 +251,7 @@ def _classes(root, d, train, val):
     "The classes, sorted, given those of every image of the two splits; raises `BadInput` where they don't match"
     classes,seen = sorted(set(train)),set(val)
     if extra := seen-set(classes):
-        raise BadInput(f'{root/"val"} has classes that train has not: {", ".join(sorted(extra)[:3])}')
+        raise BadInput(f'{root/"val"} has classes that train does not have: {", ".join(sorted(extra)[:3])}')
     if (gone := set(classes)-seen) and not d.partial_val:
         raise BadInput(f'{root/"val"} has no images of {", ".join(sorted(gone)[:3])}')
     if len(classes)>256:

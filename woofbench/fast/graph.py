@@ -182,12 +182,13 @@ def _as_planned(self:Graph):
 # %% ../../nbs/fast/07_graph.ipynb #graph-rows
 @patch
 def _rows(self:Graph):
-    "Rates and momenta of the steps to come, by the schedule; of this one as they are"
+    "Rates and momenta of the steps to come, by the schedule and the factors of groups; of this one as they are"
     left = round((1-self.pct_train)*self.n_iter*self.n_epoch)
     now,scheds,rows = self._hypers(),[o for o in self.learn.cbs if isinstance(o, ParamScheduler)],[]
+    groups = next((o.factors['lr'] for o in self.learn.cbs if hasattr(o, 'factors')), None) or [1]*len(now)
     for i in range(max(left, 1)):
         for o in scheds: o._update_val(min(self.pct_train + i/(self.n_iter*self.n_epoch), 1))
-        rows.append(self._hypers())
+        rows.append([(lr*f, mom) for (lr,mom),f in zip(self._hypers(), groups)])
     for h,(lr,mom) in zip(self.opt.hypers, now): h.update(lr=lr, mom=mom)
     rows[0] = now
     return rows

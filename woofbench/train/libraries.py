@@ -121,7 +121,7 @@ def fit_factors(learn, epochs, r, table):
     learn.fit(epochs, lr=r.lr, wd=r.wd, cbs=ParamScheduler(dict(lr=rate)))
 
 _steps = dict(T_max='T_max', total_iters='total_iters', total_steps='total_steps')
-_torch_scheds = 'ConstantLR CosineAnnealingLR ExponentialLR LinearLR OneCycleLR PolynomialLR'.split()
+_torch_scheds = 'ConstantLR CosineAnnealingLR LinearLR OneCycleLR PolynomialLR'.split()
 
 # %% ../../nbs/train/14_libraries.ipynb #scheds-torch-sched
 def _torch_sched(name):

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['limits', 'own', 'of_model', 'registries', 'precisions', 'engines', 'recipes', 'later', 'Recipe', 'recipe_parts',
-           'parameters', 'parse', 'field_type', 'Preset', 'describe', 'kind_of', 'to_dict', 'from_dict', 'config_id']
+           'parameters', 'near_field', 'parse', 'field_type', 'Preset', 'describe', 'kind_of', 'to_dict', 'from_dict',
+           'config_id']
 
 # %% ../../nbs/train/02_recipe.ipynb #imports
 from dataclasses import dataclass, replace, fields, asdict
@@ -97,7 +98,7 @@ def _number(k, v, kind):
     if not lo<=v<=hi or (k in _above and v==lo) or (k in _below and v==hi):
         raise BadInput(f'{k} must be {"above" if k in _above else "at least"} {lo} and '
                        f'{"below" if k in _below else "at most"} {hi}, not {v}')
-    if 0<v<_least: raise BadInput(f'{k} is 0, or at least {_least:g}: {v} changes nothing but the hash')
+    if 0<v<_least: raise BadInput(f'{k} is 0, or at least {_least:g}: {v} would change only the hash')
     return v if kind is int else float(f'{v:.4g}')+0. # -0. is 0.
 
 def _check(k, v, known=True):
@@ -122,7 +123,7 @@ def _with_params(r, given, known):
     if not known: return replace(r, params=plain_values(given['params'])) if 'params' in given else r
     mine,model = fields_of(recipe_parts(r)),fields_of(parts_of(r.model))
     if odd := [k for k in given if k not in mine and k not in model]:
-        raise BadInput(f'unknown field {odd[0]!r}; {_near_field(odd[0], [*mine, *model])}')
+        raise BadInput(f'unknown field {odd[0]!r}; {near_field(odd[0], [*mine, *model])}')
     own_,rest = ({k:v for k,v in given.items() if k in o} for o in (mine, model))
     return replace(r, model=change(r.model, **rest) if rest else r.model, params=settled(mine, own_, r.params))
 
@@ -132,7 +133,7 @@ def parameters() -> dict: # `Param` by field
     "The parameters of all registered parts"
     return all_fields(_registries())
 
-def _near_field(k, more=()):
+def near_field(k, more=()):
     "A hint at fields near `k`, or at the parts whose parameter it is"
     def has(reg, params): return k in {f'{reg.kind}_{o}' for o in params}
     owners = [f'{reg.kind} {n}' for reg in _registries() for n,ps in reg.params.items() if has(reg, ps)]
@@ -148,6 +149,8 @@ def _but(r, kw, known=True):
             for k in unused_by(registries[kind], getattr(new, kind))}
     for k,(kind,name) in idle.items():
         if mine.get(k, getattr(Recipe, k))!=getattr(Recipe, k): raise BadInput(f'{kind} {name} makes no use of {k}')
+    if new.ema and new.average!='none':
+        raise BadInput(f'ema and average {new.average} both validate an average of the weights: give one of them')
     if new.mixup and new.cutmix: raise BadInput('mixup and cutmix both change every batch: give one of them')
     return replace(new, **{k:getattr(Recipe, k) for k in idle})
 
@@ -168,7 +171,7 @@ def field_type(
     if p := parameters().get(name): return type(p.default)
     prefix = name.partition('_')[0] # an argument of a library's part, which only its name tells
     if prefix in registries and '_' in name: return None
-    raise BadInput(f'unknown field {name!r}; {_near_field(name)}')
+    raise BadInput(f'unknown field {name!r}; {near_field(name)}')
 
 # %% ../../nbs/train/02_recipe.ipynb #presets-def
 recipes = Registry('recipe', 'Recipe')

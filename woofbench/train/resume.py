@@ -391,7 +391,7 @@ def keep(self:Resume, learn):
 @patch
 def _give_up(self:Resume, why):
     self.every = math.inf
-    self.say(f'no state is kept, and after a break the seed begins anew: {why}')
+    self.say(f'no state is kept, so after a stop the seed starts again from epoch 1: {why}')
 
 # %% ../../nbs/train/19_resume.ipynb #resume-resuming
 @contextmanager

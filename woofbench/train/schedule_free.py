@@ -101,6 +101,7 @@ class AveragedValidation(Callback):
         if self.training and self.n_iter-self.iter<=self.batches: self.seen.append(self.xb[0].detach().clone())
 
     def before_validate(self):
+        if self.opt is None: return # of a learner that was exported, or that was not fitted yet
         if self.opt.averaged(True) and any(isinstance(o, _BatchNorm) for o in self.model.modules()): self.recount()
         self.seen = []
 
@@ -119,6 +120,9 @@ class AveragedValidation(Callback):
 def schedule_free(r, *, batches):
     "AdamW that averages weights instead of lowering the rate; https://arxiv.org/abs/2405.15682"
     if not r.mom: raise BadInput('schedule_free needs a momentum above 0: it says how far gradients follow the average')
+    if r.vary in ('mom','wd_mom') or r.sched=='one_cycle':
+        raise BadInput('schedule_free needs a constant momentum: leave out one_cycle, and vary=mom or wd_mom')
+    if r.ema or r.average!='none': raise BadInput('schedule_free validates its own average: leave out ema and average')
     f = partial(ScheduleFree, mom=r.mom, sqr_mom=r.sqr_mom, eps=r.eps)
     f.cbs = [AveragedValidation(batches)]
     return f

@@ -10,7 +10,7 @@ __all__ = ['unused', 'varies', 'warm_factor', 'half_cosine', 'warm_cosine', 'war
 from math import cos, pi
 from fastai.callback.schedule import ParamScheduler
 from ..registry import Param, BadInput, Registry
-from .optim import scheds, unused
+from .optim import opts, scheds, unused, unused_by
 
 # %% ../../nbs/train/23_schedules.ipynb #rate-def
 def warm_factor(
@@ -60,6 +60,7 @@ def none(r):
 def _decay(r, end): return dict(wd=lambda pos: r.wd*half_cosine(pos, end))
 
 def _momentum(r, start, warm):
+    if 'mom' in unused_by(opts, r.opt): raise BadInput(f'opt {r.opt} has no momentum that could change: leave out vary')
     if r.sched=='one_cycle': raise BadInput('one_cycle changes the momentum itself: choose another sched, or vary=wd')
     return dict(mom=lambda pos: r.mom if pos>=warm else start + (r.mom-start)*pos/warm)
 

@@ -36,7 +36,7 @@ def read_accuracy(
     if not m: raise BadInput(f'{ascii(text)[:60]} is not an accuracy; write it like 92.50%')
     v,unit = Decimal(f'{m[1]}.{m[2] or 0}'),Decimal(1).scaleb(-len(m[2] or ''))
     scale = Decimal(1) if not m[3] and v<=1 else Decimal('.01')
-    if v*scale>1: raise BadInput(f'{text} is more than all')
+    if v*scale>1: raise BadInput(f'{text} is more than 100 %')
     std = Decimal(m[4].replace(',', '.'))*scale if m[4] else None
     return v*scale, unit*scale, std
 
