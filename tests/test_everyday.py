@@ -371,6 +371,13 @@ def test_a_dry_run_knows_the_time_of_rows_that_are_there(cli, trained):
     assert f['config_id']==a.config_id and a.id[:8] in f['how'] and f['fetch'] is False
     assert f['seconds']==pytest.approx(2*float(a.line()['s_per_epoch']), abs=.05)
 
+def test_the_time_of_growing_images_is_that_of_all_epochs():
+    from types import SimpleNamespace as Any
+    from woofbench.board.row import timed_epochs
+    runs = [dict(curve=[dict(train_s=s*slow, eval_s=1) for s in (1,1,4)]) for slow in (1,2,3)]
+    assert timed_epochs(Any(spec=Any(progressive=.5), runs=runs))==[dict(train_s=4, eval_s=1)]
+    assert len(timed_epochs(Any(spec=Any(progressive=1.), runs=runs)))==9
+
 def test_a_dry_run_knows_growing_images_and_the_optimiser(tmp_path, monkeypatch):
     "A network that takes as many milliseconds for an image as it has pixels on a side, and steps of two seconds"
     from woofbench.commands import estimate as module

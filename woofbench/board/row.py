@@ -199,7 +199,7 @@ def _share(name): return lambda o: '' if (v := getattr(o, name)) is None else f'
 
 def timed_epochs(row) -> list: # Of dicts with train_s and eval_s
     "The epochs that a row's speed is taken from; where images grow, one that stands for all of a training"
-    if row.record['recipe']['progressive']>=1: return [e for r in row.runs for e in r['curve']]
+    if row.spec.progressive>=1: return [e for r in row.runs for e in r['curve']]
     by_number = list(zip(*(r['curve'] for r in row.runs)))
     return [{k:mean(median(e[k] for e in same) for same in by_number) for k in ('train_s','eval_s')}]
 
