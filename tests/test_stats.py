@@ -404,7 +404,7 @@ def test_rows_as_ids_prefixes_paths_and_rows(tmp_path, refused, cli):
     twice = next(c for c in '0123456789abcdef' if sum(o.startswith(c) for o in ids)>1)
     assert 'records start with' in refused(f'compare {twice} {ids[0]} --out {tmp_path}')
     assert 'argument A: is empty' in refused(['compare', '', ids[0], '--out', str(tmp_path)])
-    assert 'with itself' in refused(f'compare {ids[0]} {path} --out {tmp_path}')
+    assert 'is given twice' in refused(f'compare {ids[0]} {path} --out {tmp_path}')
     assert 'no such file' in refused(f'compare nowhere.json {path}')
     path.write_text(path.read_text().replace('"correct": 80', '"correct": 90'))
     assert 'changed after it was written' in refused(f'compare {ids[0]} {ids[1]} --out {tmp_path}')

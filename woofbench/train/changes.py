@@ -12,7 +12,7 @@ from ..registry import BadInput
 from ..text import typed
 from ..data.track import Track
 from ..models.spec import ModelSpec, arch_of
-from .recipe import Recipe, config_id, of_model, own, parse, recipes
+from .recipe import Recipe, config_id, default_params, of_model, own, parse, recipes
 
 # %% ../../nbs/train/03_changes.ipynb #changed-def
 def changed(
@@ -49,9 +49,11 @@ def _differing(base, other):
     pairs = [(own, base, other)]
     if not isinstance(other.model, ModelSpec): pairs.insert(0, (of_model, base.model, other.model))
     for names,a,b in pairs: yield from ((k, getattr(b, k)) for k in names if getattr(a, k, None)!=getattr(b, k))
+    usual = default_params(other)
     for a,b in ((base.model, other.model), (base, other)): # parameters of parts
         old = dict(getattr(a, 'params', ()))
-        yield from ((k, v) for k,v in dict(getattr(b, 'params', ())).items() if k not in old or old[k]!=v)
+        new = dict(getattr(b, 'params', ())).items()
+        yield from ((k, v) for k,v in new if (old[k]!=v if k in old else k not in usual or usual[k]!=v))
 
 def label_of(
     base:Recipe,

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['limits', 'own', 'of_model', 'registries', 'precisions', 'engines', 'recipes', 'later', 'Recipe', 'recipe_parts',
-           'parameters', 'near_field', 'parse', 'field_type', 'Preset', 'describe', 'kind_of', 'to_dict', 'from_dict',
-           'config_id']
+           'parameters', 'near_field', 'parse', 'field_type', 'Preset', 'default_params', 'describe', 'kind_of',
+           'to_dict', 'from_dict', 'config_id']
 
 # %% ../../nbs/train/02_recipe.ipynb #imports
 from dataclasses import dataclass, replace, fields, asdict
@@ -244,6 +244,13 @@ _parts = 'act sa attn pool stem_pool down block conv norm stem'.split()
 
 def _show(v): return '/'.join(map(_show, v)) if isinstance(v, tuple) else str(v) if v is not None else 'none'
 
+def default_params(
+    r, # A `Recipe`
+) -> dict: # By field
+    "The defaults of its parts' parameters; those of other libraries are left out"
+    return {f'{reg.kind}_{k}':p.default for reg,name in (*recipe_parts(r), *parts_of(r.model))
+            for k,p in reg.params.get(name, {}).items()}
+
 def describe(
     r:Recipe
 ) -> str: # E.g. `xresnet18 mish simple_sa lr=0.008`
@@ -255,7 +262,8 @@ def describe(
                   if getattr(m,k)!=getattr(ref,k)]
         words += [f'{k}={_show(getattr(m,k))}' for k in of_model if k not in _parts and getattr(m,k)!=getattr(ref,k)]
     words += [f'{k}={_show(getattr(r,k))}' for k in own if getattr(r,k)!=getattr(_official,k)]
-    words += [f'{k}={_show(v)}' for k,v in (*m.params, *r.params)]
+    usual = default_params(r)
+    words += [f'{k}={_show(v)}' for k,v in (*m.params, *r.params) if k not in usual or v!=usual[k]]
     return ' '.join(words)
 
 _official = Recipe()
