@@ -383,6 +383,7 @@ for line in sys.stdin:
     assert p.wait()==0
 
 @needs_triton
+@pytest.mark.slow
 def test_layers_interpreted(interpreted):
     interpreted("check_layers('cpu', [(2,3,5,7), (4,24,1,1)])", "check_layers('cpu', [(3,70,3,3)], ['bf16'])",
                 "check_layers('cpu', [(2,8,40,33)], ['fp32'])")

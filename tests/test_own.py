@@ -126,7 +126,7 @@ def test_augmentations_change_training_and_not_validation(parts, engine):
     assert torch.equal(a, b), 'validation images are as they were'
     assert [float(o) for o in la]!=[float(o) for o in lb], 'training images are not'
 
-@pytest.mark.parametrize('aug', ('trivial','mix','alternate_flip'))
+@pytest.mark.parametrize('aug', ('trivial','mix',pytest.param('alternate_flip', marks=pytest.mark.slow)))
 def test_an_augmentation_gives_the_same_on_both_engines(aug):
     "For the same seed, epoch and image; the order of images is each engine's own"
     places = {}

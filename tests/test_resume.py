@@ -57,10 +57,11 @@ def again(job, engine, path, said=None, kept=None, workers=0, **kw):
 
 cases = [('fast',{}), ('fastai',{}),
          ('fast',dict(mixup=.4, erase=.2, progressive=.5, size=64)),
-         ('fast',dict(ema=.9, opt='lookahead', sched='one_cycle')), ('fastai',dict(average='tail', average_start=.2)),
+         ('fast',dict(ema=.9, opt='lookahead', sched='one_cycle')),
          ('fast',dict(opt='torch:AdamW', average='tail', average_start=.5)),
          ('fast',dict(grad='accumulate', grad_batches=3, group='norm_bias', aug='mix'))]
-more = [('fastai',dict(mixup=.4, erase=.2)), ('fastai',dict(opt='timm:lion')),
+more = [('fastai',dict(average='tail', average_start=.2)), ('fastai',dict(mixup=.4, erase=.2)),
+        ('fastai',dict(opt='timm:lion')),
         ('fastai',dict(opt='ranger', ema=.9)), ('fast',dict(cutmix=.5, dropout=.2, aug='none')),
         ('fast',dict(opt='timm:lamb', sched='timm:cosine')),
         ('fast',dict(precision='bf16', channels_last=True, size=32)),
@@ -82,7 +83,8 @@ def test_a_broken_seed_gives_the_numbers_of_a_whole_one(job_of, tmp_path, engine
 def test_so_it_does_with_all_other_parts(job_of, tmp_path, engine, changes):
     _same(job_of(**changes), engine, tmp_path/'s')
 
-@pytest.mark.parametrize('changes', (dict(mixup=.3), dict(precision='bf16', size=32)), ids=str)
+@pytest.mark.parametrize('changes', (dict(mixup=.3), pytest.param(dict(precision='bf16', size=32),
+                                                                      marks=pytest.mark.slow)), ids=str)
 def test_a_captured_step_goes_on_with_its_plan(job_of, tmp_path, changes):
     "On a processor with the stand-in for a capture; also where the capture is an earlier seed's"
     job = job_of(**changes)
@@ -92,6 +94,7 @@ def test_a_captured_step_goes_on_with_its_plan(job_of, tmp_path, changes):
         rest = numbers(again(job, 'fast', tmp_path/'s', kept=kept))
     assert rest==numbers(fit(job, 1, machine('fast'), kept=Kept(capture=True)))
 
+@pytest.mark.slow
 def test_loader_processes_draw_what_they_would_have_drawn(job_of, tmp_path):
     _same(job_of(), 'fastai', tmp_path/'s', workers=1)
 
@@ -342,7 +345,8 @@ def killed(tmp_path, engine, n, changes, seed=0):
 
 @pytest.mark.skipif(not hasattr(os, 'fork'), reason='takes fork and SIGKILL')
 @pytest.mark.parametrize('engine,changes', (('fast',dict(mixup=.4)),
-    pytest.param('fastai', dict(average='tail', average_start=.3), marks=pytest.mark.slow)), ids=str)
+                                            ('fastai',dict(average='tail', average_start=.3))), ids=str)
+@pytest.mark.slow
 def test_a_killed_row_goes_on(tmp_path, engine, changes):
     "The first time in the middle of writing a state"
     assert killed(tmp_path, engine, 3, changes)['went_on']>=1

@@ -83,8 +83,9 @@ def test_a_trial_that_is_behind_stops_early(images, tmp_path):
     res = tune(['lr=1e-6,.02'], str(images), trials=6, out=tmp_path, **small | dict(epochs=5, say=lines.append))
     behind = [o for o in res.study.trials if o.state.name=='PRUNED']
     assert len(res.study.trials)==6 and behind and res.best.lr==.02
-    assert max(o.user_attrs['epochs'] for o in behind)<5
-    assert sum('stopped early' in o for o in lines)==len(behind)
+    trained = [o for o in behind if 'epochs' in o.user_attrs] # the others have the values of one of these
+    assert max(o.user_attrs['epochs'] for o in trained)<5
+    assert sum('stopped early' in o for o in lines)==len(trained)>0
     res = tune(['lr=1e-6,.02'], str(images), trials=6, prune=False, out=tmp_path/'all', **small)
     assert {o.state.name for o in res.study.trials}=={'COMPLETE'} and len({o.params['lr'] for o in res.study.trials})==2
 

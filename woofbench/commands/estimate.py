@@ -78,6 +78,7 @@ def _sides(job):
     at = Counter(side_at((i+.5)/100, job.track.size, job.recipe.progressive) for i in range(100))
     return {side:n/100 for side,n in at.items()}
 
+# %% ../../nbs/commands/16_estimate.ipynb #time-def-2
 def _step_seconds(job, here):
     "Of a step of the optimiser on gradients of noise, the faster of two after one that is not counted"
     r,device = job.recipe,torch.device(here.device)
@@ -173,6 +174,7 @@ def _check_as_run(args, job, seeds, here, out):
     check_memory(job.cost, here.device)
     check_parts(job.recipe, here.device)
 
+# %% ../../nbs/commands/16_estimate.ipynb #estimate-def-2
 def estimate(
     args:dict, # Arguments of `run`
 ) -> Forecast:

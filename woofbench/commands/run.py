@@ -388,6 +388,7 @@ def check_job(
     from woofbench.train.learner import check_parts
     check_parts(job.recipe, machine.device)
 
+# %% ../../nbs/commands/01_run.ipynb #run-check-job-2
 def _say_notes(job, odd, told, device, say):
     "The job in a line, and what its reader should know before it is trained"
     size = f'{job.cost["params"]/1e6:.2f} M parameters, {_gmacs(job.cost)} GMACs'

@@ -59,6 +59,7 @@ class Range:
         near = round(1 - float(f'{1-v:.3g}'), 9) if .9<v<1 else float(f'{v:.3g}')
         return min(max(near, self.lo), self.hi)
 
+# %% ../../nbs/commands/18_tune.ipynb #range-def-2
 @dataclass(frozen=True)
 class Choices:
     "A fixed list of values to choose from"
@@ -193,6 +194,7 @@ class _Search:
         "Of the study's trials"
         return self.out/'.woofbench'/'tuning'/self.job.track.cell/f'{self.key}.journal'
 
+# %% ../../nbs/commands/18_tune.ipynb #plan-def-2
 @patch
 def job_of(self:_Search, trial):
     "The job of a trial; raises `BadInput` where its values do not go together"

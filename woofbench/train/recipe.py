@@ -247,8 +247,8 @@ def _show(v): return '/'.join(map(_show, v)) if isinstance(v, tuple) else str(v)
 def default_params(
     r, # A `Recipe`
 ) -> dict: # By field
-    "The defaults of its parts' parameters; those of other libraries are left out"
-    return {f'{reg.kind}_{k}':p.default for reg,name in (*recipe_parts(r), *parts_of(r.model))
+    "The defaults of the parameters of this package's parts: every process knows them, and not those of other parts"
+    return {f'{reg.kind}_{k}':p.default for reg,name in (*recipe_parts(r), *parts_of(r.model)) if reg.own(name)
             for k,p in reg.params.get(name, {}).items()}
 
 def describe(
@@ -268,6 +268,7 @@ def describe(
 
 _official = Recipe()
 
+# %% ../../nbs/train/02_recipe.ipynb #text-def-2
 # Fields that came after the first records
 later = {'head','dropout','init','aug','val_resize','div','div_final','loss','average','grad','group','vary','params'}
 
