@@ -61,7 +61,7 @@ def _pattern_flags(row, board):
     found = [(o.id, between(row.vectors, o.vectors)) for o in others]
     much,id = min(((b['overlap'], k) for k,b in found), default=(LOT, ''))
     if much<LOT: yield (f'its errors fall on other images than those of {id} '
-                        f'(an overlap of {much:.1f} standard deviations; trained networks have over 80)')
+                        f'(an overlap of {much:.1f} standard deviations; trained networks have over 60)')
     own,id = min(((b['own'], k) for k,b in found), default=(OWN, ''))
     if own<OWN: yield (f'all but {100*own:.1f} % of its errors are in one seed or another of {id}; '
                        'separate trainings have 9 % and more to themselves')
