@@ -94,6 +94,15 @@ def test_cells_of_code_have_at_most_30_lines(path):
     tables = 'class Recipe:','@takes_fields\ndef ' # a line for each field, or for each argument of a public function
     assert not [o.splitlines()[1] for o in exported(path) if len(o.splitlines())>30 and not any(t in o for t in tables)]
 
+@pytest.mark.parametrize('path', notebooks, ids=name_of_notebook)
+def test_stored_outputs_name_no_folder_of_a_machine(path):
+    "But those of temporary files"
+    for c in json.loads(path.read_text(encoding='utf-8'))['cells']:
+        for o in c.get('outputs', []):
+            shown = {k:v for k,v in o.get('data', {}).items() if not k.startswith('image/')}
+            text = json.dumps([shown, o.get('text', ''), o.get('traceback', '')])
+            assert not re.search(r'(?<![\w.:/<])/(home|root|work|Users|opt)/', text), c['id']
+
 def test_the_first_lesson_comes_early():
     "Within the first 40 % of the text of a notebook"
     late = {k:round(v, 2) for k,v in shares(root).items() if v>.4}
