@@ -327,14 +327,13 @@ def test_factors_of_groups_are_in_the_plan(small, monkeypatch):
 
 def test_another_fit_of_the_same_learner(small):
     "It goes on, with a capture of its own"
-    digits = small
-    a,b = captured(digits),make_learner(Job(*digits), machine=fast_cpu)
+    a,b = captured(small),make_learner(Job(*small), machine=fast_cpu)
     losses = []
     for learn in (a,b):
         seen = Losses()
         for _ in range(2): fit_quietly(learn, 1, [seen])
         losses.append(torch.tensor(seen.all))
-        assert learn.opt.count==2*(len(digits[2].train)//32)
+        assert learn.opt.count==2*(len(small[2].train)//32)
     torch.testing.assert_close(*losses, rtol=.1, atol=.05)
 
 

@@ -94,8 +94,7 @@ def test_values_that_cannot_be_trained_do_not_end_the_study(images, tmp_path):
     lines = []
     res = tune(['aug=alternate_flip,trivial'], str(images), trials=2, out=tmp_path,
                **small | dict(epochs=1, flip=.5, say=lines.append))
-    assert res.best.aug=='trivial'
-    assert any('do not go together' in o for o in lines) or {o.params['aug'] for o in res.study.trials}=={'trivial'}
+    assert res.best.aug=='trivial' and any('do not go together' in o for o in lines)
 
 def test_a_recipe_is_trained_once(images, tmp_path):
     "Two recipes, and six trials"

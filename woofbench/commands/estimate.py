@@ -6,8 +6,7 @@
 __all__ = ['images_here', 'Forecast', 'estimate']
 
 # %% ../../nbs/commands/16_estimate.ipynb #imports
-import inspect, os, time
-from collections import Counter
+import inspect, os
 from dataclasses import dataclass
 from pathlib import Path
 import torch
@@ -16,10 +15,10 @@ from ..data.manifest import has_splits, find
 from ..data.own_images import as_dataset
 from ..data.track import datasets, make_track
 from ..files import cache_dir
-from ..models.costs import act_memory, cost, speeds
+from ..models.costs import act_memory, cost, now, speeds
 from ..registry import using
 from ..models.xresnet import build
-from ..train.callbacks import side_at
+from ..train.callbacks import share_of_sides
 from ..train.job import Job
 from ..train.kept import fast_opts
 from ..train.learner import check_parts
@@ -28,7 +27,7 @@ from ..train.optim import opts
 from ..train.processes import with_processes
 from ..train.recipe import of_model, own
 from ..board.record.seeds import official_seeds
-from ..board.row import median_seconds, timed_epochs
+from ..board.row import epoch_seconds
 from ..board.table import load_rows
 from .run import check_effect, check_sides, check_memory, wanted_seeds, check_job
 from .run import given, keeps_weights, out_folder, plan, recipe_of, run
@@ -70,13 +69,9 @@ def _from_board(job, here, out):
             if o.record['env']['device']==name and o.record['engine']==here.engine]
     if not rows: return None
     row = max(rows, key=lambda o: o.record['created'])
-    seconds = sum(median_seconds(timed_epochs(row), k) for k in ('train_s','eval_s'))
-    return seconds, f'as row {row.id[:8]} took on this device'
+    return epoch_seconds(row), f'as row {row.id[:8]} took on this device'
 
-def _sides(job):
-    "Share of the training steps, by the side of their images in px"
-    at = Counter(side_at((i+.5)/100, job.track.size, job.recipe.progressive) for i in range(100))
-    return {side:n/100 for side,n in at.items()}
+
 
 # %% ../../nbs/commands/16_estimate.ipynb #time-def-2
 def _step_seconds(job, here):
@@ -89,19 +84,18 @@ def _step_seconds(job, here):
     for _ in range(3):
         for p in model.parameters():
             if p.requires_grad: p.grad = torch.randn_like(p)*1e-3
-        if device.type=='cuda': torch.cuda.synchronize()
-        start = time.perf_counter()
+        start = now(device)
         opt.step()
-        if device.type=='cuda': torch.cuda.synchronize()
-        seconds.append(time.perf_counter()-start)
+        seconds.append(now(device)-start)
     return min(seconds[1:])
 
 def _measured(job, here, n_train, n_val):
     "The same, from a short measurement"
     r = job.recipe
     bs,size = max(2, min(r.bs, 16, (1<<20)//job.track.size**2)),job.track.size
-    at = {o:speeds([r.model], o, bs, 2, r.precision, r.channels_last, here.device)[0] for o in {size, *_sides(job)}}
-    train = n_train*sum(share/at[side]['train'][0] for side,share in _sides(job).items())
+    shares = share_of_sides(size, r.progressive)
+    at = {o:speeds([r.model], o, bs, 2, r.precision, r.channels_last, here.device)[0] for o in shares}
+    train = n_train*sum(share/at[side]['train'][0] for side,share in shares.items())
     return (train + n_train//r.bs*_step_seconds(job, here) + n_val/at[size]['infer'][0],
             f'measured now on batches of {bs} images of noise and steps of the optimiser; reading images comes on top')
 

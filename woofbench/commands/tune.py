@@ -181,7 +181,7 @@ class _Search:
     machine:Machine
     out:Path            # Folder of the board
     say:Callable
-    prune:bool=True     # Stop trials that fall behind?
+    prune:bool          # Stop trials that fall behind?
 
     @property
     def key(self) -> str:
@@ -414,8 +414,8 @@ def tune(
     base,machine = base.but(**given(changes)),machine_for(track, device, workers, engine)
     _check_space(base, space, track.size)
     check_board(out, say)
-    with speaking(say): search = _search(track, base, data, seeds, machine, source)
-    search = search(space=space, out=out, say=say, prune=prune)
+    with speaking(say): search_of = _search(track, base, data, seeds, machine, source)
+    search = search_of(space=space, out=out, say=say, prune=prune)
     res = _tuned(search, optuna, budget, storage)
     what = dict(dataset=dataset, size=size, epochs=epochs, source=source, data=data)
     if confirm: res.row = _confirm(res, what | dict(workers=workers, device=device, engine=engine), base, say)

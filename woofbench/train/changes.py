@@ -51,9 +51,8 @@ def _differing(base, other):
     for names,a,b in pairs: yield from ((k, getattr(b, k)) for k in names if getattr(a, k, None)!=getattr(b, k))
     usual = default_params(other)
     for a,b in ((base.model, other.model), (base, other)): # parameters of parts
-        old = dict(getattr(a, 'params', ()))
-        new = dict(getattr(b, 'params', ())).items()
-        yield from ((k, v) for k,v in new if (old[k]!=v if k in old else k not in usual or usual[k]!=v))
+        old = usual | dict(getattr(a, 'params', ()))
+        yield from ((k, v) for k,v in dict(getattr(b, 'params', ())).items() if k not in old or old[k]!=v)
 
 def label_of(
     base:Recipe,
