@@ -166,7 +166,7 @@ def test_seeds_with_shared_draws_are_trained_one_at_a_time(kw):
     from woofbench.train.multi_seed import train_seeds
     recipe = recipes('digits')().but(**kw)
     with pytest.raises(BadInput, match='one seed at a time'):
-        next(train_seeds(Job(make_track('digits'), recipe, None), [0,1], Machine(device='cpu', seeds_at_once=2)))
+        next(train_seeds(Job(make_track('digits'), recipe, None), [0,1], Machine(device='cpu', seeds_at_once=2), True))
 
 def test_a_draw_a_batch_and_a_draw_an_image():
     torch.manual_seed(0)

@@ -350,8 +350,8 @@ def test_the_default_engine_is_the_one_that_is_shown(cli, tmp_path):
     assert rc==0 and 'engine fastai: step by step, the reference' in out
 
 @pytest.mark.parametrize('flags,hint',
-                         [('--seeds-at-once 2', 'CUDA'), ('--seeds-at-once 2 --engine fastai', 'fast engine'),
-                          ('--seeds-at-once 0', 'seeds_at_once'), ('--compile --engine fastai', 'fast engine')])
+                         [('--seeds-at-once 0', 'seeds_at_once'), ('--seeds-at-once 17', 'seeds_at_once'),
+                          ('--compile --engine fastai', 'fast engine')])
 def test_what_a_machine_cannot_do_is_said(flags, hint, refused, tmp_path):
     assert hint in refused(f'run --device cpu --out {tmp_path} {flags}')
 

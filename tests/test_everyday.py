@@ -166,18 +166,20 @@ def test_say_decides(tmp_path, monkeypatch, capsys):
     with Terminal() as t: assert not live(print)
     assert not live(print) and not live(quiet)
 
-def test_several_seeds_at_once_share_a_bar(monkeypatch):
+@pytest.mark.parametrize('how', (dict(capture=True), {}), ids=('threads','processes'))
+def test_several_seeds_at_once_share_a_bar(monkeypatch, how):
     from woofbench.commands.run import plan
     from woofbench.train.machine import Machine
     from woofbench.train.multi_seed import train_seeds
     from woofbench.train.watch import Shown
     monkeypatch.setenv('TERM', 'xterm')
     job = plan('digits', recipe='digits', **{k:v for k,v in small.items() if k!='device'})
+    machine = Machine('cpu', seeds_at_once=2)
     alone = list(train_seeds(job, [0, 1], Machine('cpu')))
     with Terminal() as t:
         runs = []
         with Shown(job, 2, 0, print) as shown:
-            for r in train_seeds(job, [0, 1], Machine('cpu', seeds_at_once=2), watch=shown.watch):
+            for r in train_seeds(job, [0, 1], machine, watch=shown.watch, **how):
                 runs.append(r)
                 shown.seed(r.seed)
     assert 'seeds 1 to 2 of 2, epoch 1/1' in t.text and shown.bar.bar.n==shown.bar.bar.total

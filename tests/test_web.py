@@ -317,7 +317,7 @@ def test_a_bill_is_time_and_price(some):
     for o,x in found:
         if not x: continue
         hours = sum(e['train_s']+e['eval_s'] for r in o.row.runs for e in r['curve'])/3600
-        hour = 3.6 if 'H100' in o.device else .36*o.record['env']['threads']
+        hour = 3.6 if 'H100' in o.device else .36*o.record['env']['threads']*o.record['env']['seeds_at_once']
         assert x.row==pytest.approx(hours*hour/o.record['env']['seeds_at_once'])
         assert x.seed==pytest.approx(x.row/o.n)
 

@@ -245,7 +245,7 @@ def ablate(
     workers:int|None=None, # Loader processes; up to 8 if None, none for digits
     device=None, # Torch device; fastai's default if None
     engine:str|None=None, # fast, or fastai (the reference); fast on a processor, else fastai, if None
-    seeds_at_once:int=1, # Seeds trained together, by the fast engine on a CUDA device; changes seconds only
+    seeds_at_once:int=1, # Seeds trained side by side, as in `run`
     compile:bool=False, # Compile the network with PyTorch's compiler; fast engine only, pays for long rows
     note:str='', # Free text for the records
     cache:bool=True, # Keep the fast engine's decoded images on disk

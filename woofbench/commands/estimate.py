@@ -6,7 +6,8 @@
 __all__ = ['images_here', 'Forecast', 'estimate']
 
 # %% ../../nbs/commands/16_estimate.ipynb #imports
-import inspect, os
+import inspect, math, os
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 import torch
@@ -22,7 +23,7 @@ from ..train.callbacks import share_of_sides
 from ..train.job import Job
 from ..train.kept import fast_opts
 from ..train.learner import check_parts
-from ..train.machine import device_name, machine, memory
+from ..train.machine import machine, memory
 from ..train.optim import opts
 from ..train.processes import with_processes
 from ..train.recipe import of_model, own
@@ -64,9 +65,8 @@ def _job(what, changes):
 # %% ../../nbs/commands/16_estimate.ipynb #time-def
 def _from_board(job, here, out):
     "(seconds of an epoch, where they are from), from the newest row of the configuration; None if there is none"
-    name = device_name(here.device)
     rows = [o for o in load_rows(out)[0].where('config_id', job.config_id)
-            if o.record['env']['device']==name and o.record['engine']==here.engine]
+            if o.record['env']['device']==here.name and o.record['engine']==here.engine]
     if not rows: return None
     row = max(rows, key=lambda o: o.record['created'])
     return epoch_seconds(row), f'as row {row.id[:8]} took on this device'
@@ -88,6 +88,14 @@ def _step_seconds(job, here):
         opt.step()
         seconds.append(now(device)-start)
     return min(seconds[1:])
+
+@contextmanager
+def _threads(n):
+    "Compute with `n` threads"
+    before = torch.get_num_threads()
+    torch.set_num_threads(n)
+    try: yield
+    finally: torch.set_num_threads(before)
 
 def _measured(job, here, n_train, n_val):
     "The same, from a short measurement"
@@ -124,13 +132,16 @@ class Forecast:
     fetch:bool      # Must the images be fetched first?
 
     @property
-    def seconds(self) -> float: return self.epoch_s*self.job.track.epochs*len(self.seeds)
+    def seconds(self) -> float:
+        "Of the whole row; on a processor, seeds at once need the time of the longest process"
+        turns = math.ceil(len(self.seeds)/self.machine.seeds_at_once) if self.machine.apart else len(self.seeds)
+        return self.epoch_s*self.job.track.epochs*turns
 
     def facts(self) -> dict:
         "The forecast as plain values, for `--json`"
         job,m = self.job,self.machine
         return dict(track=str(job.track), recipe=str(job.recipe), config_id=job.config_id, seeds=self.seeds,
-                    params=job.cost['params'], macs=job.cost['macs'], device=device_name(m.device), engine=m.engine,
+                    params=job.cost['params'], macs=job.cost['macs'], device=m.name, engine=m.engine,
                     workers=m.workers, epoch_seconds=self.epoch_s, seconds=self.seconds, how=self.how,
                     memory_bytes=sum(o or 0 for o in self.parts), memory_here=memory(m.device), fetch=self.fetch,
                     board=self.out.resolve())
@@ -144,11 +155,12 @@ def __str__(self:Forecast):
     if images: mib.append(f'about {images>>20} MiB for decoded images')
     n,e = len(self.seeds),job.track.epochs
     team = f', {m.processes} processes a seed; time and memory are those of one' if m.processes>1 else ''
+    if m.apart: team = f', {m.seeds_at_once} seeds at once; memory is that of one'
     macs = '' if job.cost['macs'] is None else f', {job.cost["macs"]/1e9:.3f} GMACs'
     where = 'not here: a run fetches them first' if self.fetch else f'{job.manifest.edition} in {job.manifest.root}'
     lines = dict(plan=f'{job.track}: {job.recipe}', network=f'{job.cost["params"]/1e6:.2f} M parameters{macs}',
                  config=job.config_id, seeds=', '.join(map(str, self.seeds)), images=where,
-                 machine=f'{device_name(m.device)}, engine {m.engine}, {m.workers} loader processes{team}',
+                 machine=f'{m.name}, engine {m.engine}, {m.workers} loader processes{team}',
                  time=f'about {in_words(self.seconds)}: {n} x {e} epochs of {self.epoch_s:.1f} s, {self.how}',
                  memory=', '.join(mib), board=self.out.resolve())
     text = '\n'.join(f'{k+":":9} {v}' for k,v in lines.items())
@@ -184,5 +196,5 @@ def estimate(
     out = out_folder(args.get('out'))
     _check_as_run(args, job, seeds, here, out)
     n = (d.n_train, d.n_val) if fetch else (len(job.manifest.train), len(job.manifest.val))
-    epoch_s,why = _from_board(job, here, out) or _measured(job, here, *n)
+    with _threads(here.threads): epoch_s,why = _from_board(job, here, out) or _measured(job, here, *n)
     return Forecast(job, here, seeds, out, epoch_s, why, _memory(job, here, *n), fetch)

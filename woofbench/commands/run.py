@@ -212,7 +212,7 @@ def train_claimed(
     from woofbench.train.watch import Shown
     machine = replace(machine, states=partial(folder.resume, say=say))
     if runs: say(f'going on: {len(runs)} of {n} seeds are done')
-    if machine.fast and machine.processes==1: # all seeds find the images in memory
+    if machine.fast and machine.processes==1 and not machine.apart: # all seeds find the images in memory
         load_images(job.manifest, job.track, machine.device, machine.cache, val_resize=job.recipe.val_resize)
     def log(epoch, o, seed): shown.epoch(seed, epoch, o, _epoch_line(job, seed, epoch, o))
     with Shown(job, n, len(runs), say) as shown, closing(
@@ -383,7 +383,7 @@ def check_job(
         raise BadInput(f'{len(seeds)} seeds of {job.track.epochs} epochs are more than one record holds; '
                        f'at most {EPOCHS} epochs in all')
     _check_words(job.manifest, note)
-    if machine.processes>1: _check_sent(job)
+    if machine.processes>1 or machine.apart: _check_sent(job)
     check_memory(job.cost, machine.device)
     from woofbench.train.learner import check_parts
     check_parts(job.recipe, machine.device)
@@ -573,7 +573,7 @@ def run(
     workers:int|None=None, # Loader processes; up to 8 if None, none for digits
     device=None, # Torch device; fastai's default if None
     engine:str|None=None, # fast, or fastai (the reference); if None, fast on a processor, elsewhere fastai
-    seeds_at_once:int=1, # Seeds trained at the same time, by the fast engine on a CUDA device; changes seconds only
+    seeds_at_once:int=1, # Seeds trained side by side: on a processor, or by the fast engine on a CUDA device
     processes:int=1, # Processes that train one seed together, each on a GPU of its own or on the processor
     compile:bool=False, # Let PyTorch's compiler have the network? Fast engine only; pays for long rows
     cache:bool=True, # Keep the fast engine's decoded images on disk?

@@ -23,7 +23,10 @@ class Bill:
     seconds:float   # Of the machine, all seeds
 
     @property
-    def hour(self) -> float: return self.price.hour(self.entry.record['env']['threads'])
+    def hour(self) -> float:
+        "Dollars of an hour of the machine, with the threads of all seeds that it trains at the same time"
+        env = self.entry.record['env']
+        return self.price.hour(env['threads']*env['seeds_at_once'])
     @property
     def row(self) -> float:
         "Dollars of the row"

@@ -98,11 +98,12 @@ def env_facts(
 ) -> dict:
     "Device, libraries and settings that may change a result"
     import torch
-    from woofbench.train.machine import device_name
+    from woofbench.train.machine import device_name, seed_threads
     versions = {o:importlib.metadata.version(o) for o in _packages}
     cuda = torch.version.cuda if torch.device(device).type=='cuda' else None
-    return dict(device=plainly(device_name(device)), workers=workers, compile=compile, seeds_at_once=seeds_at_once,
-                threads=torch.get_num_threads(), cores=os.cpu_count(), cuda=cuda, versions=versions,
+    threads = seed_threads(device, seeds_at_once)
+    return dict(device=plainly(device_name(device, threads)), workers=workers, compile=compile,
+                seeds_at_once=seeds_at_once, threads=threads, cores=os.cpu_count(), cuda=cuda, versions=versions,
                 platform=f'{platform.system()} {platform.machine()}', python=platform.python_version())
 
 def context_id(
