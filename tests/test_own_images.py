@@ -272,7 +272,7 @@ def test_only_the_table_of_datasets_knows_their_names():
 def test_the_example_trains(tmp_path):
     p = call([root/'examples/own_images.py'], cwd=tmp_path,
              env=os.environ | dict(PYTHONPATH=str(root), TMPDIR=str(tmp_path)))
-    assert p.returncode==0 and 'colours, 32 px from 40, 1 epochs' in p.stdout, p.stderr
+    assert p.returncode==0 and 'colours, 32 px from 40, 1 epoch' in p.stdout, p.stderr
     assert not any(tmp_path.iterdir()), 'it leaves nothing behind'
 
 

@@ -33,7 +33,7 @@ from ..board.table import load_rows
 from .run import check_effect, check_sides, check_memory, wanted_seeds, check_job
 from .run import given, keeps_weights, out_folder, plan, recipe_of, run
 from ..registry import yes_no
-from ..text import in_words
+from ..text import in_words, number_of
 from ..train.observers import watched
 
 # %% ../../nbs/commands/16_estimate.ipynb #images-def
@@ -97,6 +97,7 @@ def _threads(n):
     try: yield
     finally: torch.set_num_threads(before)
 
+# %% ../../nbs/commands/16_estimate.ipynb #time-def-2-2
 def _measured(job, here, n_train, n_val):
     "The same, from a short measurement"
     r = job.recipe
@@ -153,7 +154,7 @@ def __str__(self:Forecast):
     mib = [f'{fixed>>20} MiB for weights, gradients and optimiser']
     mib += [f'{batch>>20} MiB for a batch of {job.recipe.bs}' if batch is not None else 'activations not counted']
     if images: mib.append(f'about {images>>20} MiB for decoded images')
-    n,e = len(self.seeds),job.track.epochs
+    n,epochs = len(self.seeds),number_of(job.track.epochs, 'epoch')
     team = f', {m.processes} processes a seed; time and memory are those of one' if m.processes>1 else ''
     if m.apart: team = f', {m.seeds_at_once} seeds at once; memory is that of one'
     macs = '' if job.cost['macs'] is None else f', {job.cost["macs"]/1e9:.3f} GMACs'
@@ -161,7 +162,7 @@ def __str__(self:Forecast):
     lines = dict(plan=f'{job.track}: {job.recipe}', network=f'{job.cost["params"]/1e6:.2f} M parameters{macs}',
                  config=job.config_id, seeds=', '.join(map(str, self.seeds)), images=where,
                  machine=f'{m.name}, engine {m.engine}, {m.workers} loader processes{team}',
-                 time=f'about {in_words(self.seconds)}: {n} x {e} epochs of {self.epoch_s:.1f} s, {self.how}',
+                 time=f'about {in_words(self.seconds)}: {n} x {epochs} of {self.epoch_s:.1f} s, {self.how}',
                  memory=', '.join(mib), board=self.out.resolve())
     text = '\n'.join(f'{k+":":9} {v}' for k,v in lines.items())
     return f'{text}\nnothing was trained, and nothing was written'

@@ -10,6 +10,7 @@ __all__ = ['SIZES', 'EPOCHS', 'datasets', 'Track', 'Dataset', 'packaged', 'facts
 import re
 from dataclasses import dataclass, field, replace
 from ..registry import Registry, BadInput, whole
+from ..text import number_of
 
 # %% ../../nbs/data/01_track.ipynb #track-class
 SIZES,EPOCHS = (128, 192, 256), (5, 20, 80, 200)
@@ -35,8 +36,8 @@ class Track:
         return self.source==official_source(self.dataset, self.size)
 
     def __str__(self):
-        return f'{self.dataset}, {self.size} px from {self.source}, {self.epochs} epochs' + (f', {self.noise} % noise'
-                if self.noise else '')
+        noise = f', {self.noise} % noise' if self.noise else ''
+        return f'{self.dataset}, {self.size} px from {self.source}, {number_of(self.epochs, "epoch")}{noise}'
 
 # %% ../../nbs/data/01_track.ipynb #dataset-class
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import os, sys
 from dataclasses import dataclass
 import torch
 from fastai.torch_core import default_device
+from fastcore.basics import patch
 from ..registry import BadInput, near, whole, yes_no
 from ..data.track import Track, datasets
 from .recipe import engines
@@ -124,20 +125,21 @@ class Machine:
     @property
     def fast(self) -> bool: return self.engine=='fast'
 
-    @property
-    def apart(self) -> bool:
-        "Does each of the seeds that are trained at the same time have a process of its own?"
-        return self.seeds_at_once>1 and self.device.type=='cpu'
+# %% ../../nbs/train/06_machine.ipynb #642f17f3
+@patch(as_prop=True)
+def apart(self:Machine) -> bool:
+    "Does each of the seeds that are trained at the same time have a process of its own?"
+    return self.seeds_at_once>1 and self.device.type=='cpu'
 
-    @property
-    def threads(self) -> int:
-        "Threads of each seed"
-        return seed_threads(self.device, self.seeds_at_once)
+@patch(as_prop=True)
+def threads(self:Machine) -> int:
+    "Threads of each seed"
+    return seed_threads(self.device, self.seeds_at_once)
 
-    @property
-    def name(self) -> str:
-        "What the device calls itself, with the threads of each seed"
-        return device_name(self.device, self.threads)
+@patch(as_prop=True)
+def name(self:Machine) -> str:
+    "What the device calls itself, with the threads of each seed"
+    return device_name(self.device, self.threads)
 
 # %% ../../nbs/train/06_machine.ipynb #memory-def
 def memory(device:torch.device) -> float:

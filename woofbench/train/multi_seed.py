@@ -20,10 +20,12 @@ from .learner import fit
 # %% ../../nbs/train/09_multi_seed.ipynb #seeds-def
 class Stopped(Exception): "Another seed has failed, or the run was interrupted"
 
-def _shared_draws(recipe):
-    "The field of a recipe that needs PyTorch's own generator, if it has one"
-    if recipe.aug!='none': return f'aug {recipe.aug}'
-    return f'dropout {recipe.model.dropout}' if getattr(recipe.model, 'dropout', 0) else None
+def _check_draws(recipe):
+    "Raise `BadInput` where a recipe needs PyTorch's own generator, which seeds in one process share"
+    drop = getattr(recipe.model, 'dropout', 0)
+    if recipe.aug=='none' and not drop: return
+    field = f'dropout {drop}' if recipe.aug=='none' else f'aug {recipe.aug}'
+    raise BadInput(f'{field} draws from the one generator of the process: train one seed at a time')
 
 # %% ../../nbs/train/09_multi_seed.ipynb #seeds-together
 def _by_processes(job, seeds, m, log, say, watch):
@@ -47,8 +49,7 @@ def train_seeds(
     alone = job.cbs or job.logs # loggers have one run a process
     if m.processes>1 or m.apart and not (capture or alone):
         return (yield from _by_processes(job, seeds, m, log, say, watch))
-    if m.seeds_at_once>1 and (o := _shared_draws(job.recipe)):
-        raise BadInput(f'{o} draws from the one generator of the process: train one seed at a time')
+    if m.seeds_at_once>1: _check_draws(job.recipe)
     def one(seed, kept):
         def after_epoch(epoch, numbers):
             if stop.is_set(): raise Stopped("stopped")

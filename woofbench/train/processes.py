@@ -95,6 +95,7 @@ def _end_with_parent():
     os.read(0, 1) # not `sys.stdin`: its lock would be held, and a forked loader process closes it
     os._exit(1)
 
+# %% ../../nbs/train/25_processes.ipynb #child-def-2
 def child(
     rank:int, # Number of the process, from 0
 ):
@@ -208,14 +209,16 @@ class Team:
             raise
         return self
 
-    def __exit__(self, *args):
-        for p in (o for o in self.processes if o.poll() is None):
-            with suppress(OSError): # it has ended just now
-                os.killpg(p.pid, signal.SIGKILL) if hasattr(os, 'killpg') else p.kill()
-        for p in self.processes: p.wait()
-        for p in self.processes:
-            with suppress(OSError): p.stdin.close()
-        for o in self.errors: o.close()
+# %% ../../nbs/train/25_processes.ipynb #c9bbb908
+@patch
+def __exit__(self:Team, *args):
+    for p in (o for o in self.processes if o.poll() is None):
+        with suppress(OSError): # it has ended just now
+            os.killpg(p.pid, signal.SIGKILL) if hasattr(os, 'killpg') else p.kill()
+    for p in self.processes: p.wait()
+    for p in self.processes:
+        with suppress(OSError): p.stdin.close()
+    for o in self.errors: o.close()
 
 # %% ../../nbs/train/25_processes.ipynb #team-start
 @patch

@@ -15,6 +15,7 @@ from .machine import Machine
 from .processes import Team, by_team, with_images
 from .resume import Resume
 from .watch import Watch
+from ..text import number_of
 
 # %% ../../nbs/train/28_seeds_apart.ipynb #a6d45ddc
 def _train(plan, rank, send):
@@ -41,7 +42,7 @@ def train_apart(
 ): # Yields a `SeedRun` for each seed, as they end
     "Train seeds side by side, each in one of several processes; raises `BadInput`"
     n,threads = min(machine.seeds_at_once, len(seeds)),machine.threads
-    if say: say(f'engine {machine.engine}: {n} seeds at once, each in a process with {threads} '
-                f'thread{"s" if threads>1 else ""}')
+    if say: say(f'engine {machine.engine}: {number_of(n, "seed")} at once, each in a process with '
+                f'{number_of(threads, "thread")}')
     def team(plan): return Team(n, plan | dict(train='woofbench.train.seeds_apart:_train', n=n), threads)
     yield from by_team(job, seeds, machine, log, watch, team)

@@ -36,6 +36,7 @@ class Bill:
         "Dollars of a seed"
         return self.row/self.entry.n
 
+# %% ../../nbs/web/11_money.ipynb #bill-def-2x
 def bill(
     e:Entry,
     prices:list, # Of a `Board`
