@@ -18,7 +18,7 @@ from ...files import sync_folder, write_atomic, canonical, digest
 from ...data.manifest import Manifest
 from ...train.recipe import Recipe, config_id, from_dict, to_dict
 from .seeds import check_seeds, kind_of
-from ...text import LOGIN, plain_text, plainly
+from ...text import LOGIN, number_of, plain_text, plainly
 from .strict import MOST, parse_json, plain, typed
 from .schema import SCHEMAS, Credit, Record, Seed
 from .preds import decode_preds, encode_preds
@@ -110,7 +110,7 @@ def check_seed(
         said = f'{r.correct} correct, its curve {r.curve[-1].correct}'
         raise BadInput(f'seed {r.seed} says {said} and its predictions {zeros}')
     if len(r.curve)!=epochs and not (r.diverged and len(r.curve)<epochs):
-        raise BadInput(f'seed {r.seed} has {len(r.curve)} epochs, not {epochs}')
+        raise BadInput(f'seed {r.seed} has {number_of(len(r.curve), "epoch")}, not {epochs}')
     most = max(o.correct for o in r.curve)
     if most>n_val: raise BadInput(f'seed {r.seed} has {most} of {n_val} images right')
     if max(diffs)>=classes: raise BadInput(f'seed {r.seed} predicts a class that is none of the {classes}')
