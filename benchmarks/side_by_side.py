@@ -1,6 +1,6 @@
-"""Seeds one after another, each with all threads, against seeds side by side, each with its share: whole rows in turns.
+"""Seeds one after another, each with all threads, against seeds side by side, each with its share: in turns.
 
-    OMP_NUM_THREADS=2 python -m benchmarks.side_by_side --data DIR --dataset imagewoof --size 128 --at-once 2 \\
+    OMP_NUM_THREADS=2 python -m benchmarks.side_by_side --data DIR --dataset imagewoof --size 128 --at-once 1 2 \\
         --set act=mish precision=bf16 channels_last=true
 
 The seconds are those of all seeds from the call to the last result, with the start of the processes. The images are
@@ -32,7 +32,8 @@ def main():
     p.add_argument('--arch', default='xresnet18')
     p.add_argument('--recipe')
     p.add_argument('--seeds', type=int, default=4)
-    p.add_argument('--at-once', type=int, nargs='+', default=[1,2], help='the others are compared with the first')
+    p.add_argument('--at-once', type=int, nargs='+', default=[1,2],
+                   help='numbers of seeds at once; the first is the reference')
     p.add_argument('--rounds', type=int, default=3)
     p.add_argument('--set', nargs='+', default=[], metavar='FIELD=VALUE', help='fields of the recipe')
     p.add_argument('--out', type=Path, help='CSV file; lines are added to it')

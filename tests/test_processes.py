@@ -289,7 +289,7 @@ def test_images_of_your_own(tiny, tmp_path):
     ('--processes 0', 'processes must be'), ('--processes x', 'processes'),
     ('--bs 32 --processes 33', 'processes=33 is more than the 32 images of a batch'),
     ('--compile --processes 2', 'compile works in one process'),
-    ('--seeds-at-once 2 --processes 2', 'leave out either')])
+    ('--seeds-at-once 2 --processes 2', 'use one of the two')])
 def test_wrong_numbers_are_refused(refused, tmp_path, monkeypatch, flags, text):
     monkeypatch.setattr('woofbench.train.machine._compiles', lambda device: None)
     assert text in refused(f'run --dataset digits --device cpu {flags} --out {tmp_path}')
@@ -303,7 +303,7 @@ def test_too_few_gpus_and_other_devices_are_refused(monkeypatch):
     monkeypatch.setattr(torch.cuda, 'current_device', lambda: 0)
     with pytest.raises(BadInput, match='takes the first 2 GPUs: write device=cuda'):
         with_processes(Machine('cuda:1', 0, 'fastai'), job, 2)
-    with pytest.raises(BadInput, match='seeds_at_once=3 trains several seeds, and processes=2 one'):
+    with pytest.raises(BadInput, match='seeds_at_once=3 trains several seeds, and processes=2 trains one'):
         with_processes(Machine('cuda', 0, 'fast', 3), job, 2)
 
 def test_without_accelerate_the_extra_is_named(monkeypatch):

@@ -54,7 +54,8 @@ def _fault(machine, job, n):
     if importlib.util.find_spec('accelerate') is None:
         return 'processes needs the package accelerate: pip install "woofbench[distributed]"'
     if machine.seeds_at_once>1:
-        return f'seeds_at_once={machine.seeds_at_once} trains several seeds, and processes={n} one: leave out either'
+        return (f'seeds_at_once={machine.seeds_at_once} trains several seeds, and processes={n} trains one: use one '
+                'of the two')
     if machine.compile: return 'compile works in one process: leave out compile or processes'
     if job.recipe.bs<n: return f'processes={n} is more than the {job.recipe.bs} images of a batch: take fewer'
     return _device_fault(machine.device, n)
