@@ -321,15 +321,15 @@ def test_what_cannot_be_fresh_is_refused(tmp_path):
         with pytest.raises(BadInput, match=said): run(seeds=1, out=tmp_path, cbs=[o], **tiny)
     assert isinstance(fresh(Lock), Lock)
 
-def test_seeds_at_once_become_one_at_a_time(tmp_path):
-    from woofbench.commands.run import _one_at_a_time, plan
+def test_seeds_at_once_becomeone_at_a_time(tmp_path):
+    from woofbench.commands.run import one_at_a_time, plan
     from woofbench.train.machine import Machine
     from woofbench.train.multi_seed import train_seeds
     from woofbench.train.observers import watched
     Count.made.clear()
     said,m = [],Machine(device='cpu', engine='fast', seeds_at_once=2)
     job = watched(plan('digits', epochs=1, arch='xresnet10_tiny', bs=128), [Count], None)
-    assert _one_at_a_time(job, m, said.append).seeds_at_once==1 and 'one seed at a time' in said[0]
+    assert one_at_a_time(job, m, said.append).seeds_at_once==1 and 'one seed at a time' in said[0]
     assert [o.seed for o in train_seeds(job, [0, 1], m)]==[0, 1]
     assert len(Count.made)==2
 

@@ -107,7 +107,7 @@ def test_other_devices_are_refused(monkeypatch):
     monkeypatch.setattr('woofbench.train.machine.working', torch.device)
     with pytest.raises(BadInput, match='seeds_at_once needs a processor'): machine(job.track, 'mps', seeds_at_once=2)
 
-def test_a_forecast_counts_turns():
+def test_a_forecast_counts_turns(tmp_path):
     "Five seeds, two at once, take as long as three, measured with the threads that each has"
     from woofbench.commands.estimate import estimate
     args = {k:v for k,v in small.items()} | dict(seeds=5, seeds_at_once=2)
@@ -115,3 +115,48 @@ def test_a_forecast_counts_turns():
     assert f.seconds==f.epoch_s*3 and '2 seeds at once' in str(f)
     assert replace(f, machine=Machine('cpu')).seconds==f.epoch_s*5
     assert torch.get_num_threads()==1
+    logged = estimate(args | dict(log_to=['csv'], out=str(tmp_path)))
+    assert logged.seconds==logged.epoch_s*5 and logged.machine.seeds_at_once==1
+
+def test_a_forecast_finds_the_row_of_so_many_threads(tmp_path, monkeypatch):
+    from woofbench.commands.estimate import estimate
+    run(seeds=1, out=tmp_path, say=None, **small)
+    torch.set_num_threads(4) # four seeds at once have a thread each, as the row has
+    args = small | dict(seeds=5, out=str(tmp_path))
+    assert 'as row' in estimate(args | dict(seeds_at_once=4)).how
+    assert 'as row' not in estimate(args | dict(seeds_at_once=2)).how
+
+def test_threads_that_a_file_changes_are_put_right(tmp_path, registries_stay):
+    path = tmp_path/'many_threads.py'
+    path.write_text('import torch\ntorch.set_num_threads(3)\n')
+    from woofbench.train.imports import import_parts
+    import_parts(path)
+    torch.set_num_threads(1)
+    r, = train_seeds(job_of(), [0], Machine('cpu', 0, seeds_at_once=2))
+    assert r.device.endswith('(1 threads)')
+
+def test_a_seed_that_ends_beside_a_failure_is_kept():
+    "Its message may come just after that of the failure"
+    from woofbench.train.processes import Team
+    team,seen = Team(2, {}, 1),[]
+    for o in ((0, 'failed', 'why'), (1, 'seed', 'a seed'), (0, 'end', 1), (1, 'end', 0)): team.box.put(o)
+    with pytest.raises(RuntimeError, match='process 1 of 2 failed'):
+        for kind,o in team.messages(): seen.append((kind, o))
+    assert seen==[('seed', ['a seed'])]
+
+def test_processes_on_the_same_cores_are_refused(monkeypatch):
+    track = job_of().track
+    for name,value in (('OMP_PROC_BIND','true'), ('GOMP_CPU_AFFINITY','0-3')):
+        with monkeypatch.context() as m:
+            m.setenv(name, value)
+            with pytest.raises(BadInput, match=f'{name} binds all processes'): machine(track, 'cpu', seeds_at_once=2)
+            machine(track, 'cpu')
+    monkeypatch.setenv('OMP_PROC_BIND', 'false')
+    machine(track, 'cpu', seeds_at_once=2)
+
+def test_memory_is_that_of_all_seeds_at_once(monkeypatch):
+    from woofbench.commands.run import check_memory
+    monkeypatch.setattr('woofbench.commands.run.memory', lambda device: 50<<30)
+    cost = dict(params=10**9)
+    check_memory(cost, Machine('cpu', seeds_at_once=4), 2)
+    with pytest.raises(BadInput, match='for 4 seeds at once'): check_memory(cost, Machine('cpu', seeds_at_once=4), 5)

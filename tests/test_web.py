@@ -317,8 +317,10 @@ def test_a_bill_is_time_and_price(some):
     for o,x in found:
         if not x: continue
         hours = sum(e['train_s']+e['eval_s'] for r in o.row.runs for e in r['curve'])/3600
-        hour = 3.6 if 'H100' in o.device else .36*o.record['env']['threads']*o.record['env']['seeds_at_once']
-        assert x.row==pytest.approx(hours*hour/o.record['env']['seeds_at_once'])
+        env = o.record['env']
+        k = min(env['seeds_at_once'], o.n)
+        hour = 3.6 if 'H100' in o.device else .36*min(env['threads']*k, max(env['cores'], env['threads']))
+        assert x.row==pytest.approx(hours*hour/o.n*-(-o.n//k))
         assert x.seed==pytest.approx(x.row/o.n)
 
 def test_rows_without_a_price_are_named(some):

@@ -31,9 +31,9 @@ from ..board.record.seeds import official_seeds
 from ..board.row import epoch_seconds
 from ..board.table import load_rows
 from .run import check_effect, check_sides, check_memory, wanted_seeds, check_job
-from .run import given, keeps_weights, out_folder, plan, recipe_of, run
+from .run import given, keeps_weights, one_at_a_time, out_folder, plan, recipe_of, run
 from ..registry import yes_no
-from ..text import in_words, number_of
+from ..text import in_words, number_of, quiet
 from ..train.observers import watched
 
 # %% ../../nbs/commands/16_estimate.ipynb #images-def
@@ -103,9 +103,11 @@ def _measured(job, here, n_train, n_val):
     r = job.recipe
     bs,size = max(2, min(r.bs, 16, (1<<20)//job.track.size**2)),job.track.size
     shares = share_of_sides(size, r.progressive)
-    at = {o:speeds([r.model], o, bs, 2, r.precision, r.channels_last, here.device)[0] for o in shares}
+    with _threads(here.threads):
+        at = {o:speeds([r.model], o, bs, 2, r.precision, r.channels_last, here.device)[0] for o in shares}
+        step = _step_seconds(job, here)
     train = n_train*sum(share/at[side]['train'][0] for side,share in shares.items())
-    return (train + n_train//r.bs*_step_seconds(job, here) + n_val/at[size]['infer'][0],
+    return (train + n_train//r.bs*step + n_val/at[size]['infer'][0],
             f'measured now on batches of {bs} images of noise and steps of the optimiser; reading images comes on top')
 
 # %% ../../nbs/commands/16_estimate.ipynb #memory-def
@@ -174,11 +176,10 @@ def _check_as_run(args, job, seeds, here, out):
     "Raise `BadInput` where `run` would, before it trains"
     keeps_weights(args.get('keep'))
     yes_no(again=args.get('again', False))
-    watched(job, args.get('cbs', ()), args.get('log_to'), out)
     if job.manifest: return check_job(job, seeds, here, args.get('note', ''))
     check_sides(job.recipe, job.track.size)
     check_effect(job.recipe.model)
-    check_memory(job.cost, here.device)
+    check_memory(job.cost, here, len(seeds))
     check_parts(job.recipe, here.device)
 
 # %% ../../nbs/commands/16_estimate.ipynb #estimate-def-2
@@ -193,9 +194,10 @@ def estimate(
     if args.get('official'): seeds = official_seeds(job.config_id)
     how = {k:args[k] for k in ('device','workers','engine','seeds_at_once','compile','cache') if k in args}
     here,d = machine(job.track, **how),datasets[job.track.dataset]
-    here = with_processes(here, job, args.get('processes', 1))
     out = out_folder(args.get('out'))
+    job = watched(job, args.get('cbs', ()), args.get('log_to'), out)
+    here = one_at_a_time(job, with_processes(here, job, args.get('processes', 1)), quiet)
     _check_as_run(args, job, seeds, here, out)
     n = (d.n_train, d.n_val) if fetch else (len(job.manifest.train), len(job.manifest.val))
-    with _threads(here.threads): epoch_s,why = _from_board(job, here, out) or _measured(job, here, *n)
+    epoch_s,why = _from_board(job, here, out) or _measured(job, here, *n)
     return Forecast(job, here, seeds, out, epoch_s, why, _memory(job, here, *n), fetch)

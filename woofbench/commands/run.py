@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['check_sides', 'check_effect', 'recipe_of', 'plan', 'SeedFolder', 'train_claimed', 'sweep_board', 'check_board',
            'record_of', 'takes_fields', 'which_seeds', 'out_folder', 'given', 'keeps_weights', 'wanted_seeds',
-           'check_memory', 'check_job', 'RowKind', 'row_kind', 'train_row', 'run', 'learner']
+           'check_memory', 'check_job', 'RowKind', 'row_kind', 'one_at_a_time', 'train_row', 'run', 'learner']
 
 # %% ../../nbs/commands/01_run.ipynb #imports
 import inspect, os, time
@@ -343,13 +343,16 @@ def wanted_seeds(
 # %% ../../nbs/commands/01_run.ipynb #run-fits
 def check_memory(
     cost:dict, # Of a `Job`
-    device, # Torch device
+    machine:Machine,
+    seeds:int=1, # That will be trained
 ) -> None:
     "Raise `BadInput` where weights, gradients and three optimiser states alone are more than the memory there is"
-    have,need = memory(device),cost['params']*4*5
-    if need > have:
-        raise BadInput(f'{cost["params"]/1e9:.1f} billion parameters need {need>>30} GiB to train, and there are '
-                       f'{have>>30}; lower widths or depths')
+    n = min(machine.seeds_at_once, seeds) if machine.apart else 1
+    have,need = memory(machine.device),n*cost['params']*4*5
+    if need<=have: return
+    more,less = (f' for {n} seeds at once', ', or seeds_at_once') if n>1 else ('','')
+    raise BadInput(f'{cost["params"]/1e9:.1f} billion parameters need {need>>30} GiB to train{more}, and there are '
+                   f'{have>>30}; lower widths or depths{less}')
 
 def _gmacs(cost): return 'unknown' if cost['macs'] is None else f'{cost["macs"]/1e9:.3f}'
 
@@ -384,7 +387,7 @@ def check_job(
                        f'at most {EPOCHS} epochs in all')
     _check_words(job.manifest, note)
     if machine.processes>1 or machine.apart: _check_sent(job)
-    check_memory(job.cost, machine.device)
+    check_memory(job.cost, machine, len(seeds))
     from woofbench.train.learner import check_parts
     check_parts(job.recipe, machine.device)
 
@@ -524,7 +527,11 @@ def collect(self:_Row, machine):
             waited = True
 
 # %% ../../nbs/commands/01_run.ipynb #run-train-row
-def _one_at_a_time(job, machine, say):
+def one_at_a_time(
+    job:Job,
+    machine:Machine,
+    say, # Called with a line that says so
+) -> Machine:
     "The machine; with one seed at a time where callbacks or loggers watch, which have one run in a process"
     if machine.seeds_at_once==1 or not (job.cbs or job.logs): return machine
     say('note: callbacks and loggers watch one seed at a time, so seeds_at_once is 1')
@@ -543,7 +550,7 @@ def train_row(
     "Train the seeds of a job and publish the row: `run`, for a job that is there already; raises `BadInput`"
     say,out,machine = say or quiet,out_folder(out),machine or machine_for(job.track)
     purpose = purpose or Purpose(rules=RULES)
-    machine = _one_at_a_time(job, machine, say)
+    machine = one_at_a_time(job, machine, say)
     yes_no(again=again)
     check_job(job, seeds, machine, purpose.note)
     check_board(out, say)

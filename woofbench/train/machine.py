@@ -148,6 +148,8 @@ def memory(device:torch.device) -> float:
     try: return os.sysconf('SC_PHYS_PAGES')*os.sysconf('SC_PAGE_SIZE')
     except (AttributeError, ValueError, OSError): return float('inf') # Windows
 
+_binding = 'OMP_PROC_BIND','OMP_PLACES','GOMP_CPU_AFFINITY','KMP_AFFINITY' # which processes inherit
+
 def _compiles(device:torch.device) -> None:
     "Try PyTorch's compiler on a small function; raises `BadInput`"
     try: torch.compile(lambda x: (x*2).exp().sum())(torch.zeros(64, device=device))
@@ -175,6 +177,8 @@ def machine(
     if m.seeds_at_once>1 and not m.apart and (not m.fast or device.type!='cuda'):
         raise BadInput(f'seeds_at_once needs a processor, or the fast engine on a CUDA device, and {here} on '
                        f'{device.type}')
+    if m.apart and (o := next((o for o in _binding if os.environ.get(o, 'false').lower()!='false'), None)):
+        raise BadInput(f'{o} binds all processes to the same cores: unset it, or leave out seeds_at_once')
     if compile and not m.fast: raise BadInput(f'compile needs the fast engine, and {here}')
     if compile: _compiles(device)
     return m

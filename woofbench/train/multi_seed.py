@@ -49,7 +49,7 @@ def train_seeds(
     alone = job.cbs or job.logs # loggers have one run a process
     if m.processes>1 or m.apart and not (capture or alone):
         return (yield from _by_processes(job, seeds, m, log, say, watch))
-    if m.seeds_at_once>1: _check_draws(job.recipe)
+    if m.seeds_at_once>1 and not alone: _check_draws(job.recipe)
     def one(seed, kept):
         def after_epoch(epoch, numbers):
             if stop.is_set(): raise Stopped("stopped")

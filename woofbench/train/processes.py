@@ -99,6 +99,7 @@ def _end_with_parent():
 # %% ../../nbs/train/25_processes.ipynb #child-def-2
 def child(
     rank:int, # Number of the process, from 0
+    prints:bool, # Are its printed lines sent?
 ):
     "The program of one process: read the plan, train, send what comes out; it ends Python"
     out,lock = os.fdopen(os.dup(1), 'wb'),Lock()
@@ -108,7 +109,7 @@ def child(
         with lock:
             out.write(raw)
             out.flush()
-    if not rank: sys.stdout = _Printed(send)
+    if prints: sys.stdout = _Printed(send)
     code = 1
     try:
         plan = _received()
@@ -226,7 +227,8 @@ def __exit__(self:Team, *args):
 def _start(self:Team, rank):
     err = tempfile.TemporaryFile()
     self.errors.append(err)
-    code = f'from woofbench.train.processes import child; child({rank})'
+    prints = not rank or self.plan.get('prints')=='all'
+    code = f'from woofbench.train.processes import child; child({rank}, {prints})'
     env = _environment(self.threads, self.env(rank))
     self.processes.append(subprocess.Popen([sys.executable, '-c', code], stdin=subprocess.PIPE, stderr=err,
                                            stdout=subprocess.PIPE, env=env, start_new_session=True))
@@ -246,21 +248,30 @@ def messages(self:Team):
     while left:
         rank,kind,*o = self.box.get()
         if kind=='done': left.discard(rank)
-        elif kind in ('bad','failed') or kind=='end' and rank in left: raise self._why((rank, kind, *o))
+        elif kind in ('bad','failed') or kind=='end' and rank in left:
+            found = self._found((rank, kind, *o))
+            yield from (('seed', o) for _,what,*o in found if what=='seed') # another process has ended it meanwhile
+            raise self._why(found)
         elif kind!='end': yield kind,o
 
 @patch
-def _why(self:Team, first, wait:float=3):
-    "The exception to raise, from the first message that something is wrong and those that follow"
+def _found(self:Team, first, wait:float=3):
+    "The first message that something is wrong, and those that follow"
     found,until = [first],time.monotonic()+wait
     while sum(o[1]=='end' for o in found)<self.n:
         try: found.append(self.box.get(timeout=max(0, until-time.monotonic())))
         except Empty: break
+    return found
+
+# %% ../../nbs/train/25_processes.ipynb #team-messages-2
+@patch
+def _why(self:Team, found):
+    "The exception to raise"
     if bad := next((o[2] for o in found if o[1]=='bad'), None): return BadInput(bad)
     if died := next((o for o in found if o[1]=='end' and o[2]<0), None): return self._died(died[0], -died[2])
     if failed := next((o for o in found if o[1]=='failed'), None):
         return RuntimeError(f'process {failed[0]+1} of {self.n} failed:\n{failed[2]}')
-    rank,_,code = first
+    rank,_,code = found[0]
     return RuntimeError(f'process {rank+1} of {self.n} ended with code {code}: {self._last_line(rank)}')
 
 # %% ../../nbs/train/25_processes.ipynb #team-died

@@ -8,6 +8,7 @@ __all__ = ['train_apart']
 # %% ../../nbs/train/28_seeds_apart.ipynb #91123e31
 from dataclasses import replace
 from functools import partial
+import torch
 from .job import Job
 from .kept import Kept
 from .learner import fit
@@ -21,6 +22,7 @@ from ..text import number_of
 def _train(plan, rank, send):
     "Train the seeds of process `rank`, and send what comes out"
     job = plan['job']
+    torch.set_num_threads(plan['threads']) # what was imported may have changed it
     def state(seed):
         path,key,every = plan['states'][seed]
         return Resume(path, key, every, partial(send, 'resume', seed))
@@ -44,5 +46,6 @@ def train_apart(
     n,threads = min(machine.seeds_at_once, len(seeds)),machine.threads
     if say: say(f'engine {machine.engine}: {number_of(n, "seed")} at once, each in a process with '
                 f'{number_of(threads, "thread")}')
-    def team(plan): return Team(n, plan | dict(train='woofbench.train.seeds_apart:_train', n=n), threads)
+    more = dict(train='woofbench.train.seeds_apart:_train', n=n, threads=threads, prints='all')
+    def team(plan): return Team(n, plan | more, threads)
     yield from by_team(job, seeds, machine, log, watch, team)

@@ -26,7 +26,8 @@ class Bill:
     def hour(self) -> float:
         "Dollars of an hour of the machine, with the threads of all seeds that it trains at the same time"
         env = self.entry.record['env']
-        return self.price.hour(env['threads']*env['seeds_at_once'])
+        threads = env['threads']*_at_once(self.entry)
+        return self.price.hour(min(threads, max(env['cores'] or threads, env['threads'])))
     @property
     def row(self) -> float:
         "Dollars of the row"
@@ -37,6 +38,10 @@ class Bill:
         return self.row/self.entry.n
 
 # %% ../../nbs/web/11_money.ipynb #bill-def-2x
+def _at_once(e):
+    "Seeds of a row that were trained at the same time"
+    return min(e.record['env']['seeds_at_once'], e.n)
+
 def bill(
     e:Entry,
     prices:list, # Of a `Board`
@@ -45,7 +50,7 @@ def bill(
     price = next((o for o in prices if o.fits(e.device)), None)
     if price is None: return None
     busy = sum(o['train_s']+o['eval_s'] for r in e.row.runs for o in r['curve'])
-    return Bill(e, price, busy/e.record['env']['seeds_at_once'])
+    return Bill(e, price, busy/e.n*math.ceil(e.n/_at_once(e)))
 
 BUDGETS = (.01, .02, .05, .1, .2, .5, 1., 2., 5., 10.) # dollars a seed
 
