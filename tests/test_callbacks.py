@@ -321,7 +321,7 @@ def test_what_cannot_be_fresh_is_refused(tmp_path):
         with pytest.raises(BadInput, match=said): run(seeds=1, out=tmp_path, cbs=[o], **tiny)
     assert isinstance(fresh(Lock), Lock)
 
-def test_seeds_at_once_becomeone_at_a_time(tmp_path):
+def test_seeds_at_once_become_one_at_a_time(tmp_path):
     from woofbench.commands.run import one_at_a_time, plan
     from woofbench.train.machine import Machine
     from woofbench.train.multi_seed import train_seeds

@@ -125,7 +125,7 @@ class Machine:
     @property
     def fast(self) -> bool: return self.engine=='fast'
 
-# %% ../../nbs/train/06_machine.ipynb #642f17f3
+# %% ../../nbs/train/06_machine.ipynb #machine-threads
 @patch(as_prop=True)
 def apart(self:Machine) -> bool:
     "Does each of the seeds that are trained at the same time have a process of its own?"

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['train_apart']
 
-# %% ../../nbs/train/28_seeds_apart.ipynb #91123e31
+# %% ../../nbs/train/28_seeds_apart.ipynb #imports
 from dataclasses import replace
 from functools import partial
 import torch
@@ -13,27 +13,23 @@ from .job import Job
 from .kept import Kept
 from .learner import fit
 from .machine import Machine
-from .processes import Team, by_team, with_images
-from .resume import Resume
-from .watch import Watch
+from .processes import Team, by_team, keeper, reporters, with_images
 from ..text import number_of
 
-# %% ../../nbs/train/28_seeds_apart.ipynb #a6d45ddc
+# %% ../../nbs/train/28_seeds_apart.ipynb #train-def
 def _train(plan, rank, send):
     "Train the seeds of process `rank`, and send what comes out"
     job = plan['job']
     torch.set_num_threads(plan['threads']) # what was imported may have changed it
-    def state(seed):
-        path,key,every = plan['states'][seed]
-        return Resume(path, key, every, partial(send, 'resume', seed))
-    def watch(seed): return [Watch(partial(send, 'step', seed))] if plan['steps'] else []
-    machine = replace(plan['machine'], seeds_at_once=1, states=state if plan['states'] else None)
+    states = partial(keeper, plan, 0, send) if plan['states'] else None # no other process trains its seeds
+    machine = replace(plan['machine'], seeds_at_once=1, states=states)
     with_images(job, machine)
     with Kept(capture=False, compile=machine.compile) as kept:
         for seed in plan['seeds'][rank::plan['n']]:
-            send('seed', fit(job, seed, machine, partial(send, 'log', seed), kept, watch))
+            send('seed', fit(job, seed, machine, partial(send, 'log', seed), kept,
+                             partial(reporters, plan, 0, send)))
 
-# %% ../../nbs/train/28_seeds_apart.ipynb #10d21eed
+# %% ../../nbs/train/28_seeds_apart.ipynb #train-apart
 def train_apart(
     job:Job,
     seeds:list,

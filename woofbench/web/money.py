@@ -37,7 +37,7 @@ class Bill:
         "Dollars of a seed"
         return self.row/self.entry.n
 
-# %% ../../nbs/web/11_money.ipynb #bill-def-2x
+# %% ../../nbs/web/11_money.ipynb #bill-at-once
 def _at_once(e):
     "Seeds of a row that were trained at the same time"
     return min(e.record['env']['seeds_at_once'], e.n)
