@@ -9,7 +9,7 @@ __all__ = ['RULES', 'WORDS', 'FIRST_DAY', 'Verdict', 'clock_fault', 'faults', 't
 import re
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta, timezone
 from itertools import chain, islice
 from ..registry import BadInput
@@ -17,7 +17,7 @@ from ..data.track import datasets, packaged
 from ..data.manifest import edition_name
 from ..models.effect import idle
 from ..train.callbacks import start_of
-from ..train.recipe import engines
+from ..train.recipe import engines, hash_without, settings
 from .stats.claims import P_BEAT
 from .reviews import Review, is_time
 from .row import Board, Row
@@ -130,11 +130,7 @@ def faults(
 # %% ../../nbs/board/08_rules.ipynb #twins-def
 def _but_one(row):
     "A key for each field of a recipe: rows of one cell and its images have the same if they differ in it alone"
-    spec = row.spec
-    values = {o.name:getattr(spec, o.name) for o in fields(spec) if o.name!='model'}
-    values |= {f'model.{o.name}':getattr(spec.model, o.name) for o in fields(spec.model)}
-    total = sum(map(hash, values.items()))
-    return {k:(row.track, row.data['manifest_sha256'], k, total-hash((k, v))) for k,v in values.items()}
+    return {k:(row.track, row.data['manifest_sha256'], k, o) for k,o in hash_without(row.spec).items()}
 
 class _Twins:
     "Rows by the keys that `_but_one` gives them"
@@ -147,8 +143,9 @@ def twins(
     rows:list, # The other rows of the board
 ) -> Iterator: # Of (row, the field in which it differs)
     "Rows of the same cell and images whose recipes differ from this one's in one field"
-    found = Board.of(rows).seen(_Twins).of
-    return ((o, k) for k,key in _but_one(row).items() for o in found.get(key, ()) if o.config_id!=row.config_id)
+    found,mine = Board.of(rows).seen(_Twins).of,settings(row.spec)
+    return ((o, k) for k,key in _but_one(row).items() for o in found.get(key, ())
+            if o.config_id!=row.config_id and settings(o.spec)[k]!=mine[k])
 
 # %% ../../nbs/board/08_rules.ipynb #notes-def
 def _notes(row, board, there):
@@ -158,7 +155,7 @@ def _notes(row, board, there):
     n = row.record.get('attempts')
     if n: yield ('the only configuration' if n==1 else f'configuration {n}') + ' of this cell where it was trained'
     same = (o for o in board.where('config_id', row.config_id) if o.same_config(row))
-    found = chain(((o, f'differs in {k.removeprefix("model.")} alone') for o,k in twins(row, board)),
+    found = chain(((o, f'differs in {k} alone') for o,k in twins(row, board)),
                   ((o, f'has the same configuration and {o.n} {o.kind} seeds') for o in same))
     yield from (f'{o.id} ({100*o.mean:.2f} %) {how}' for o,how in islice(found, 9))
     if next(found, None): yield 'and more that are as near'

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['limits', 'own', 'of_model', 'registries', 'precisions', 'engines', 'recipes', 'later', 'Recipe', 'recipe_parts',
            'parameters', 'near_field', 'parse', 'field_type', 'Preset', 'default_params', 'describe', 'kind_of',
-           'to_dict', 'from_dict', 'config_id']
+           'to_dict', 'from_dict', 'config_id', 'settings', 'hash_without']
 
 # %% ../../nbs/train/02_recipe.ipynb #imports
 from dataclasses import dataclass, replace, fields, asdict
@@ -13,7 +13,7 @@ from fastcore.basics import patch
 from ..registry import all_fields, fields_of, plain_values, settled, NAME, Registry, BadInput, near
 from ..data.track import Track
 from ..models.parts import inits, slots
-from ..models.spec import ModelSpec, XResNetSpec, TimmSpec, archs, change, arch_of, parts_of
+from ..models.spec import ModelSpec, XResNetSpec, TimmSpec, archs, change, arch_of, parts_of, slot_of
 from .averages import averages
 from .gradients import grads
 from .groups import groups
@@ -317,3 +317,22 @@ def config_id(
     if kind_of(m)=='model': model['kind'] = 'model'
     if m.params: model['params'] = dict(m.params)
     return digest('config', dict(track=asdict(track), recipe=own_, model=model))
+
+# %% ../../nbs/train/02_recipe.ipynb #80d85bd2
+def settings(
+    r:Recipe
+) -> dict: # Value by field
+    "Every field of a recipe, of its model and of its parts' own parameters"
+    both = {**vars(r.model), **vars(r)}
+    return {k:v for k,v in both.items() if k not in ('model','params')} | dict(r.model.params) | dict(r.params)
+
+def hash_without(
+    r:Recipe
+) -> dict: # Hash of all other fields, by field
+    "Recipes with the same hash for a field differ in this field alone, or in a part and its own parameters"
+    mine = settings(r)
+    codes = {k:hash((k, v)) for k,v in mine.items()}
+    params,total = {*dict(r.model.params), *dict(r.params)},sum(codes.values())
+    def kind(k): return slot_of[k].kind if k in slot_of else k
+    return {k:total - codes[k] - sum(codes[o] for o in params if o!=k and o.startswith(f'{kind(k)}_')) for k in mine}
+

@@ -14,8 +14,9 @@ from ..board.record.schema import SEEDS
 from ..board.stats.claims import P_BEAT
 from .draw import DOTS, axis, dots, pareto, shares
 from ..text import show
+from ..train.recipe import settings
 from .export import cell_bib, cell_csv, cell_json, cell_tex, usual_recipe, view_data
-from .facts import Board, Cell, Entry, fields_of, part_of, part_words, reported_in
+from .facts import Board, Cell, Entry, part_of, part_words, reported_in
 from .markup import Markup, cell as td, h, join, page, table
 
 # %% ../../nbs/web/07_cells.ipynb #words-def
@@ -179,7 +180,7 @@ def _line(e, b, devices, usual):
 def cell_data(c:Cell, b:Board) -> bytes:
     "A script that holds the cell's rows; a page that you open from the disk may load it too"
     a,z = limits(c)
-    devices,usual = sorted({e.device for e in c.entries}),fields_of(usual_recipe(c.track.dataset))
+    devices,usual = sorted({e.device for e in c.entries}),settings(usual_recipe(c.track.dataset))
     doc = dict(keys=_keys, devices=devices, scale=[round(a, 3), round(z, 3)], prior=c.prior,
                n_val=c.entries[0].row.data['n_val'], records=f'records/{c.track.cell}/',
                usual={}, rows=[_line(e, b, devices, usual) for e in c.entries])

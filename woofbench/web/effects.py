@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import combinations
 import numpy as np
 from scipy.special import stdtrit
-from ..train.recipe import Recipe
+from ..train.recipe import Recipe, hash_without, settings
 from ..text import show
 from ..models.parts import slots
 from ..models.spec import XResNetSpec, archs, slot_of
@@ -37,7 +37,7 @@ def fair(e:Entry) -> bool:
             and not r.taken_out
             and not any(o['diverged'] for o in r.runs) and 'contradicted' not in e.state)
 
-_plain = {k:v for k,v in vars(Recipe()).items() if k!='model'} | vars(XResNetSpec())
+_plain = settings(Recipe(XResNetSpec()))
 
 def _order(field, x, y, fx, fy):
     "The row with the baseline's value first, else the one with the smaller value"
@@ -48,18 +48,13 @@ def _order(field, x, y, fx, fy):
 # %% ../../nbs/web/05_effects.ipynb #found-def
 def _found(rows):
     "(field, entry, entry) of all pairs of one cell, images and engine"
-    flats = {e.id:e.fields for e in rows}
-    whole = {e.id:hash(tuple(sorted(flats[e.id]))) for e in rows}
-    codes = {e.id:{k:hash((k, v)) for k,v in flats[e.id].items()} for e in rows}
-    for e in rows:
-        for o in codes[e.id].values(): whole[e.id] ^= o
     groups = defaultdict(list)
     for e in rows:
-        for k,code in codes[e.id].items(): groups[k, whole[e.id]^code].append(e)
+        for o in hash_without(e.recipe).items(): groups[o].append(e)
     for (k,_),es in groups.items():
         if len(es)<2: continue
         for x,y in list(combinations(es, 2))[:200]:
-            fx,fy = flats[x.id],flats[y.id]
+            fx,fy = x.fields,y.fields
             if fx[k]!=fy[k]: yield k, *_order(k, x, y, fx, fy)
 
 # %% ../../nbs/web/05_effects.ipynb #pairs-of-def
