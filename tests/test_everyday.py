@@ -166,7 +166,8 @@ def test_say_decides(tmp_path, monkeypatch, capsys):
     with Terminal() as t: assert not live(print)
     assert not live(print) and not live(quiet)
 
-@pytest.mark.parametrize('how', (dict(capture=True), {}), ids=('threads','processes'))
+@pytest.mark.parametrize('how', (dict(capture=True), pytest.param({}, marks=pytest.mark.slow)),
+                         ids=('threads','processes'))
 def test_several_seeds_at_once_share_a_bar(monkeypatch, how):
     from woofbench.commands.run import plan
     from woofbench.train.machine import Machine

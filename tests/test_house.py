@@ -180,6 +180,7 @@ def test_dead_anchors_are_found(monkeypatch):
     files = {'docs/a.md':b'# One\n\n[x](b.md#two) [y](b.md#three) [z](#one) [w](#four)', 'docs/b.md':b'# Two\n'}
     assert dead_links(files=files)==[('docs/a.md','b.md#three'), ('docs/a.md','#four')]
 
+@pytest.mark.slow
 def test_the_documentation_builds_and_asks_no_other_server(tmp_path):
     pytest.importorskip('zensical')
     import os

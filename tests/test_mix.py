@@ -43,7 +43,7 @@ def go(mix, bs=16, n=400, side=10, device='cpu'):
 
 
 @pytest.mark.parametrize('ours,theirs', [(SeededMixUp,MixUp), (SeededCutMix,CutMix)])
-@pytest.mark.parametrize('alpha', (.2, 1.))
+@pytest.mark.parametrize('alpha', (.2, pytest.param(1., marks=pytest.mark.slow)))
 def test_weights_are_distributed_as_fastais(ours, theirs, alpha):
     torch.manual_seed(0)
     n = 60 if ours is SeededMixUp else 1000

@@ -112,6 +112,7 @@ def test_two_processes_give_the_losses_of_one(mine, tmp_path):
 def test_the_reference_engine_gives_them_too(mine, tmp_path):
     same_steps(mine, tmp_path, 'fastai', 2, opt='sgd', lr=.05)
 
+@pytest.mark.slow
 def test_loader_processes_do_not_stop_it(tmp_path):
     "A forked loader closes the standard input, for which a thread of its parent waits"
     found = []
@@ -147,6 +148,7 @@ def test_dropout_draws_in_each_process(mine, tmp_path):
     assert two.curve[0]['train_loss']==pytest.approx(one.curve[0]['train_loss'], rel=.1)
 
 
+@pytest.mark.slow
 def test_a_layer_that_is_skipped_at_random_trains(mine):
     "Processes skip other layers in one step, and none waits for the gradients of another"
     job = job_of(norm='group4', act='sometimes')
@@ -166,6 +168,7 @@ job = plan(size=16, arch='xresnet10_tiny', widths=(8,16,32,64), epochs=1, bs=256
 print(fit(job, 0, Machine('cpu'), watch=lambda seed: [SharedBatches(seed, True)]).correct)
 """
 
+@pytest.mark.slow
 def test_a_process_prints_no_warning():
     p = subprocess.run([sys.executable, '-c', alone], capture_output=True, text=True, timeout=300)
     assert p.returncode==0 and p.stdout.strip().isdigit(), p.stderr
@@ -210,6 +213,7 @@ def team(monkeypatch):
     monkeypatch.setattr(Team, '_start', _start)
     return found
 
+@pytest.mark.slow
 def test_a_killed_process_ends_the_run_and_the_seed_goes_on(mine, tmp_path, team):
     job,said = job_of(2, norm='group4'),[]
     states = lambda seed: Resume(tmp_path/'state', 'k', 0, said.append)

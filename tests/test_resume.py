@@ -98,6 +98,7 @@ def test_a_captured_step_goes_on_with_its_plan(job_of, tmp_path, changes):
 def test_loader_processes_draw_what_they_would_have_drawn(job_of, tmp_path):
     _same(job_of(), 'fastai', tmp_path/'s', workers=1)
 
+@pytest.mark.slow
 def test_a_seed_goes_on_with_another_number_of_loader_processes(job_of, tmp_path):
     job = job_of(erase=.2)
     broken(job, 'fastai', tmp_path/'s', 2)
@@ -424,6 +425,7 @@ def _two(tmp_path, how, *more):
     assert r.returncode==0, r.stderr[-2000:]
     return json.loads(r.stdout.splitlines()[-1])
 
+@pytest.mark.slow
 def test_an_edited_page_costs_no_seed_and_an_edited_layer_does(package, tmp_path):
     from woofbench.files import source_sha
     _two(tmp_path, 'stop')

@@ -58,6 +58,7 @@ def test_threads_are_those_of_the_record(tmp_path):
     assert all(o.device==env['device'] for o in row.runs)
     assert alone.record['env']['context']==env['context']
 
+@pytest.mark.slow
 def test_a_process_that_is_killed_ends_the_run_and_the_rest_goes_on(tmp_path):
     "What was finished is kept, no process is left, and the same command trains only the missing seeds"
     code = ("from woofbench.commands.run import run\n"
@@ -85,10 +86,12 @@ def test_a_seed_that_fails_ends_all(monkeypatch):
         list(train_seeds(job, [0,1,2], Machine('cpu', 0, seeds_at_once=2), log=log))
     assert not subprocess.run(['pgrep', '-P', str(os.getpid()), '-f', 'train.processes'], capture_output=True).stdout
 
+@pytest.mark.slow
 def test_weights_are_kept(tmp_path):
     row = run(seeds=2, seeds_at_once=2, out=tmp_path, say=None, keep='weights', **small)
     assert len([*tmp_path.rglob('*.safetensors')])==2==row.n
 
+@pytest.mark.slow
 def test_images_of_your_own(tiny, tmp_path):
     row = run(str(tiny), seeds=2, seeds_at_once=2, out=tmp_path/'out', device='cpu', say=None, size=32, epochs=1, bs=4,
               arch='xresnet10_tiny')
@@ -126,6 +129,7 @@ def test_a_forecast_finds_the_row_of_so_many_threads(tmp_path, monkeypatch):
     assert 'as row' in estimate(args | dict(seeds_at_once=4)).how
     assert 'as row' not in estimate(args | dict(seeds_at_once=2)).how
 
+@pytest.mark.slow
 def test_threads_that_a_file_changes_are_put_right(tmp_path, registries_stay):
     path = tmp_path/'many_threads.py'
     path.write_text('import torch\ntorch.set_num_threads(3)\n')

@@ -13,7 +13,7 @@ from woofbench.train.recipe import config_id, from_dict, to_dict
 from woofbench.train.schedule_free import ScheduleFree
 from woofbench.registry import BadInput
 
-def job(epochs=1, **kw): return plan('digits', epochs=epochs, **kw)
+def job(epochs=1, **kw): return plan('digits', size=16, epochs=epochs, **kw)
 
 def on(engine): return Machine(device='cpu', workers=0, engine=engine)
 

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['NAME', 'BadInput', 'near', 'in_package', 'caller', 'Fixed', 'using', 'Registry', 'unwrapped', 'who', 'code_text',
-           'syntax_tree', 'twins', 'whole', 'yes_no', 'Param', 'check', 'fields_of', 'all_fields', 'settled',
+           'syntax_tree', 'twins', 'whole', 'yes_no', 'Param', 'check', 'fields_of', 'all_fields', 'settled', 'kept',
            'plain_values']
 
 # %% ../nbs/00_registry.ipynb #imports
@@ -88,9 +88,10 @@ class Registry(dict):
         contract:str='', # How an entry is called, e.g. `f(nf) -> Module`
         fault:Callable=lambda part: '', # f(part) -> what is wrong with a part; nothing if it is good
         none:bool=False, # May a part be called none? In a slot, none means that there is no part
+        taken:tuple=(), # Names that no parameter of a part may have
     ):
         super().__init__()
-        self.kind,self.contract,self.fault,self.none,self.homes = kind,contract,fault,none,{}
+        self.kind,self.contract,self.fault,self.none,self.taken,self.homes = kind,contract,fault,none,taken,{}
         self.params,self._params_of = {},{} # of a part: its `Param`s by name; the same of a provider's parts
         # `_own`: names, aliases and prefixes that this package has given
         self._aliases,self._providers,self._own = {},{},set()
@@ -108,9 +109,10 @@ def register(self:Registry, name:str, *aliases:str, params:dict|None=None) -> Ca
         if name in self._own and not own and twins(self.get(self._aliases.get(name, name)), part):
             return self[self._aliases.get(name, name)]
         self._check(name, part)
+        mine = self._check_params(name, params or {})
         for o in (name, *aliases): self._claim(o, name, part, home, own)
         self.put(name, part, home, own, aliases)
-        if params: self.params[name] = self._check_params(name, params)
+        if mine: self.params[name] = mine
         return part
     return _f
 
@@ -189,6 +191,9 @@ def _check_params(self:Registry, name, params):
         if not re.fullmatch('[a-z0-9_]{1,40}', k):
             raise BadInput(f'{k!r} cannot name a parameter of {self.kind} {name!r}: use small letters, digits '
                            'and _')
+        if k in self.taken:
+            raise BadInput(f'{self.kind} {name!r} cannot have a parameter {k!r}: {self.kind}_{k} is a field of every '
+                           'network')
     return dict(params)
 
 # %% ../nbs/00_registry.ipynb #registry-names
@@ -381,16 +386,17 @@ class Param:
     lo:float|None=None         # Least value of a number
     hi:float|None=None         # Largest value of a number
     choices:tuple=()           # The words that it takes; any name if empty
+    fraction:bool=False        # May the value have a fraction, though the default is a whole number?
 
 # %% ../nbs/00_registry.ipynb #params-check-def
 def _number(name, p, v):
-    kind = type(p.default)
-    if isinstance(v, bool) or not isinstance(v, (int,float)) or kind is int and type(v) is not int:
-        raise BadInput(f'{name} must be a {"whole " if kind is int else ""}number, not {v!r}')
+    whole = type(p.default) is int and not p.fraction
+    if isinstance(v, bool) or not isinstance(v, (int,float)) or whole and type(v) is not int:
+        raise BadInput(f'{name} must be a {"whole " if whole else ""}number, not {v!r}')
     if v!=v or p.lo is not None and v<p.lo or p.hi is not None and v>p.hi:
         low,high = ('any' if o is None else f'{o:g}' for o in (p.lo, p.hi))
         raise BadInput(f'{name} must be a number from {low} to {high}, not {v}')
-    if kind is int: return v
+    if whole or p.fraction and v==int(v): return int(v)
     return float(f'{v:.4g}')+0. # -0. is 0.
 
 def check(
@@ -428,11 +434,20 @@ def all_fields(
 def settled(
     found:dict[str,Param], # From `fields_of`
     given:dict, # Values that were given, by field
-    have:tuple=(), # Values from before, as (field, value)
+    have:dict|None=None, # Values from before, by field
 ) -> tuple: # (field, value), sorted
     "A value for each parameter: the given one, that from before, or the default; raises `BadInput`"
-    values = {k:p.default for k,p in found.items()} | dict(have) | given
+    values = {k:p.default for k,p in found.items()} | (have or {}) | given
     return tuple((k, check(k, found[k], values[k])) for k in sorted(found))
+
+def kept(
+    have:tuple, # (field, value) of the parameters so far
+    old:list, # (registry, name) of the parts that were used so far
+    new:list, # The same of those that are used now
+) -> dict: # Value by field
+    "The parameters of the parts that stay; a new part begins with its own defaults"
+    stay = fields_of([o for o in new if o in old])
+    return {k:v for k,v in have if k in stay}
 
 # %% ../nbs/00_registry.ipynb #params-plain-def
 _field = re.compile(r'[a-z][a-z0-9]{0,19}_[a-z0-9_]{1,40}')

@@ -189,6 +189,7 @@ class _Set(argparse.Action):
             name,eq,text = o.partition('=')
             name = name.replace('-', '_')
             if not eq: raise BadInput(f'--set takes FIELD=VALUE, not {o!r}')
+            if hasattr(args, name): raise BadInput(f'{name} is given twice')
             setattr(args, name, _read(name, text, *self.const))
 
 def _found(name, new=False):

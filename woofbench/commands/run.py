@@ -23,6 +23,7 @@ from ..data.own_images import as_dataset
 from ..files import claim, locked, probe, sweep, write_atomic, cache_dir
 from ..data.manifest import find, verify
 from ..data.loaders import with_noise
+from ..models.spec import optional
 from ..train.recipe import Recipe, own, of_model, recipes, to_dict
 
 # %% ../../nbs/commands/01_run.ipynb #imports-part2
@@ -319,7 +320,9 @@ def out_folder(
 
 # %% ../../nbs/commands/01_run.ipynb #run-given
 def given(changes:dict) -> dict:
-    "The changes that have a value"
+    "The changes that have a value; raises `BadInput` for None where it could mean either no change or no part"
+    unclear = [k for k in optional if k in changes and changes[k] is None]
+    if unclear: raise BadInput(f"{unclear[0]}=None is not clear: write {unclear[0]}='none' for a network without it")
     return {k:v for k,v in changes.items() if v is not None}
 
 def keeps_weights(

@@ -9,7 +9,7 @@ __all__ = ['slot_of', 'per_stage', 'spec_fields', 'optional', 'archs', 'introduc
 # %% ../../nbs/models/02_spec.ipynb #imports
 from dataclasses import dataclass, replace, fields
 from fastcore.basics import patch
-from ..registry import fields_of, plain_values, settled, near, Registry, BadInput
+from ..registry import fields_of, kept, plain_values, settled, near, Registry, BadInput
 from .parts import stems, pools, acts, blocks, convs, norms, attns, inits, heads
 
 # %% ../../nbs/models/02_spec.ipynb #spec-class
@@ -180,13 +180,13 @@ def parts_of(
     return [(slot_of[k], o) for k,o in sorted(found)]
 
 # %% ../../nbs/models/02_spec.ipynb #change-filled
-def _filled(spec, given, known):
-    "`spec` with the values of its parts' parameters: those that are given, those it has, and defaults"
+def _filled(spec, was, given, known):
+    "`spec` with the values of its parts' parameters: those that are given, those of parts that `was` has, and defaults"
     if not known: return replace(spec, params=plain_values(given)) if given else spec
     found = fields_of(parts_of(spec))
     if odd := [k for k in given if k not in found]:
         raise BadInput(f'unknown field {odd[0]!r}; {near(odd[0], [*spec_fields, *found])}')
-    return replace(spec, params=settled(found, given, spec.params))
+    return replace(spec, params=settled(found, given, kept(was.params, parts_of(was), parts_of(spec))))
 
 def _shaped(spec, name):
     "`spec` with another arch"
@@ -204,10 +204,11 @@ def change(
 ) -> XResNetSpec|ModelSpec:
     "A copy of `spec` with another arch and other fields, all checked; raises `BadInput`"
     given = dict(kw.pop('params', ())) | {k:kw.pop(k) for k in list(kw) if k not in spec_fields}
+    was = spec
     if arch is not None: spec = _shaped(spec, arch)
     if kw and isinstance(spec, ModelSpec):
         raise BadInput(f'{arch_of(spec)} is a whole model: {", ".join(kw)} cannot be changed')
-    return _filled(_fielded(spec, known, kw) if kw else spec, given, known)
+    return _filled(_fielded(spec, known, kw) if kw else spec, was, given, known)
 
 def _fielded(spec, known, kw):
     "`spec` with other fields, all checked"

@@ -12,7 +12,8 @@ from ..registry import BadInput
 from ..text import typed
 from ..data.track import Track
 from ..models.spec import ModelSpec, arch_of
-from .recipe import Recipe, config_id, default_params, of_model, own, parse, recipes
+from .recipe import (Recipe, config_id, default_params, kind_of_field, of_model, own, parse, recipes,
+                                    settings)
 
 # %% ../../nbs/train/03_changes.ipynb #changed-def
 def changed(
@@ -43,16 +44,23 @@ def base_of(
     r = recipes(first)()
     return changed(r, '+'.join(rest)) if rest else r
 
+# %% ../../nbs/train/03_changes.ipynb #153151f4
+def _follows(k, v, base, other):
+    """Does the parameter `k` of `other` have the value `v` without a word, where the other fields are changed? A part
+    that stays keeps its values, and a new one begins with its defaults; those of your parts are always written"""
+    a,b,usual = settings(base),settings(other),default_params(other)
+    of_kind = [o for o in {**a, **b} if k.startswith(f'{kind_of_field(o)}_')]
+    stays,goes = ([o for o in of_kind if (a.get(o)==b.get(o))==same] for same in (True, False))
+    if not goes: return a.get(k)==v
+    return usual.get(k)==v and (not stays or a.get(k, v)==v)
+
 # %% ../../nbs/train/03_changes.ipynb #label-def
 def _differing(base, other):
     "(field, value) of each field in which `other` differs from `base`"
     pairs = [(own, base, other)]
     if not isinstance(other.model, ModelSpec): pairs.insert(0, (of_model, base.model, other.model))
     for names,a,b in pairs: yield from ((k, getattr(b, k)) for k in names if getattr(a, k, None)!=getattr(b, k))
-    usual = default_params(other)
-    for a,b in ((base.model, other.model), (base, other)): # parameters of parts
-        old = usual | dict(getattr(a, 'params', ()))
-        yield from ((k, v) for k,v in dict(getattr(b, 'params', ())).items() if k not in old or old[k]!=v)
+    yield from ((k, v) for k,v in (*other.model.params, *other.params) if not _follows(k, v, base, other))
 
 def label_of(
     base:Recipe,

@@ -26,7 +26,9 @@ def arguments(
     "The arguments of `f` that a recipe may set"
     ps,given = inspect.signature(f).parameters.values(),defaults or {}
     found = {p.name: given.get(p.name, p.default) for p in ps if p.name not in _ours and p.kind!=p.VAR_KEYWORD}
-    return {k.lower(): Param(v, f"The library's argument {k}") for k,v in found.items() if type(v) in _plain and v!=''}
+    numbers = {p.name for p in ps if p.annotation in (float,'float')} # torch writes `dampening: float = 0`
+    return {k.lower(): Param(v, f"The library's argument {k}", fraction=type(v) is int and k in numbers)
+            for k,v in found.items() if type(v) in _plain and v!=''}
 
 def _named(f, values):
     "`values` under the names that `f` uses"

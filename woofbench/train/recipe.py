@@ -5,12 +5,12 @@
 # %% auto #0
 __all__ = ['limits', 'own', 'of_model', 'registries', 'precisions', 'engines', 'recipes', 'later', 'Recipe', 'recipe_parts',
            'parameters', 'near_field', 'parse', 'field_type', 'Preset', 'default_params', 'describe', 'kind_of',
-           'to_dict', 'from_dict', 'config_id', 'settings', 'hash_without']
+           'to_dict', 'from_dict', 'config_id', 'settings', 'kind_of_field', 'hash_without']
 
 # %% ../../nbs/train/02_recipe.ipynb #imports
 from dataclasses import dataclass, replace, fields, asdict
 from fastcore.basics import patch
-from ..registry import all_fields, fields_of, plain_values, settled, NAME, Registry, BadInput, near
+from ..registry import all_fields, fields_of, kept, plain_values, settled, NAME, Registry, BadInput, near
 from ..data.track import Track
 from ..models.parts import inits, slots
 from ..models.spec import ModelSpec, XResNetSpec, TimmSpec, archs, change, arch_of, parts_of, slot_of
@@ -118,14 +118,15 @@ def recipe_parts(r) -> list: # Of (registry, name)
     return [(reg, getattr(r, k)) for k,reg in registries.items()]
 
 # %% ../../nbs/train/02_recipe.ipynb #check-with-params
-def _with_params(r, given, known):
-    "`r` with the values of its parts' parameters: those that are given, those it has, and defaults"
+def _with_params(r, was, given, known):
+    "`r` with the values of its parts' parameters: those that are given, those of parts that `was` has, and defaults"
     if not known: return replace(r, params=plain_values(given['params'])) if 'params' in given else r
     mine,model = fields_of(recipe_parts(r)),fields_of(parts_of(r.model))
     if odd := [k for k in given if k not in mine and k not in model]:
         raise BadInput(f'unknown field {odd[0]!r}; {near_field(odd[0], [*mine, *model])}')
     own_,rest = ({k:v for k,v in given.items() if k in o} for o in (mine, model))
-    return replace(r, model=change(r.model, **rest) if rest else r.model, params=settled(mine, own_, r.params))
+    have = kept(was.params, recipe_parts(was), recipe_parts(r))
+    return replace(r, model=change(r.model, **rest) if rest else r.model, params=settled(mine, own_, have))
 
 def _registries(): return [*registries.values(), *slots.values(), inits, archs]
 
@@ -144,7 +145,7 @@ def _but(r, kw, known=True):
     mine = {k:_check(k, v, known) for k,v in kw.items() if k in own}
     model = {k:v for k,v in kw.items() if k in of_model or k=='arch'}
     new = replace(r, model=change(r.model, **model) if model else r.model, **mine)
-    new = _with_params(new, {k:v for k,v in kw.items() if k not in mine and k not in model}, known)
+    new = _with_params(new, r, {k:v for k,v in kw.items() if k not in mine and k not in model}, known)
     idle = {k:(kind, getattr(new, kind)) for kind in ('opt','sched')
             for k in unused_by(registries[kind], getattr(new, kind))}
     for k,(kind,name) in idle.items():
@@ -326,13 +327,29 @@ def settings(
     both = {**vars(r.model), **vars(r)}
     return {k:v for k,v in both.items() if k not in ('model','params')} | dict(r.model.params) | dict(r.params)
 
+def kind_of_field(
+    k:str, # Of a recipe or its model
+) -> str: # E.g. attn for sa
+    "The kind of parts that a field names; the name of the field itself where it names none"
+    return slot_of[k].kind if k in slot_of else 'arch' if k=='name' else k
+
+def _may_have(reg, part, param):
+    "May a part have this parameter, as far as is known here?"
+    return any(not reg.there(o) or f'{param}' in fields_of([(reg, o)])
+               for o in (part if isinstance(part, tuple) else (part,)) if o)
+
+def _leaves_with(k, mine, params):
+    "The parameters that belong to field `k` and to no other field of the same kind"
+    kind = kind_of_field(k)
+    others = [o for o in mine if o!=k and o in slot_of and slot_of[o].kind==kind]
+    return [p for p in params if p!=k and p.startswith(f'{kind}_')
+            and not any(_may_have(slot_of[o], mine[o], p) for o in others)]
+
 def hash_without(
     r:Recipe
 ) -> dict: # Hash of all other fields, by field
-    "Recipes with the same hash for a field differ in this field alone, or in a part and its own parameters"
-    mine = settings(r)
+    "Two recipes that differ in a field, and have the same hash for it, differ in this part and its parameters alone"
+    mine,params = settings(r),[k for k,_ in (*r.model.params, *r.params)]
     codes = {k:hash((k, v)) for k,v in mine.items()}
-    params,total = {*dict(r.model.params), *dict(r.params)},sum(codes.values())
-    def kind(k): return slot_of[k].kind if k in slot_of else k
-    return {k:total - codes[k] - sum(codes[o] for o in params if o!=k and o.startswith(f'{kind(k)}_')) for k in mine}
-
+    total = sum(codes.values())
+    return {k:total - codes[k] - sum(codes[o] for o in _leaves_with(k, mine, params)) for k in mine}

@@ -50,8 +50,9 @@ def duration(s:float) -> str:
     if s<120: return f'{s:.0f} s'
     return f'{s/60:.0f} min' if s<7200 else f'{s/3600:.1f} h'
 
-def amount(v:float) -> str:
-    "A large number in three digits: 310 k, 11.2 M, 1.19 G"
+def amount(v:float|None) -> str:
+    "A large number in three digits: 310 k, 11.2 M, 1.19 G; a dash where it is not known"
+    if v is None: return '–'
     for k,letter in ((1e9,'G'), (1e6,'M'), (1e3,'k')):
         if v>=k*.9995: return f'{v/k:.3g} {letter}'
     return f'{v:.0f}'
@@ -284,11 +285,12 @@ def _legend(c):
 
 # %% ../../nbs/web/07_cells.ipynb #cost-def
 _about_cost = ('Cost is the multiply-adds of one image, times the training images, times the epochs: it does not '
-               'depend on the machine. The line joins the rows that no cheaper row reaches. ')
+               'depend on the machine. Where images grow, it counts the smaller ones as smaller. The line joins the '
+               'rows that no cheaper row reaches. ')
 _money = 'What the rows cost in dollars'
 
 def _cost(c):
-    rows = [e for e in c.ranked if e.cost>0]
+    rows = [e for e in c.ranked if e.cost]
     if len(rows)<2: return None
     pic = pareto([(e.cost/1e12, 100*e.mean, f'{e.name}: {pct(e.mean)} %', e.id) for e in rows],
                  'multiply-adds of one training run, ×10¹² (forward)', 'accuracy, %',

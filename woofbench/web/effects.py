@@ -8,12 +8,12 @@ __all__ = ['Pair', 'fair', 'pairs_of', 'Change', 'average', 'changes', 'parts_by
 # %% ../../nbs/web/05_effects.ipynb #imports
 from collections import defaultdict
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import chain, combinations, islice, product
 import numpy as np
 from scipy.special import stdtrit
-from ..train.recipe import Recipe, hash_without, settings
+from ..train.recipe import Recipe, default_params, hash_without, settings
 from ..text import show
-from ..models.parts import slots
+from ..models.parts import inits, slots
 from ..models.spec import XResNetSpec, archs, slot_of
 from .facts import Board, Entry, against, side
 
@@ -41,8 +41,10 @@ _plain = settings(Recipe(XResNetSpec()))
 
 def _order(field, x, y, fx, fy):
     "The row with the baseline's value first, else the one with the smaller value"
-    plain,a,b = _plain.get(field),fx[field],fy[field]
-    swap = b==plain or (a!=plain and show(b)<show(a))
+    a,b = fx[field],fy[field]
+    plain = _plain.get(field, default_params(x.recipe).get(field))
+    numbers = all(isinstance(o, (int,float)) for o in (a, b))
+    swap = b==plain or (a!=plain and (b<a if numbers else show(b)<show(a)))
     return (y, x, fy, fx) if swap else (x, y, fx, fy)
 
 # %% ../../nbs/web/05_effects.ipynb #found-def
@@ -52,10 +54,10 @@ def _found(rows):
     for e in rows:
         for o in hash_without(e.recipe).items(): groups[o].append(e)
     for (k,_),es in groups.items():
-        if len(es)<2: continue
-        for x,y in list(combinations(es, 2))[:200]:
-            fx,fy = x.fields,y.fields
-            if fx[k]!=fy[k]: yield k, *_order(k, x, y, fx, fy)
+        by = defaultdict(list)
+        for e in es: by[e.fields[k]].append(e)
+        pairs = chain.from_iterable(product(a, b) for a,b in combinations(by.values(), 2))
+        for x,y in islice(pairs, 200): yield k, *_order(k, x, y, x.fields, y.fields)
 
 # %% ../../nbs/web/05_effects.ipynb #pairs-of-def
 def pairs_of(b:Board) -> list[Pair]:
@@ -106,7 +108,7 @@ def changes(pairs:list) -> list[Change]:
 # %% ../../nbs/web/05_effects.ipynb #tricks-def
 def parts_by_trick() -> dict[str,set]:
     "(field, part) that each trick registers, by the name of its module"
-    res,kinds = defaultdict(set),slots | dict(arch=archs)
+    res,kinds = defaultdict(set),slots | dict(arch=archs, init=inits)
     for kind,reg in kinds.items():
         for name,home in reg.homes.items():
             if '.tricks.' in home: res[home.rpartition('.')[2]].add((kind, name))

@@ -11,7 +11,7 @@ __all__ = ['BRANCH', 'facts', 'row_json', 'board_json', 'cell_json', 'csv_row', 
 import csv, io, json, re, shlex
 from functools import lru_cache
 from ..train.changes import label_of
-from ..train.recipe import recipes
+from ..train.recipe import of_model, own, parameters, recipes
 from ..data.track import facts_of, official_source, packaged
 from .facts import Board, Cell, Entry, cell_title
 from .markup import h
@@ -95,7 +95,8 @@ def percent(e:Entry) -> str: return f'{100*e.mean:.2f}' + ('' if e.std is None e
 def tex_row(e:Entry) -> str:
     "A line of a LaTeX table"
     acc = percent(e).replace('±', r'$\pm$')
-    return f'{tex(e.name)} & {acc} & {e.n} & {e.params/1e6:.1f} & {e.macs/1e9:.2f} \\\\ % {e.id}'
+    macs = '--' if e.macs is None else f'{e.macs/1e9:.2f}'
+    return f'{tex(e.name)} & {acc} & {e.n} & {e.params/1e6:.1f} & {macs} \\\\ % {e.id}'
 
 def tex_ends(c:Cell) -> tuple:
     "What stands before and after the rows of a table, booktabs"
@@ -159,18 +160,22 @@ def _where(e):
 # %% ../../nbs/web/06_export.ipynb #type-def
 def _official(e): return e.row.kind=='official' or e.track.official
 
+def _flag(k, v):
+    if k not in {'arch', *own, *of_model, *parameters()}: return f'--set {k}={shlex.quote(v)}' # of a library's part
+    flag = k.replace('_', '-')
+    return {'true':f'--{flag}', 'false':f'--no-{flag}'}.get(v) or f'--{flag} {shlex.quote(v)}'
+
 def command(e:Entry) -> str:
     "The command that trains the same recipe in the same cell"
     words = ['woofbench run', *(f'--{k} {shlex.quote(str(v))}' for k,v in _where(e))]
     for k,v in _settings(e):
-        flag = k.replace('_', '-')
-        words.append({'true':f'--{flag}', 'false':f'--no-{flag}'}.get(v) or f'--{flag} {shlex.quote(v)}')
+        words.append(_flag(k, v))
     if _official(e): words.append('--official')
     return ' \\\n  '.join(words)
 
 def _value(e, k, v):
-    o = getattr(e.recipe, k, getattr(e.recipe.model, k, v))
-    return repr(v if k=='arch' else o)
+    o = v if k=='arch' else e.fields.get(k, v)
+    return repr('none' if o is None else o)
 
 def python(e:Entry) -> str:
     "The call in Python that trains the same recipe in the same cell"

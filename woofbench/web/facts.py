@@ -22,6 +22,7 @@ from scipy.special import stdtr, stdtrit
 from ..registry import BadInput
 from ..data.track import EPOCHS, SIZES, check_name, datasets, facts_of, make_track, packaged
 from ..models.spec import parts_of
+from ..train.callbacks import mean_area
 from ..train.recipe import Recipe, config_id, describe, from_dict, settings
 from ..board.record.git import git, repo_of
 from ..board.stats.claims import band, seeds_needed, tie_groups
@@ -29,7 +30,7 @@ from ..board.stats.tests import pooled_std
 from ..board.replications import replications
 from ..board.standing import good, standing
 from ..board.table import load_rows
-from ..board.row import rates
+from ..board.row import speed_of
 from ..board.reported.history import of_board
 from .markup import HERE
 from .prices import read_prices
@@ -157,7 +158,7 @@ class Measured:
         "(kind, name) of the parts of the model"
         return {(reg.kind, o) for reg,o in parts_of(self.recipe.model)}
     @property
-    def macs(self) -> int: return self.record['cost']['macs']
+    def macs(self) -> int|None: return self.record['cost']['macs']
     @property
     def params(self) -> int: return self.record['cost']['params']
     @cached_property
@@ -166,7 +167,6 @@ class Measured:
     def noise(self) -> dict: return split_noise(self.diffs==0)
     @property
     def image_noise(self) -> float|None: return self.noise['image']
-
 
 # %% ../../nbs/web/03_facts.ipynb #said-def
 class Described(Measured):
@@ -205,12 +205,13 @@ class Entry(Described):
     @cached_property
     def speed(self) -> tuple:
         "Images per second, in training and in validation"
-        return rates([o for r in self.row.runs for o in r['curve']], self.row.data['n_train'],
-                     self.record['recipe']['bs'], self.row.data['n_val'])
+        return speed_of(self.row)
     @property
-    def cost(self) -> float:
-        "Multiply-adds of all forward passes in training, of one seed"
-        return self.macs*self.row.data['n_train']*self.track.epochs
+    def cost(self) -> float|None:
+        "Multiply-adds of all forward passes in training, of one seed; None where they cannot be counted"
+        if self.macs is None: return None
+        area = mean_area(self.track.size, self.recipe.progressive)
+        return self.macs*self.row.data['n_train']*self.track.epochs*area
     @cached_property
     def by_most(self):
         "Which images most of its seeds get right"

@@ -189,8 +189,9 @@ def costs(e:Entry) -> Markup:
     commit = f', commit {sha[:12]}' if sha else ''
     return dl([('Time of a seed', f'{duration(e.seconds)} (median)'), ('Training', f'{e.speed[0]:.0f} images a second'),
                ('Validation', f'{e.speed[1]:.0f} images a second'), ('Parameters', f'{e.params:,}'),
-               ('Multiply-adds', f'{e.macs:,} for one image'),
-               ('One training run', f'{e.cost/1e12:,.1f} ×10¹² multiply-adds (forward)'), ('Device', e.device),
+               ('Multiply-adds', 'unknown' if e.macs is None else f'{e.macs:,} for one image'),
+               ('One training run', '' if e.cost is None else f'{e.cost/1e12:,.1f} ×10¹² multiply-adds (forward)'),
+               ('Device', e.device),
                ('Engine', f'{rec["engine"]}, {rec["recipe"]["precision"]}'),
                ('Processes of a seed', rec['processes'] if rec['processes']>1 else ''),
                ('Images', e.row.data['edition']), ('Software', versions),
