@@ -1,7 +1,8 @@
 """What a trick of training is worth at one small cell: the same seeds with it and without it, in turns.
 
     WOOFBENCH_DATA=DIR python -m benchmarks.trick_effects ranger muon-0.03 ...   # again goes on
-    python -m benchmarks.trick_effects --show
+    python -m benchmarks.trick_effects best best-without-sa ... --out FILE      # parts of the best official row
+    python -m benchmarks.trick_effects --show [--base best --out FILE]
     python -m benchmarks.trick_effects --price ranger muon-0.03 ... # seconds of a step in turns, and memory
 
 The cell: Imagewoof, 32 px from 192 px files, xresnet10_tiny with Mish, 5 epochs, exploration seeds. A line of the
@@ -34,6 +35,12 @@ RECIPES = { # what differs from BASE
     'alternate-flip': 'aug=alternate_flip flip=0',
     'whitening-signs': 'stem=whitening_signs',
 }
+# The parts of the preset muon_whitening, all of them and without one; images of 32 px cannot grow
+BEST = dict(sa='simple_sa', pool='max_blur', block='reduce_first', stem='whitening_signs', opt='muon', lr=.042, mom=.6)
+WITHOUT = dict(sa=dict(sa='none'), blur=dict(pool='avg'), reduce=dict(block='res'), whitening=dict(stem='conv3'),
+               muon=dict(opt='ranger', lr=.02, mom=.9))
+RECIPES |= {k:' '.join(f'{a}={b}' for a,b in (BEST|o).items())
+            for k,o in (('best', {}), *((f'best-without-{k}', o) for k,o in WITHOUT.items()))}
 
 
 def done(path):
@@ -165,6 +172,7 @@ def main():
     p.add_argument('names', nargs='*', choices=[[], *RECIPES])
     p.add_argument('--seeds', type=int, default=5, help='exploration seeds, from 0')
     p.add_argument('--show', action='store_true', help='print the effects and train nothing')
+    p.add_argument('--base', default='ranger', help='the recipe that the others are compared with')
     p.add_argument('--price', action='store_true', help='time steps in turns, the first recipe being the measure')
     p.add_argument('--arch', default=BASE['arch'], help='network to time')
     p.add_argument('--size', type=int, default=CELL['size'], help='side of the images to time, px')
@@ -172,7 +180,7 @@ def main():
     a = p.parse_args()
     if a.price: return price(a.names, OUT.with_name('trick-prices.csv'), a.arch, a.size)
     if not a.show: return measure(a.names, range(a.seeds), a.out)
-    for name,(n,points,d,half,s) in effects(done(a.out)).items():
+    for name,(n,points,d,half,s) in effects(done(a.out), a.base).items():
         print(f'{name:24} {n} seeds  {points:.2f} %  {sentence(d, half):44} {s:.0f} s')
 
 

@@ -68,6 +68,17 @@ def test_same_machine_same_seeds_are_identical(done):
     assert len(load_rows(out)[0])==2 and replication_status(row, load_rows(out)[0])=='replayed by 1'
     assert sum('seed ' in o for o in said)==5 and not any('going on' in o or 'there already' in o for o in said)
 
+def test_a_row_is_trained_with_its_own_number_of_threads(done, tmp_path):
+    "Another number adds in another order, and gives other results; afterwards this process has its own again"
+    said,row = [],done[1]
+    torch.set_num_threads(2)
+    try:
+        res = reproduce(row, k=1, out=tmp_path, say=said.append)
+        assert torch.get_num_threads()==2
+    finally: torch.set_num_threads(1)
+    assert res.word=='identical' and res.row.record['env']['threads']==row.record['env']['threads']==1
+    assert not any('threads' in o for o in said)
+
 def test_doctored_row_is_inconsistent(done, tmp_path, replay, cli):
     row = done[1]
     bad = preds_of(row.record, -round(3*row.std*360+.5))

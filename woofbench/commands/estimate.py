@@ -7,7 +7,6 @@ __all__ = ['images_here', 'Forecast', 'estimate']
 
 # %% ../../nbs/commands/16_estimate.ipynb #imports
 import inspect, math, os
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 import torch
@@ -23,7 +22,7 @@ from ..train.callbacks import share_of_sides
 from ..train.job import Job
 from ..train.kept import fast_opts
 from ..train.learner import check_parts
-from ..train.machine import machine, memory
+from ..train.machine import computing_with, machine, memory
 from ..train.optim import opts
 from ..train.processes import with_processes
 from ..train.recipe import of_model, own
@@ -71,8 +70,6 @@ def _from_board(job, here, out):
     row = max(rows, key=lambda o: o.record['created'])
     return epoch_seconds(row), f'as row {row.id[:8]} took on this device'
 
-
-
 # %% ../../nbs/commands/16_estimate.ipynb #time-def-2
 def _step_seconds(job, here):
     "Of a step of the optimiser on gradients of noise, the faster of two after one that is not counted"
@@ -89,21 +86,13 @@ def _step_seconds(job, here):
         seconds.append(now(device)-start)
     return min(seconds[1:])
 
-@contextmanager
-def _threads(n):
-    "Compute with `n` threads"
-    before = torch.get_num_threads()
-    torch.set_num_threads(n)
-    try: yield
-    finally: torch.set_num_threads(before)
-
 # %% ../../nbs/commands/16_estimate.ipynb #time-def-2-2
 def _measured(job, here, n_train, n_val):
     "The same, from a short measurement"
     r = job.recipe
     bs,size = max(2, min(r.bs, 16, (1<<20)//job.track.size**2)),job.track.size
     shares = share_of_sides(size, r.progressive)
-    with _threads(here.threads):
+    with computing_with(here.threads):
         at = {o:speeds([r.model], o, bs, 2, r.precision, r.channels_last, here.device)[0] for o in shares}
         step = _step_seconds(job, here)
     train = n_train*sum(share/at[side]['train'][0] for side,share in shares.items())

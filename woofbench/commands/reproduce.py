@@ -6,6 +6,7 @@
 __all__ = ['original', 'other_code', 'plan_of', 'settings', 'reproduce', 'Challenge', 'judge_challenge', 'challenge']
 
 # %% ../../nbs/commands/04_reproduce.ipynb #imports
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from ..registry import BadInput, whole
@@ -14,7 +15,7 @@ from ..data.own_images import own_images
 from ..data.track import datasets
 from ..text import quiet, speaking
 from ..train.recipe import from_dict
-from ..train.machine import Machine, machine
+from ..train.machine import Machine, computing_with, machine
 from ..train.job import Job
 from ..board.row import Row, differences
 from ..board.table import find_row, load_rows
@@ -85,6 +86,12 @@ def plan_of(
     return p
 
 # %% ../../nbs/commands/04_reproduce.ipynb #settings-def
+def _threads_of(row):
+    "The threads that trained each seed on a processor: another number gives other results. None where there are fewer"
+    env = row.record['env']
+    n = None if env['cuda'] else env.get('threads')
+    return n if n and n<=(os.cpu_count() or 1) else None
+
 def settings(
     row:Row,
     p:Job,
@@ -146,10 +153,11 @@ def reproduce(
     row = original(name, out)
     todo,say = _seeds_for(row, whole('k', k, 1, SEEDS)),say or quiet
     with speaking(say): p = plan_of(row, data, trust_code)
-    here = settings(row, p, device, workers, engine, say)
-    if quick: return _quick(row, p, here, say)
     purpose = Purpose(rules=RULES, based_on=row.id)
-    return replication(row, train_row(p, todo, out, here, purpose, True, say))
+    with computing_with(_threads_of(row)):
+        here = settings(row, p, device, workers, engine, say)
+        if quick: return _quick(row, p, here, say)
+        return replication(row, train_row(p, todo, out, here, purpose, True, say))
 
 # %% ../../nbs/commands/04_reproduce.ipynb #rival-def
 def _to_beat(row, rows):
@@ -214,7 +222,7 @@ def challenge(
     nonce = nonce or _landed(row, out)
     todo = challenge_seeds(row.id, nonce, whole('k', k, 1, SEEDS))
     with speaking(say): p = plan_of(row, data, trust_code)
-    here = settings(row, p, device, workers, engine, say)
     purpose = Purpose(rules=RULES, based_on=row.id, nonce=nonce)
-    new = train_row(p, todo, out, here, purpose, True, say)
+    with computing_with(_threads_of(row)):
+        new = train_row(p, todo, out, settings(row, p, device, workers, engine, say), purpose, True, say)
     return judge_challenge(row, new, load_rows(out)[0])
