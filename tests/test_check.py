@@ -346,7 +346,7 @@ def test_compression_bomb(rows, row):
 odd_numbers = [('no images', lambda r: r['data'].update(n_val=0, known=False), '1 to 50000'),
                ('many seeds', lambda r: r.update(runs=r['runs']*11), 'record.runs: Expected array of length <= 50'),
                ('a class that is none', lambda r: r['runs'][0].update(preds=shifted(r)), 'a class that is none'),
-    ('no attempt', lambda r: r.update(attempts=0), 'first attempt'),
+    ('no attempt', lambda r: r.update(attempts=0), 'it must be at least 1'),
     ('rules to come', lambda r: r.update(rules=99), 'version 99'),
     ('time in other digits', lambda r: r.update(created='2026-11-24T0\u0660:00:00Z'), 'is not a time'),
     ('no such day', lambda r: r.update(created='2026-11-31T00:00:00Z'), 'is not a time'),
@@ -575,7 +575,7 @@ def test_numbers_that_change_nothing_but_the_hash(repo, rows):
     plain = from_dict(repo.rows[0]['recipe'])
     for k in ('gamma_l2','wd','smooth','eps','ema'):
         with pytest.raises(BadInput, match='at least 1e-08'): plain.but(**{k:1e-300})
-    for o,why in ((.76, 'is written so'), (.75, '')):
+    for o,why in ((.76, 'write 0.75'), (.75, '')):
         v = verdict(repo.dogs.entry(code=repo.code, progressive=o), rows)
         assert (v.word=='invalid' and why in str(v)) if why else v.word!='invalid', v
 

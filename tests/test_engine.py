@@ -217,7 +217,7 @@ def test_a_seed_is_the_same_alone_and_after_others(digits, small, change):
 
 
 def test_growing_images_have_a_capture_for_each_size(digits):
-    track,recipe,m = make_track('digits', size=64, epochs=2), digits[1].but(bs=128, progressive=.5, **tiny), digits[2]
+    track,recipe,m = make_track('digits', size=64, epochs=1), digits[1].but(bs=128, progressive=.5, **tiny), digits[2]
     with Kept(capture=True) as kept:
         a = fit(Job(track, recipe, m), 1, fast_cpu, kept=kept)
         made = list(kept.graph.captured.values())

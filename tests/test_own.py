@@ -132,7 +132,7 @@ def test_an_augmentation_gives_the_same_on_both_engines(aug):
     "For the same seed, epoch and image; the order of images is each engine's own"
     places = {}
     for engine in ('fastai','fast'):
-        p,at = digits(aug=aug, flip=0.),[]
+        p,at = digits(aug=aug, flip=0., bs=256),[]
         learn = make_learner(p, 7, Machine(device='cpu', workers=0, engine=engine))
         augment = next(o.augment for o in learn.cbs if hasattr(o, 'augment'))
         was = augment.place

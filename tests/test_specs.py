@@ -79,7 +79,8 @@ def mixed(i):
     more = {k:v for kind,name in named.items() for k,v in getattr(slots[kind][name], 'goes_with', {}).items()}
     return replace(small, **named | more)
 
-@pytest.mark.parametrize('i', range(max(map(len, slots.values()))))
+@pytest.mark.parametrize('i', (0,1,2,*(pytest.param(i, marks=pytest.mark.slow)
+                                       for i in range(3, max(map(len, slots.values()))))))
 def test_parts_under_torch_compile(i):
     "One graph without breaks, and the numbers of the eager network"
     compiled(mixed(i))

@@ -596,6 +596,7 @@ def serious(pg):
     found = pg.evaluate('axe.run(document, {resultTypes: ["violations"], preload: false})')['violations']
     return [(o['id'], o['nodes'][0]['html'][:160]) for o in found if o['impact'] in ('serious','critical')]
 
+@pytest.mark.slow
 def test_axe_has_nothing_serious(site, some, tab):
     need(None if axe() else 'axe-core is not here: pip install axe-playwright-python, or name its file in '
                             '$WOOFBENCH_AXE')

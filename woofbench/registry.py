@@ -440,6 +440,7 @@ def settled(
     values = {k:p.default for k,p in found.items()} | (have or {}) | given
     return tuple((k, check(k, found[k], values[k])) for k in sorted(found))
 
+# %% ../nbs/00_registry.ipynb #params-fields-def-2
 def kept(
     have:tuple, # (field, value) of the parameters so far
     old:list, # (registry, name) of the parts that were used so far

@@ -112,6 +112,7 @@ def mean_area(
     "Mean area of the training images as a share of the full one; their multiply-adds are about this share, too"
     return sum(share*(side/size)**2 for side,share in share_of_sides(size, start).items())
 
+# %% ../../nbs/train/05_callbacks.ipynb #progressive-def-2
 def start_of(
     size:int, # Side of the images, px
     start:float, # `progressive` of a recipe
@@ -119,7 +120,7 @@ def start_of(
     "Of all values of `progressive` that begin with images of the same side, the one that is exactly it"
     return 1. if start==1 else float(f'{side_at(0, size, start)/size:.4g}')
 
-# %% ../../nbs/train/05_callbacks.ipynb #progressive-def-2
+# %% ../../nbs/train/05_callbacks.ipynb #c75802cf
 class Progressive(Callback):
     "Train on smaller images at first; validation always has the full size"
     run_valid = False

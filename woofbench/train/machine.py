@@ -91,6 +91,7 @@ def seed_threads(
     n = torch.get_num_threads()
     return max(1, n//seeds_at_once) if torch.device(device).type=='cpu' else n
 
+# %% ../../nbs/train/06_machine.ipynb #peak-mb-def-2
 @contextmanager
 def computing_with(
     n:int|None, # Threads; those of this process if None

@@ -345,6 +345,7 @@ def _leaves_with(k, mine, params):
     return [p for p in params if p!=k and p.startswith(f'{kind}_')
             and not any(_may_have(slot_of[o], mine[o], p) for o in others)]
 
+# %% ../../nbs/train/02_recipe.ipynb #80d85bd2-2
 def hash_without(
     r:Recipe
 ) -> dict: # Hash of all other fields, by field
