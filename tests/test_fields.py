@@ -17,6 +17,7 @@ from woofbench.train.callbacks import mean_area, share_of_sides
 from woofbench.train.changes import changed, label_of, neighbours
 from woofbench.train.recipe import Recipe, hash_without, recipes, settings
 from woofbench.web.build import build
+from woofbench.web.cells import amount
 from woofbench.web.effects import pairs_of, parts_by_trick
 from woofbench.web.export import command, python
 from woofbench.web.facts import from_rows, read_board
@@ -52,6 +53,12 @@ def test_a_parameter_is_a_change_of_its_own():
     assert alone(r, r.but(opt_ks=1))==['opt_ks'] and alone(r, r.but(opt_ks=1, opt_steps=4))==[]
     a,b = Recipe().but(arch='hlb'),Recipe().but(arch='hlb', arch_width=32)
     assert alone(a, b)==['arch_width'] and 'name' in alone(a, Recipe().but(arch='timm:resnet18'))
+
+def test_a_parameter_that_names_a_part_is_one_field():
+    "The optimiser of the remaining weights, without its rate and momentum"
+    r = official.but(opt='muon')
+    assert alone(r, r.but(opt_rest='radam'))==['opt_rest']
+    assert alone(r, r.but(opt_rest='radam', opt_rest_rate=1., opt_rest_mom=.5))==[]
 
 def test_two_slots_of_one_kind(registries_stay):
     "Self-attention is one change only where the attention in the blocks keeps its parameters"
@@ -90,6 +97,20 @@ def test_a_label_makes_the_recipe_again(registries_stay):
             if a!=b: assert changed(a, label_of(a, b))==b, label_of(a, b)
     assert label_of(official.but(aug='rand'), official.but(aug='trivial'))=='aug=trivial'
 
+def test_a_label_says_what_a_part_that_stays_in_one_stage_has():
+    a = official.but(block='drop_path', block_rate=.3)
+    for b in (official.but(block=('drop_path','res','res','res')),
+              official.but(block=('drop_path','res','res','res'), block_rate=.3),
+              recipes('official')().but(arch='channel_net', stem='whitening_signs')):
+        for base in (a, official.but(stem='whitening_signs', stem_eps=.5)):
+            assert changed(base, label_of(base, b))==b, label_of(base, b)
+
+def test_labels_between_presets():
+    found = [recipes(o)() for o in recipes]
+    for a in found:
+        for b in found:
+            if a!=b: assert changed(a, label_of(a, b))==b, label_of(a, b)
+
 def test_none_for_a_part_is_refused_where_it_has_two_meanings():
     assert given(dict(lr=None, act='mish'))==dict(act='mish')
     with pytest.raises(BadInput, match="sa=None is not clear: write sa='none'"): run('digits', sa=None, say=None)
@@ -100,6 +121,8 @@ def test_a_number_of_a_library_may_have_a_fraction():
     assert dict(r.params)['opt_dampening']==.5
     values = [dict(Recipe().but(opt='torch:SGD', **o).params)['opt_dampening'] for o in ({}, dict(opt_dampening=0.))]
     assert values==[0,0] and all(type(o) is int for o in values)
+    for o in (float('inf'), float('nan')):
+        with pytest.raises(BadInput, match='opt_dampening must be a number'): r.but(opt_dampening=o)
 
 
 # A page says what was trained
@@ -153,6 +176,18 @@ def test_pages_of_a_row_whose_costs_are_unknown():
     assert json.loads(files[f'rows/{e.id}.json'])['train_macs'] is None
     assert any(b' & -- ' in v for k,v in files.items() if k.endswith('.tex'))
 
+
+def test_a_new_part_is_one_difference():
+    from woofbench.web.rows import _changed
+    a,b = entries({}, dict(stem='whitening_signs', lr=.02))
+    assert _changed(b, a).split('; ')==['stem conv3 → whitening_signs','lr 0.01 → 0.02']
+    assert _changed(a, b).split('; ')==['stem whitening_signs → conv3','lr 0.02 → 0.01']
+
+def test_the_script_of_a_cell_knows_unknown_costs():
+    "What Python shows as a dash, the script of large tables shows as a dash"
+    text = (root/'woofbench/web/static/board.js').read_text(encoding='utf-8')
+    body = text.split('const amount = v => {')[1].split('};')[0]
+    assert amount(None)=='–' and "if (v === null) return '–';" in body
 
 # Pairs
 

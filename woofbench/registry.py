@@ -15,6 +15,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
+from math import isfinite
 from threading import Lock
 from fastcore.basics import patch
 
@@ -393,7 +394,7 @@ def _number(name, p, v):
     whole = type(p.default) is int and not p.fraction
     if isinstance(v, bool) or not isinstance(v, (int,float)) or whole and type(v) is not int:
         raise BadInput(f'{name} must be a {"whole " if whole else ""}number, not {v!r}')
-    if v!=v or p.lo is not None and v<p.lo or p.hi is not None and v>p.hi:
+    if not isfinite(v) or p.lo is not None and v<p.lo or p.hi is not None and v>p.hi:
         low,high = ('any' if o is None else f'{o:g}' for o in (p.lo, p.hi))
         raise BadInput(f'{name} must be a number from {low} to {high}, not {v}')
     if whole or p.fraction and v==int(v): return int(v)
@@ -440,7 +441,7 @@ def settled(
     values = {k:p.default for k,p in found.items()} | (have or {}) | given
     return tuple((k, check(k, found[k], values[k])) for k in sorted(found))
 
-# %% ../nbs/00_registry.ipynb #params-fields-def-2
+# %% ../nbs/00_registry.ipynb #params-kept
 def kept(
     have:tuple, # (field, value) of the parameters so far
     old:list, # (registry, name) of the parts that were used so far

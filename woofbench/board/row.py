@@ -208,7 +208,7 @@ def epoch_seconds(row) -> float:
     "Seconds of an epoch, training and validation"
     return sum(median_seconds(timed_epochs(row), k) for k in ('train_s','eval_s'))
 
-# %% ../../nbs/board/02_row.ipynb #line-def-2
+# %% ../../nbs/board/02_row.ipynb #speed-of
 def speed_of(
     row:Row
 ) -> tuple: # (in training, in validation)

@@ -322,7 +322,7 @@ def out_folder(
 def given(changes:dict) -> dict:
     "The changes that have a value; raises `BadInput` for None where it could mean either no change or no part"
     unclear = [k for k in optional if k in changes and changes[k] is None]
-    if unclear: raise BadInput(f"{unclear[0]}=None is not clear: write {unclear[0]}='none' for a network without it")
+    if unclear: raise BadInput(f"{unclear[0]}=None is not clear: write {unclear[0]}='none', or leave it out")
     return {k:v for k,v in changes.items() if v is not None}
 
 def keeps_weights(

@@ -8,11 +8,11 @@ __all__ = ['changed', 'base_of', 'label_of', 'neighbours']
 # %% ../../nbs/train/03_changes.ipynb #imports
 import re
 from functools import partial
-from ..registry import BadInput
+from ..registry import BadInput, fields_of
 from ..text import typed
 from ..data.track import Track
-from ..models.spec import ModelSpec, arch_of
-from .recipe import (Recipe, config_id, default_params, kind_of_field, of_model, own, parse, recipes,
+from ..models.spec import ModelSpec, arch_of, parts_of
+from .recipe import (Recipe, config_id, default_params, of_model, own, parse, recipe_parts, recipes,
                                     settings)
 
 # %% ../../nbs/train/03_changes.ipynb #changed-def
@@ -44,34 +44,37 @@ def base_of(
     r = recipes(first)()
     return changed(r, '+'.join(rest)) if rest else r
 
-# %% ../../nbs/train/03_changes.ipynb #153151f4
+# %% ../../nbs/train/03_changes.ipynb #follows-def
 def _follows(k, v, base, other):
-    """Does the parameter `k` of `other` have the value `v` without a word, where the other fields are changed? A part
-    that stays keeps its values, and a new one begins with its defaults; those of your parts are always written"""
-    a,b,usual = settings(base),settings(other),default_params(other)
-    of_kind = [o for o in {**a, **b} if k.startswith(f'{kind_of_field(o)}_')]
-    stays,goes = ([o for o in of_kind if (a.get(o)==b.get(o))==same] for same in (True, False))
-    if not goes: return a.get(k)==v
-    return usual.get(k)==v and (not stays or a.get(k, v)==v)
+    """Does the parameter `k` of `other` have the value `v` without a word, once the fields are changed? A part that
+    stays keeps its values, and a new one begins with its defaults. Which parts of yours have which parameters is not
+    known everywhere, so their values are written where there is a doubt"""
+    def may_have(reg, name): return not reg.own(name) or k in fields_of([(reg, name)])
+    old,new = ([*recipe_parts(o), *parts_of(o.model)] for o in (base, other))
+    stays = [o in old for o in new if k.startswith(f'{o[0].kind}_') and may_have(*o)]
+    if all(stays): return settings(base).get(k)==v
+    return not any(stays) and default_params(other).get(k)==v
 
 # %% ../../nbs/train/03_changes.ipynb #label-def
 def _differing(base, other):
-    "(field, value) of each field in which `other` differs from `base`"
+    "(field, value) of each field in which `other` differs from `base`, those of the parameters of parts left out"
     pairs = [(own, base, other)]
     if not isinstance(other.model, ModelSpec): pairs.insert(0, (of_model, base.model, other.model))
     for names,a,b in pairs: yield from ((k, getattr(b, k)) for k in names if getattr(a, k, None)!=getattr(b, k))
-    yield from ((k, v) for k,v in (*other.model.params, *other.params) if not _follows(k, v, base, other))
 
 def label_of(
     base:Recipe,
     other:Recipe,
 ) -> str: # '' where they are the same
     "What makes `other` of `base`, as text for `changed`"
-    res,arch = [],arch_of(other.model)
+    res,arch,shaped = [],arch_of(other.model),base
+    whole,network = (isinstance(o.model, ModelSpec) for o in (base, other))
+    if arch=='custom' and whole: arch = 'xresnet50' # any that has the fields of a network
     if arch!=arch_of(base.model) and arch!='custom':
         res.append(f'arch={arch}')
-        if not isinstance(other.model, ModelSpec): base = base.but(arch=arch)
-    return '+'.join([*res, *(f'{k}={typed(v)}' for k,v in _differing(base, other))])
+        if not network: shaped = base.but(arch=arch)
+    params = [(k, v) for k,v in (*other.model.params, *other.params) if not _follows(k, v, base, other)]
+    return '+'.join([*res, *(f'{k}={typed(v)}' for k,v in (*_differing(shaped, other), *params))])
 
 # %% ../../nbs/train/03_changes.ipynb #neighbours-def
 def neighbours(

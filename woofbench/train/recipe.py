@@ -319,7 +319,7 @@ def config_id(
     if m.params: model['params'] = dict(m.params)
     return digest('config', dict(track=asdict(track), recipe=own_, model=model))
 
-# %% ../../nbs/train/02_recipe.ipynb #80d85bd2
+# %% ../../nbs/train/02_recipe.ipynb #settings-def
 def settings(
     r:Recipe
 ) -> dict: # Value by field
@@ -330,22 +330,23 @@ def settings(
 def kind_of_field(
     k:str, # Of a recipe or its model
 ) -> str: # E.g. attn for sa
-    "The kind of parts that a field names; the name of the field itself where it names none"
-    return slot_of[k].kind if k in slot_of else 'arch' if k=='name' else k
+    "The kind of parts that a field names; empty where it names none"
+    if k in slot_of: return slot_of[k].kind
+    return k if k in registries else 'arch' if k=='name' else ''
 
 def _may_have(reg, part, param):
     "May a part have this parameter, as far as is known here?"
-    return any(not reg.there(o) or f'{param}' in fields_of([(reg, o)])
+    return any(not reg.there(o) or param in fields_of([(reg, o)])
                for o in (part if isinstance(part, tuple) else (part,)) if o)
 
 def _leaves_with(k, mine, params):
     "The parameters that belong to field `k` and to no other field of the same kind"
     kind = kind_of_field(k)
     others = [o for o in mine if o!=k and o in slot_of and slot_of[o].kind==kind]
-    return [p for p in params if p!=k and p.startswith(f'{kind}_')
+    return [p for p in params if kind and p.startswith(f'{kind}_')
             and not any(_may_have(slot_of[o], mine[o], p) for o in others)]
 
-# %% ../../nbs/train/02_recipe.ipynb #80d85bd2-2
+# %% ../../nbs/train/02_recipe.ipynb #hash-without
 def hash_without(
     r:Recipe
 ) -> dict: # Hash of all other fields, by field

@@ -144,7 +144,7 @@ def usual_recipe(dataset:str):
     return recipes(facts_of(dataset).recipe)()
 
 @lru_cache(4)
-def _settings(e):
+def _changes(e):
     "(name, value as text) of each field that differs from the usual recipe of the dataset"
     label = label_of(usual_recipe(e.track.dataset), e.recipe)
     return [tuple(o.split('=', 1)) for o in re.split(r'\+(?=[a-z]\w*=)', label)] if label else []
@@ -168,7 +168,7 @@ def _flag(k, v):
 def command(e:Entry) -> str:
     "The command that trains the same recipe in the same cell"
     words = ['woofbench run', *(f'--{k} {shlex.quote(str(v))}' for k,v in _where(e))]
-    for k,v in _settings(e):
+    for k,v in _changes(e):
         words.append(_flag(k, v))
     if _official(e): words.append('--official')
     return ' \\\n  '.join(words)
@@ -181,7 +181,7 @@ def python(e:Entry) -> str:
     "The call in Python that trains the same recipe in the same cell"
     (_,dataset),*more = _where(e)
     first = ', '.join([repr(dataset), *(f'{k}={v!r}' for k,v in more)])
-    parts = [first, *(f'{k}={_value(e, k, v)}' for k,v in _settings(e))]
+    parts = [first, *(f'{k}={_value(e, k, v)}' for k,v in _changes(e))]
     if _official(e): parts.append('official=True')
     return 'from woofbench import run\n\nrow = run(' + ',\n          '.join(parts) + ')'
 

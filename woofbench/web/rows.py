@@ -151,7 +151,9 @@ def relatives(e:Entry, twins:dict, most:int=8) -> list[Entry]:
 def _changed(e, o):
     "Which fields of the recipe differ, in words"
     mine,theirs = e.fields,o.fields
-    diff = [f'{k} {show(theirs.get(k))} → {show(v)}' for k,v in mine.items() if theirs.get(k)!=v]
+    params = dict(e.recipe.params) | dict(e.recipe.model.params) # those of a new part say nothing that it does not
+    diff = [f'{k} {show(theirs.get(k))} → {show(v)}' for k,v in mine.items()
+            if theirs.get(k)!=v and (k in theirs or k not in params)]
     more = f'; {len(diff)-4} more' if diff[4:] else ''
     text = '; '.join(diff[:4])+more or 'nothing: the same recipe'
     same = o.row.data['manifest_sha256']==e.row.data['manifest_sha256']

@@ -16,6 +16,7 @@ const load = (src, name = 'woofbenchCell') => new Promise((ok, no) => {
   document.head.append(s);
 });
 const amount = v => {
+  if (v === null) return '–';
   for (const [k, letter] of [[1e9, 'G'], [1e6, 'M'], [1e3, 'k']]) if (v >= k * .9995) return `${+(v / k).toPrecision(3)} ${letter}`;
   return v.toFixed(0);
 };
