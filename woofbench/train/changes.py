@@ -68,11 +68,11 @@ def label_of(
 ) -> str: # '' where they are the same
     "What makes `other` of `base`, as text for `changed`"
     res,arch,shaped = [],arch_of(other.model),base
-    whole,network = (isinstance(o.model, ModelSpec) for o in (base, other))
-    if arch=='custom' and whole: arch = 'xresnet50' # any that has the fields of a network
+    base_whole,other_whole = (isinstance(o.model, ModelSpec) for o in (base, other))
+    if arch=='custom' and base_whole: arch = 'xresnet50' # any that has the fields of a network
     if arch!=arch_of(base.model) and arch!='custom':
         res.append(f'arch={arch}')
-        if not network: shaped = base.but(arch=arch)
+        if not other_whole: shaped = base.but(arch=arch)
     params = [(k, v) for k,v in (*other.model.params, *other.params) if not _follows(k, v, base, other)]
     return '+'.join([*res, *(f'{k}={typed(v)}' for k,v in (*_differing(shaped, other), *params))])
 

@@ -160,16 +160,16 @@ def _where(e):
 # %% ../../nbs/web/06_export.ipynb #type-def
 def _official(e): return e.row.kind=='official' or e.track.official
 
-def _flag(k, v):
-    if k not in {'arch', *own, *of_model, *parameters()}: return f'--set {k}={shlex.quote(v)}' # of a library's part
+def _flag(k, v, known):
+    if k not in known: return f'--set {k}={shlex.quote(v)}' # of a library's part
     flag = k.replace('_', '-')
     return {'true':f'--{flag}', 'false':f'--no-{flag}'}.get(v) or f'--{flag} {shlex.quote(v)}'
 
 def command(e:Entry) -> str:
     "The command that trains the same recipe in the same cell"
     words = ['woofbench run', *(f'--{k} {shlex.quote(str(v))}' for k,v in _where(e))]
-    for k,v in _changes(e):
-        words.append(_flag(k, v))
+    known = {'arch', *own, *of_model, *parameters()}
+    words += [_flag(k, v, known) for k,v in _changes(e)]
     if _official(e): words.append('--official')
     return ' \\\n  '.join(words)
 
