@@ -1,13 +1,14 @@
 """What a trick of training is worth at one small cell: the same seeds with it and without it, in turns.
 
     WOOFBENCH_DATA=DIR python -m benchmarks.trick_effects ranger muon-0.03 ...   # again goes on
-    python -m benchmarks.trick_effects best best-without-sa ... --out FILE      # parts of the best official row
+    python -m benchmarks.trick_effects best best-without-sa ... --out FILE      # parts of the best row
+    python -m benchmarks.trick_effects growing growing-without-sa ... --size 64 --out FILE # at 64 px
     python -m benchmarks.trick_effects --show [--base best --out FILE]
     python -m benchmarks.trick_effects --price ranger muon-0.03 ... # seconds of a step in turns, and memory
 
-The cell: Imagewoof, 32 px from 192 px files, xresnet10_tiny with Mish, 5 epochs, exploration seeds. A line of the
-result is one seed of one recipe: right answers, and seconds of training and validation. Seeds that are there already
-are not trained again, so delete the lines of a recipe when its code has changed. """
+The cell: Imagewoof, 32 px (or --size) from 192 px files, xresnet10_tiny with Mish, 5 epochs, exploration seeds. A line
+of the result is one seed of one recipe: right answers, and seconds of training and validation. Seeds that are there
+already are not trained again, so delete the lines of a recipe when its code has changed. """
 import argparse, csv
 from pathlib import Path
 from statistics import mean, median, stdev
@@ -35,12 +36,16 @@ RECIPES = { # what differs from BASE
     'alternate-flip': 'aug=alternate_flip flip=0',
     'whitening-signs': 'stem=whitening_signs',
 }
-# The parts of the preset muon_whitening, all of them and without one; images of 32 px cannot grow
+# The parts of the preset muon_whitening, all of them and without one; images of 32 px cannot grow, those of 64 px can
 BEST = dict(sa='simple_sa', pool='max_blur', block='reduce_first', stem='whitening_signs', opt='muon', lr=.042, mom=.6)
 WITHOUT = dict(sa=dict(sa='none'), blur=dict(pool='avg'), reduce=dict(block='res'), whitening=dict(stem='conv3'),
                muon=dict(opt='ranger', lr=.02, mom=.9))
-RECIPES |= {k:' '.join(f'{a}={b}' for a,b in (BEST|o).items())
-            for k,o in (('best', {}), *((f'best-without-{k}', o) for k,o in WITHOUT.items()))}
+def without(name, fields, changes):
+    "The recipe of `fields` and those with one of `changes`, by name"
+    return {k:' '.join(f'{a}={b}' for a,b in (fields|o).items())
+            for k,o in ((name, {}), *((f'{name}-without-{k}', o) for k,o in changes.items()))}
+RECIPES |= without('best', BEST, WITHOUT)
+RECIPES |= without('growing', BEST|dict(progressive=.5), WITHOUT|dict(growth=dict(progressive=1)))
 
 
 def done(path):
@@ -64,16 +69,16 @@ def train(name, seed, job):
     return dict(name=name, fields=RECIPES[name], seed=seed, correct=r.correct, n_val=job.n_val) | seconds
 
 
-def measure(names, seeds, path):
-    "Train what is not there yet, seed by seed, all recipes in turns"
+def measure(names, seeds, path, size):
+    "Train what is not there yet, seed by seed, all recipes in turns, with images of `size` px"
     import torch
     from woofbench.commands.run import plan
     from woofbench.train.machine import device_name
     have = {(o['name'], int(o['seed'])) for o in done(path)}
-    jobs = {o:plan(**CELL, **BASE | changes(RECIPES[o])) for o in names}
+    jobs = {o:plan(**CELL | dict(size=size), **BASE | changes(RECIPES[o])) for o in names}
     new = not path.exists()
     with path.open('a', newline='') as f:
-        if new: f.write(f'# Imagewoof, 32 px from 192, 5 epochs, xresnet10_tiny and Mish, fast engine, fp32; '
+        if new: f.write(f'# Imagewoof, {size} px from 192, 5 epochs, xresnet10_tiny and Mish, fast engine, fp32; '
                         f'{device_name("cpu")}, torch {torch.__version__}; other work ran beside it\n')
         w = csv.DictWriter(f, COLUMNS, lineterminator='\n')
         if new: w.writeheader()
@@ -175,11 +180,11 @@ def main():
     p.add_argument('--base', default='ranger', help='the recipe that the others are compared with')
     p.add_argument('--price', action='store_true', help='time steps in turns, the first recipe being the measure')
     p.add_argument('--arch', default=BASE['arch'], help='network to time')
-    p.add_argument('--size', type=int, default=CELL['size'], help='side of the images to time, px')
+    p.add_argument('--size', type=int, default=CELL['size'], help='side of the images, px')
     p.add_argument('--out', type=Path, default=OUT)
     a = p.parse_args()
     if a.price: return price(a.names, OUT.with_name('trick-prices.csv'), a.arch, a.size)
-    if not a.show: return measure(a.names, range(a.seeds), a.out)
+    if not a.show: return measure(a.names, range(a.seeds), a.out, a.size)
     for name,(n,points,d,half,s) in effects(done(a.out), a.base).items():
         print(f'{name:24} {n} seeds  {points:.2f} %  {sentence(d, half):44} {s:.0f} s')
 

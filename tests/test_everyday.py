@@ -61,6 +61,10 @@ print([o for o in ('torch','fastai','pandas','scipy','matplotlib','timm','sklear
     assert p.stdout.splitlines()[-2:]==["unknown flag '--akt'; did you mean --act or --data or --attn or --sa?",
                                         '[]'], p.stdout+p.stderr
 
+def test_cost_takes_the_parameters_of_networks_alone():
+    names = {o.name for o in flags_of(_found('train.recipe:model_parameters()', True))}
+    assert {'block_rate','stem_eps','arch_width'} <= names and not {'opt_ks','aug_strength','loss_threshold'} & names
+
 @pytest.fixture
 def no_torch(tmp_path):
     "Environment in which the import of PyTorch is the last thing that happens"

@@ -258,6 +258,8 @@ mistakes = '''--datset digits|did you mean --dataset
 --sched flat|did you mean flat_cos
 --set actt=mish|did you mean act
 --set act|FIELD=VALUE
+--set lr=.1 --lr .2|lr is given twice
+--lr .2 --set lr=.1|lr is given twice
 --size 0|size
 --size 64.5|size
 --size big|size

@@ -125,7 +125,8 @@ def test_a_space_in_a_file(tmp_path):
 @pytest.mark.parametrize('given,says', [
     (['lr'], 'FIELD=FROM..TO'), ([], 'name what to search'), (['lr=2..1'], 'the lower one first'),
     (['lr=1e-3'], 'two or more values'), (['act=mish,mish'], 'each once'), (['lr=1e-3..1','lr=1e-2..1'], 'once'),
-    (['actt=mish,relu'], 'unknown field'), (['lr=a..b'], 'two numbers')])
+    (['actt=mish,relu'], 'unknown field'), (['lr=a..b'], 'two numbers'),
+    (['opt_dampening=0..1'], r'write 0.0..1.0 for all numbers')])
 def test_a_wrong_space_is_refused(given, says):
     with pytest.raises(BadInput, match=says): read_space(given)
 

@@ -48,6 +48,7 @@ class Parser(argparse.ArgumentParser):
         _check_verb(self, words)
         args,rest = self.parse_known_args(words)
         if rest: raise BadInput(_unknown(_asked(self, words), rest[0]))
+        for do in vars(args).pop('later', []): do(args) # what waits for all flags
         return args
 
 # %% ../../nbs/commands/07_flags.ipynb #unknown-def
@@ -183,14 +184,17 @@ def _taken_over(o):
 
 # %% ../../nbs/commands/07_flags.ipynb #set-def
 class _Set(argparse.Action):
-    "`--set lr=4e-3 act=mish`: fields by name; `const` has their types, and the verb's `read`"
+    "`--set lr=4e-3 act=mish`: read when all flags are; `const` has the types of fields, and the verb's `read`"
     def __call__(self, parser, args, items, option=None):
-        for o in items:
-            name,eq,text = o.partition('=')
-            name = name.replace('-', '_')
-            if not eq: raise BadInput(f'--set takes FIELD=VALUE, not {o!r}')
-            if hasattr(args, name): raise BadInput(f'{name} is given twice')
-            setattr(args, name, _read(name, text, *self.const))
+        args.later = [*getattr(args, 'later', []), *(partial(_set_field, o, *self.const) for o in items)]
+
+def _set_field(item, types, read, args):
+    "Give a field of `--set` its value; raises `BadInput`, also for one that has a flag in the same command"
+    name,eq,text = item.partition('=')
+    name = name.replace('-', '_')
+    if not eq: raise BadInput(f'--set takes FIELD=VALUE, not {item!r}')
+    if hasattr(args, name): raise BadInput(f'{name} is given twice')
+    setattr(args, name, _read(name, text, types, read))
 
 def _found(name, new=False):
     """What `module:name` or `module:name()` stands for, within this package; read without an import where that is

@@ -77,7 +77,11 @@ def _limits(name, text):
     if not good or ends[0]>=ends[1]:
         raise BadInput(f'a range is two numbers with .. between them, the lower one first, not {name}={text}')
     kind = field_type(name) # of a rate, 0..1 has all that is in between
-    return Range(*ends, whole=float not in (kind, *get_args(kind)) and all(isinstance(o, int) for o in ends))
+    whole = float not in (kind, *get_args(kind)) and all(isinstance(o, int) for o in ends)
+    if whole and kind is None: # only the library knows whether it takes fractions
+        raise BadInput(f'{name} is an argument of a library: write {float(ends[0])}..{float(ends[1])} for all numbers '
+                       f'in between, or a list such as {ends[0]},{ends[1]} for whole numbers')
+    return Range(*ends, whole=whole)
 
 def _values(name, text):
     "Choices such as mish,relu; with | between them where the values themselves have commas"

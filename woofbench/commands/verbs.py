@@ -300,7 +300,7 @@ def site(
 
 # %% ../../nbs/commands/08_verbs.ipynb #cost-def
 @verb({'how it is measured':'models.costs:speeds', 'the model':'models.spec:XResNetSpec',
-       'parameters of its parts':'train.recipe:parameters()'}, without=('params',), imports=True)
+       'parameters of its parts':'train.recipe:model_parameters()'}, without=('params',), imports=True)
 def cost_( # `cost` is the function of `models.costs`
     *, arch:str='xresnet50', # Shape of the network, or timm:NAME
     json:bool=False, # Print JSON and nothing else
@@ -309,8 +309,8 @@ def cost_( # `cost` is the function of `models.costs`
     "Parameters, MACs, activation memory and speed of a network, beside its baseline and trick by trick"
     _wait()
     from woofbench.commands.listing import costs_of, costs_table
-    from woofbench.train.recipe import of_model, parameters
-    changes = {k:given.pop(k) for k in (*of_model, *parameters()) if k in given}
+    from woofbench.train.recipe import model_parameters, of_model
+    changes = {k:given.pop(k) for k in (*of_model, *model_parameters()) if k in given}
     if not json: return print(costs_of(arch, changes, **given))
     table,how = costs_table(arch, changes, **given)
     _print(True, '', lambda: dict(measured=how, networks=table.reset_index(names='network').to_dict('records')))

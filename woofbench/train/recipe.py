@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['limits', 'own', 'of_model', 'registries', 'precisions', 'engines', 'recipes', 'later', 'Recipe', 'recipe_parts',
-           'parameters', 'near_field', 'parse', 'field_type', 'Preset', 'default_params', 'describe', 'kind_of',
-           'to_dict', 'from_dict', 'config_id', 'settings', 'kind_of_field', 'hash_without']
+           'parameters', 'model_parameters', 'near_field', 'parse', 'field_type', 'Preset', 'default_params',
+           'describe', 'kind_of', 'to_dict', 'from_dict', 'config_id', 'settings', 'kind_of_field', 'hash_without']
 
 # %% ../../nbs/train/02_recipe.ipynb #imports
 from dataclasses import dataclass, replace, fields, asdict
@@ -128,11 +128,17 @@ def _with_params(r, was, given, known):
     have = kept(was.params, recipe_parts(was), recipe_parts(r))
     return replace(r, model=change(r.model, **rest) if rest else r.model, params=settled(mine, own_, have))
 
-def _registries(): return [*registries.values(), *slots.values(), inits, archs]
+def _model_registries(): return [*slots.values(), inits, archs]
+
+def _registries(): return [*registries.values(), *_model_registries()]
 
 def parameters() -> dict: # `Param` by field
     "The parameters of all registered parts"
     return all_fields(_registries())
+
+def model_parameters() -> dict: # `Param` by field
+    "The parameters of the registered parts of networks, without those of training"
+    return all_fields(_model_registries())
 
 def near_field(k, more=()):
     "A hint at fields near `k`, or at the parts whose parameter it is"
