@@ -82,7 +82,7 @@ TASKS = {o:f'benchmarks.sweep_faults:{o}' for o in ('prepare','look','seed','pub
 
 # One sweep in a process of its own
 
-def drive(out, real, engine=None, say=None):
+def drive(out, real, executor=None, say=None):
     "Sweep, until all is done"
     from woofbench.commands.sweep import Driver, _lock, folder_of
     from woofbench.commands.sweep_plan import read_plan
@@ -90,15 +90,15 @@ def drive(out, real, engine=None, say=None):
     plan = read_plan(SMALL if real else SLEEPY)
     folder = folder_of(plan, out)
     folder.mkdir(parents=True, exist_ok=True)
-    lock,mine = _lock(folder),engine is None
-    engine = engine or Local(2, threads=1)
+    lock,mine = _lock(folder),executor is None
+    executor = executor or Local(2, threads=1)
     try:
-        d = Driver(plan, engine, Path(out), say or (lambda line: None), tasks=None if real else TASKS)
+        d = Driver(plan, executor, Path(out), say or (lambda line: None), tasks=None if real else TASKS)
         d.look()
         d.begin()
         d.go()
     finally:
-        if mine: engine.stop()
+        if mine: executor.stop()
         lock.release()
     return d
 
@@ -157,30 +157,30 @@ def kill_worker(out, rng, real=False):
     assert p.wait(580)==0
     return wrong(out, real)
 
-def kill_node(out, rng, cluster, engine):
+def kill_node(out, rng, cluster, executor):
     "A machine of a simulated Ray cluster dies"
     import threading
     victim = cluster.add_node(num_cpus=2, object_store_memory=80<<20)
     timer = threading.Timer(rng.uniform(0, 2), lambda: cluster.remove_node(victim, allow_graceful=False))
     timer.start()
-    engine.due = 0.
-    drive(out, False, engine)
+    executor.due = 0.
+    drive(out, False, executor)
     timer.join()
     return wrong(out, False)
 
 class Nodes:
-    "A simulated cluster and its engine"
+    "A simulated cluster and its executor"
     def __enter__(self):
         import woofbench.commands.ray as wr
         os.environ['RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER'] = '0'
         wr._safe(True)
         from ray.cluster_utils import Cluster
         self.cluster = Cluster(initialize_head=True, head_node_args=dict(num_cpus=1, object_store_memory=80<<20))
-        self.engine = wr.OnRay(self.cluster.address, threads=1)
-        return self.cluster,self.engine
+        self.executor = wr.OnRay(self.cluster.address, threads=1)
+        return self.cluster,self.executor
 
     def __exit__(self, *args):
-        self.engine.stop()
+        self.executor.stop()
         self.cluster.shutdown()
 
 

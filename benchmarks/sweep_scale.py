@@ -50,35 +50,35 @@ def drive(d, warm_up):
     d.go()
     return time.monotonic()-begin
 
-def sleeping(engine, workers, tasks, sleep, what):
+def sleeping(executor, workers, tasks, sleep, what):
     "A line for a sweep of `tasks` seeds"
     from woofbench.commands.sweep import Driver
     from woofbench.commands.sweep_plan import read_plan
     plan = read_plan(dict(base=False, product=dict(lr=list(range(tasks//5))), seeds=5, note=str(sleep),
                           tracks=[dict(dataset='digits')]))
     with tempfile.TemporaryDirectory() as tmp:
-        d = Driver(plan, engine, Path(tmp), tasks=TASKS)
-        took = drive(d, lambda: warm(engine, workers))
+        d = Driver(plan, executor, Path(tmp), tasks=TASKS)
+        took = drive(d, lambda: warm(executor, workers))
     assert d.status(True)['done']==plan.runs and 'torch' not in sys.modules
     n = plan.runs + len(plan.rows) # rows are published by tasks, too
     return [what, workers, plan.runs, sleep, took, plan.runs/took, 1000*(took*workers-plan.runs*sleep)/n, driver_mib()]
 
-def warm(engine, workers):
+def warm(executor, workers):
     "Let every worker start"
-    for i in range(workers): engine.start(i, 'woofbench.commands.workers:nap', dict(seconds=1))
+    for i in range(workers): executor.start(i, 'woofbench.commands.workers:nap', dict(seconds=1))
     n = 0
-    while n<workers: n += len(engine.finished(5))
+    while n<workers: n += len(executor.finished(5))
 
-def warm_real(engine, workers):
+def warm_real(executor, workers):
     "Let every worker import PyTorch"
-    for i in range(workers): engine.start(i, 'importlib:import_module', 'woofbench.commands.sweep_tasks')
-    while engine.running: engine.finished(5) # a module cannot be sent back: that is an error, and no matter
+    for i in range(workers): executor.start(i, 'importlib:import_module', 'woofbench.commands.sweep_tasks')
+    while executor.running: executor.finished(5) # a module cannot be sent back: that is an error, and no matter
 
 def local(workers, tasks, sleep):
     from woofbench.commands.workers import Local
-    engine = Local(workers, threads=1)
-    try: return sleeping(engine, workers, tasks, sleep, 'local')
-    finally: engine.stop()
+    executor = Local(workers, threads=1)
+    try: return sleeping(executor, workers, tasks, sleep, 'local')
+    finally: executor.stop()
 
 def ray(workers, tasks, sleep):
     "Machines with at most 16 workers each, all on this one"
@@ -88,10 +88,10 @@ def ray(workers, tasks, sleep):
     each = min(16, workers)
     cluster = Cluster(initialize_head=True, head_node_args=dict(num_cpus=each, object_store_memory=80<<20))
     for _ in range(workers//each-1): cluster.add_node(num_cpus=each, object_store_memory=80<<20)
-    engine = wr.OnRay(cluster.address, threads=1)
-    try: return sleeping(engine, workers, tasks, sleep, f'ray, {workers//each} machines')
+    executor = wr.OnRay(cluster.address, threads=1)
+    try: return sleeping(executor, workers, tasks, sleep, f'ray, {workers//each} machines')
     finally:
-        engine.stop()
+        executor.stop()
         cluster.shutdown()
 
 def real(workers, tasks, sleep):
@@ -101,11 +101,11 @@ def real(workers, tasks, sleep):
     from woofbench.commands.workers import Local
     plan = read_plan(dict(recipe='digits+arch=xresnet10_tiny', seeds=tasks, machine=dict(device='cpu'),
                           tracks=[dict(dataset='digits', size=16, epochs=1)]))
-    engine = Local(workers, threads=1)
+    executor = Local(workers, threads=1)
     with tempfile.TemporaryDirectory() as tmp:
-        d = Driver(plan, engine, Path(tmp))
-        took = drive(d, lambda: warm_real(engine, workers))
-    engine.stop()
+        d = Driver(plan, executor, Path(tmp))
+        took = drive(d, lambda: warm_real(executor, workers))
+    executor.stop()
     beside = 1000*(took*workers-d.seconds)/tasks
     return ['real', workers, tasks, d.seconds/tasks, took, tasks/took, beside, driver_mib()]
 

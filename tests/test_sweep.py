@@ -55,8 +55,8 @@ def test_a_plan_in_a_file(tmp_path):
 
 # The driver, with tasks that sleep
 
-def driver(out, engine, **kw):
-    d = Driver(read_plan(faults.SLEEPY | kw.pop('plan', {})), engine, out, tasks=faults.TASKS, **kw)
+def driver(out, executor, **kw):
+    d = Driver(read_plan(faults.SLEEPY | kw.pop('plan', {})), executor, out, tasks=faults.TASKS, **kw)
     d.folder.mkdir(parents=True, exist_ok=True)
     d.look()
     d.begin()
@@ -64,21 +64,21 @@ def driver(out, engine, **kw):
     return d
 
 @pytest.fixture(scope='module')
-def engine():
+def executor():
     e = Local(2, threads=1)
     yield e
     e.stop()
 
-def test_a_budget_of_seeds_stops_and_the_next_call_goes_on(engine, tmp_path):
-    d = driver(tmp_path, engine, budget=Budget('3 seeds'))
+def test_a_budget_of_seeds_stops_and_the_next_call_goes_on(executor, tmp_path):
+    d = driver(tmp_path, executor, budget=Budget('3 seeds'))
     assert (d.status(True)['done'], d.why)==(3, 'the budget of 3 seeds is spent')
     assert read_status(d.folder)['state'].startswith('stopped: the budget')
-    d = driver(tmp_path, engine)
+    d = driver(tmp_path, executor)
     assert d.status(True)['state']=='done' and not faults.wrong(tmp_path, False)
 
-def test_recipes_that_cannot_win_are_dropped(engine, tmp_path):
+def test_recipes_that_cannot_win_are_dropped(executor, tmp_path):
     "Seeds differ by a tenth of a point, recipes by many points: the best one alone gets all seeds"
-    d = driver(tmp_path, engine, adaptive=True, plan=dict(seeds=5))
+    d = driver(tmp_path, executor, adaptive=True, plan=dict(seeds=5))
     best = max(d.rows, key=lambda o: o.mean)
     assert best.record and not best.dropped and sum(o.dropped for o in d.rows)==3
     assert all(2<=len(o.acc)<5 for o in d.rows if o.dropped)
@@ -105,8 +105,8 @@ def test_a_second_driver_is_told(tmp_path, monkeypatch):
 def test_a_machine_with_a_full_disk_gets_no_more_tasks(tmp_path):
     "Two machines; the disk of one of them is full"
     class Two:
-        "An engine of two machines that does tasks at once, in turns"
-        slots,size,kind = 1,2,'two machines'
+        "An executor of two machines that does tasks at once, in turns"
+        free_workers,size,kind = 1,2,'two machines'
         def __init__(self): self.left,self.got,self.turn = set(),[],0
         def start(self, key, fn, args):
             self.turn += 1
@@ -123,9 +123,9 @@ def test_a_machine_with_a_full_disk_gets_no_more_tasks(tmp_path):
     assert two.left=={'B'} and not faults.wrong(tmp_path, False)
     assert 'B gets no more tasks: cannot write the seed: No space left on device' in said
 
-def test_a_task_that_always_loses_its_worker_is_left_out(engine, tmp_path, monkeypatch):
+def test_a_task_that_always_loses_its_worker_is_left_out(executor, tmp_path, monkeypatch):
     monkeypatch.setitem(faults.TASKS, 'seed', 'benchmarks.sweep_faults:die')
-    d = driver(tmp_path, engine, plan=dict(changes=['act=relu'], base=False, seeds=1))
+    d = driver(tmp_path, executor, plan=dict(changes=['act=relu'], base=False, seeds=1))
     assert 'is there enough memory?' in d.rows[0].why and d.status(True)['failed']==1
 
 

@@ -31,12 +31,12 @@ def _ray(local=False):
     import ray
     return ray
 
-def _connect(ray, address, slots, cards):
+def _connect(ray, address, workers, cards):
     "Start Ray here, or connect to a cluster; raises `BadInput`"
     quiet = dict(log_to_driver=False, logging_level='ERROR')
     try:
         if address!='local': return ray.init(address=address, **quiet)
-        ray.init(address='local', num_cpus=slots, num_gpus=cards, include_dashboard=False,
+        ray.init(address='local', num_cpus=workers, num_gpus=cards, include_dashboard=False,
                  object_store_memory=100<<20, **quiet)
     except Exception as e: # networks and versions fail in all kinds of ways
         said = ' '.join(str(e).split())[:200]
@@ -75,19 +75,19 @@ def _look(self:OnRay):
     self.due = time.monotonic()+1
     alive = {o['NodeID']:o for o in self.ray.nodes() if o['Alive']}
     self.gpu = any(o['Resources'].get('GPU') for o in alive.values())
-    def slots(o): return int(o.get('GPU', 0)/self.share+1e-6) if self.gpu else int(o.get('CPU', 0))
-    self.nodes = {k:slots(o['Resources']) for k,o in alive.items() if k not in self.left}
+    def takes(o): return int(o.get('GPU', 0)/self.share+1e-6) if self.gpu else int(o.get('CPU', 0))
+    self.nodes = {k:takes(o['Resources']) for k,o in alive.items() if k not in self.left}
     self.names = {k:f'{o.get("NodeManagerHostname") or "node"} {k[:8]}' for k,o in alive.items()}
 
 @patch
 def _free(self:OnRay):
-    "Free slots by machine"
+    "Free workers by machine"
     busy = [o for _,o in self.running.values()]
     return {k:n-busy.count(k) for k,n in self.nodes.items()}
 
 # %% ../../nbs/commands/22_ray.ipynb #engine-use
 @patch(as_prop=True)
-def slots(self:OnRay) -> int:
+def free_workers(self:OnRay) -> int:
     "Tasks that can be started now"
     self._look()
     return sum(max(0, o) for o in self._free().values())
@@ -105,7 +105,7 @@ def start(self:OnRay,
     fn:str, # `module:function`
     args, # Plain data
 ):
-    "Start a task on the machine with most free slots"
+    "Start a task on the machine with most free workers"
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy as On
     free = self._free()
     to = max(free, key=lambda k: free[k])
@@ -174,7 +174,7 @@ class OnSlurm:
         self.threads,self.size,self.running,self.left = threads or fair_threads(cores()),workers or 8,{},[]
 
     @property
-    def slots(self) -> int:
+    def free_workers(self) -> int:
         "Jobs that can be queued now"
         return self.size-len(self.running)
 

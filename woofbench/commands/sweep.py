@@ -183,17 +183,17 @@ TRIES = 6 # times a seed may lose its worker
 CHUNK = 20 # rows that a worker looks at in one task
 
 class Driver:
-    "Gives the tasks of a plan to an engine"
+    "Gives the tasks of a plan to an executor"
     def __init__(self,
         plan:Plan,
-        engine, # Of workers
+        executor, # Of workers
         out:Path, # Folder of the board
         say:Callable=quiet, # Called with lines
         budget:Budget|None=None,
         adaptive:bool=False, # Drop recipes that cannot win any more?
         tasks:dict|None=None, # Functions of the workers
     ):
-        self.plan,self.engine,self.out,self.screen = plan,engine,out,Screen(say)
+        self.plan,self.executor,self.out,self.screen = plan,executor,out,Screen(say)
         self.budget,self.adaptive,self.tasks = budget or Budget(),adaptive,tasks or TASKS
         self.folder = folder_of(plan, out)
         where = dict(out=str(out.resolve()), folder=str(self.folder.resolve()))
@@ -211,18 +211,18 @@ def look(self:Driver):
     def args(what, i): return self.rows[0].args if what=='prepare' else [o.args for o in self.rows[i:i+CHUNK]]
     busy,lost = set(),0
     while left or busy:
-        while left and self.engine.slots and (left[0][0]!='look' or ('prepare', None) not in busy):
+        while left and self.executor.free_workers and (left[0][0]!='look' or ('prepare', None) not in busy):
             busy.add(key := left.popleft())
-            self.engine.start(key, self.tasks[key[0]], args(*key))
-        for key,value in self.engine.finished(1):
+            self.executor.start(key, self.tasks[key[0]], args(*key))
+        for key,value in self.executor.finished(1):
             busy.discard(key)
             if isinstance(value, Failed):
-                if value.kind=='node': self.engine.leave(value.node)
-                if value.kind=='wrong' or (lost := lost+1)>=TRIES or not self.engine.size: raise BadInput(value.text)
+                if value.kind=='node': self.executor.leave(value.node)
+                if value.kind=='wrong' or (lost := lost+1)>=TRIES or not self.executor.size: raise BadInput(value.text)
                 left.append(key)
             elif key[0]=='look':
                 for o,facts in zip(self.rows[key[1]:key[1]+CHUNK], value): o.take(facts)
-        if left and not busy and not self.engine.slots: time.sleep(.2) # machines are still coming
+        if left and not busy and not self.executor.free_workers: time.sleep(.2) # machines are still coming
     self._once()
 
 # %% ../../nbs/commands/21_sweep.ipynb #once-def
@@ -290,7 +290,7 @@ def lose(self:Driver, key, o, value, began):
     if key[0]=='seed': self.seconds += time.monotonic()-began
     tries = o.tries[key[2:]] = o.tries.get(key[2:], 0) + (value.kind=='lost')
     if value.kind=='node':
-        self.engine.leave(value.node)
+        self.executor.leave(value.node)
         self.say(f'{value.node} gets no more tasks: {value.text}')
     elif value.kind=='wrong' or tries>=TRIES:
         o.why = value.text if value.kind=='wrong' else f'{value.text}, {tries} times; is there enough memory?'
@@ -316,16 +316,16 @@ def drop(self:Driver, cell):
 def go(self:Driver):
     "Train until all is done, the budget is spent, or no machine is left"
     while True:
-        while self.engine.slots and (task := self.next()):
+        while self.executor.free_workers and (task := self.next()):
             key,args = task
             self.active[key] = time.monotonic()
-            self.engine.start(key, self.tasks[key[0]], args)
+            self.executor.start(key, self.tasks[key[0]], args)
         if not self.active:
             if not (self.ready or self.todo and not self.why): break
-            if not self.engine.size:
+            if not self.executor.size:
                 self.why = 'no machine is left'
                 break
-        for key,value in self.engine.finished(1) if self.active else (): self.take(key, value)
+        for key,value in self.executor.finished(1) if self.active else (): self.take(key, value)
         self.show()
     self.show(True)
 
@@ -362,7 +362,7 @@ def status(self:Driver, end=False):
                 runs=len(rows)*len(self.plan.seeds), done=sum(len(o.acc) for o in rows), running=running,
                 rows=len(rows), records=sum(bool(o.record) for o in rows), dropped=sum(o.dropped for o in self.rows),
                 failed=sum(o.failed for o in self.rows),
-                left_s=rate*left if rate and left and not end else None, device_s=self.spent, size=self.engine.size,
+                left_s=rate*left if rate and left and not end else None, device_s=self.spent, size=self.executor.size,
                 cells=[self._cell(o) for o in cells.values()])
 
 # %% ../../nbs/commands/21_sweep.ipynb #result-def
@@ -392,8 +392,8 @@ def _threads(folder, threads):
     write_atomic(path, str(threads).encode())
     return threads
 
-def _engine(workers, address, share, folder=None):
-    "The engine that is asked for"
+def _executor(workers, address, share, folder=None):
+    "The executor that is asked for"
     if not 0<share<=1: raise BadInput(f'gpu_share must be above 0 and at most 1, not {share}')
     if workers is not None and (type(workers) is not int or not 1<=workers<=1024):
         raise BadInput(f'workers must be a whole number from 1 to 1024, not {workers!r}')
@@ -402,15 +402,15 @@ def _engine(workers, address, share, folder=None):
     if address:
         from woofbench.commands.ray import OnRay, OnSlurm
         slurm = Path(folder or '.').resolve()
-        engine = OnSlurm(slurm, workers) if address=='slurm' else OnRay(address, workers, share)
-    else: engine = Local(workers, share=share)
-    if folder: engine.threads = _threads(folder, engine.threads)
-    return engine
+        executor = OnSlurm(slurm, workers) if address=='slurm' else OnRay(address, workers, share)
+    else: executor = Local(workers, share=share)
+    if folder: executor.threads = _threads(folder, executor.threads)
+    return executor
 
 # %% ../../nbs/commands/21_sweep.ipynb #estimate-def
 def estimate_plan(
     plan:Plan,
-    engine, # Of workers
+    executor, # Of workers
     out:Path, # Folder of the board
     price:float|None=None, # Of a device for an hour
     most:int=12, # Rows that are looked at
@@ -420,11 +420,11 @@ def estimate_plan(
     some = sorted({i*(n-1)//max(1, min(n, most)-1) for i in range(min(n, most))})
     found = []
     for i in some: # one after another: they are timed
-        engine.start(i, 'woofbench.commands.sweep_tasks:forecast', plan.args(i) | dict(out=str(out)))
-        while not (got := engine.finished(60)): pass
+        executor.start(i, 'woofbench.commands.sweep_tasks:forecast', plan.args(i) | dict(out=str(out)))
+        while not (got := executor.finished(60)): pass
         if isinstance(got[0][1], Failed): raise BadInput(got[0][1].text)
         found.append(got[0][1])
-    return plan_cost(plan, found, engine.size, price)
+    return plan_cost(plan, found, executor.size, price)
 
 # %% ../../nbs/commands/21_sweep.ipynb #sweep-def
 def sweep(
@@ -448,9 +448,9 @@ def sweep(
     folder = folder_of(plan, out)
     if status: return read_status(folder)
     if dry_run:
-        engine = _engine(workers, address, gpu_share)
-        try: return estimate_plan(plan, engine, out, price)
-        finally: engine.stop()
+        executor = _executor(workers, address, gpu_share)
+        try: return estimate_plan(plan, executor, out, price)
+        finally: executor.stop()
     return _swept(plan, folder, (workers, address, gpu_share), Budget(budget), adaptive, say or quiet)
 
 # %% ../../nbs/commands/21_sweep.ipynb #swept-def
@@ -462,17 +462,17 @@ def _folder_made(folder):
 def _swept(plan, folder, where, budget, adaptive, say):
     "Drive a plan, with its lock"
     _folder_made(folder)
-    lock,engine = _lock(folder),None
+    lock,executor = _lock(folder),None
     try:
-        engine = _engine(*where, folder)
-        d = Driver(plan, engine, folder.parents[2], say, budget, adaptive)
-        say(f'{plan}\nworkers: {engine.size}, {engine.kind}')
+        executor = _executor(*where, folder)
+        d = Driver(plan, executor, folder.parents[2], say, budget, adaptive)
+        say(f'{plan}\nworkers: {executor.size}, {executor.kind}')
         d.look()
         if done := sum(len(o.acc) for o in d.rows if not o.twin): say(f'going on: {done} seeds are done')
         d.begin()
         d.go()
     finally:
-        if engine: engine.stop()
+        if executor: executor.stop()
         lock.release()
     if d.why: say(f'stopped: {d.why}; the same command goes on')
     failed = [(o.facts['label'], o.why) for o in d.rows if o.failed]

@@ -175,7 +175,7 @@ class PlanCost:
     "What a plan will take"
     runs:int
     hours:float         # Of devices, all together
-    slots:int           # Seeds at the same time
+    at_once:int         # Seeds at the same time
     record_bytes:float
     store_bytes:float   # Decoded images, on every machine
     price:float|None    # Of a device for an hour
@@ -188,7 +188,7 @@ class PlanCost:
 
     def facts(self) -> dict:
         "For programs"
-        return dict(runs=self.runs, device_hours=self.hours, hours=self.hours/self.slots, at_once=self.slots,
+        return dict(runs=self.runs, device_hours=self.hours, hours=self.hours/self.at_once, at_once=self.at_once,
                     record_bytes=self.record_bytes, store_bytes=self.store_bytes, price=self.price, money=self.money,
                     how=self.how)
 
@@ -196,7 +196,7 @@ class PlanCost:
 @patch
 def __str__(self:PlanCost):
     lines = dict(runs=self.runs, devices=f'about {in_words(3600*self.hours)}, {self.how}',
-                 ends=f'after {in_words(3600*self.hours/self.slots)} with {self.slots} at the same time',
+                 ends=f'after {in_words(3600*self.hours/self.at_once)} with {self.at_once} at the same time',
                  disk=f'{in_bytes(self.record_bytes)} of records, and {in_bytes(self.store_bytes)} of decoded images '
                       'on every machine',
                  money='give --price, what a device costs an hour' if self.price is None else
@@ -207,7 +207,7 @@ def __str__(self:PlanCost):
 def plan_cost(
     plan:Plan,
     found:list, # Of the estimates that workers made: seconds, bytes, images
-    slots:int, # Seeds at the same time
+    at_once:int, # Seeds at the same time
     price:float|None=None, # Of a device for an hour
 ) -> PlanCost:
     "What a plan takes, from the estimates of some of its rows"
@@ -216,4 +216,4 @@ def plan_cost(
     stores = {o['images']:o['store_bytes'] for o in found}
     n,rows = len(found),len(plan.rows)
     how = found[0]['how'] if n==rows==1 else f'from {n} of {rows} rows: {found[0]["how"]}'
-    return PlanCost(plan.runs, per_run*plan.runs/3600, slots, bytes_*plan.runs, sum(stores.values()), price, how)
+    return PlanCost(plan.runs, per_run*plan.runs/3600, at_once, bytes_*plan.runs, sum(stores.values()), price, how)

@@ -50,7 +50,7 @@ def do(
 
 def outcome(
     said:tuple, # What `do` gave
-    name:str='', # Of the machine, where the engine knows a better one
+    name:str='', # Of the machine, where the executor knows a better one
 ): # The value, or `Failed`
     "What a task left behind"
     word,*found = said
@@ -66,7 +66,7 @@ def node() -> str:
 def nap(
     args:dict, # seconds, and a value; with `die`, the process ends itself
 ):
-    "A task that sleeps: to try an engine without training"
+    "A task that sleeps: to try an executor without training"
     time.sleep(args.get('seconds', 0))
     if args.get('die'): os.kill(os.getpid(), signal.SIGKILL)
     return args.get('value')
@@ -107,11 +107,11 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
 
 def fair_threads(
-    slots:int, # Workers on this machine
+    workers:int, # On this machine
 ) -> int:
     "Threads of each worker: those that you set, or an equal share of the cores"
     said = os.environ.get('OMP_NUM_THREADS', '')
-    return int(said) if said.isdigit() else max(1, cores()//slots)
+    return int(said) if said.isdigit() else max(1, cores()//workers)
 
 def usual_workers(
     cards:int, # GPUs of this machine
@@ -139,7 +139,7 @@ class Local:
         self.free,self.pools,self.running,self.left = list(range(n)),{},{},False
 
     @property
-    def slots(self) -> int:
+    def free_workers(self) -> int:
         "Tasks that can be started now"
         return len(self.free)
 
@@ -150,15 +150,16 @@ class Local:
 
 # %% ../../nbs/commands/20_workers.ipynb #local-pool
 @patch
-def _env(self:Local, slot):
-    return thread_env(self.threads) | ({'CUDA_VISIBLE_DEVICES':self.cards[slot%len(self.cards)]} if self.cards else {})
+def _env(self:Local, worker):
+    card = {'CUDA_VISIBLE_DEVICES':self.cards[worker%len(self.cards)]} if self.cards else {}
+    return thread_env(self.threads) | card
 
 @patch
-def _pool(self:Local, slot):
-    if slot not in self.pools:
-        self.pools[slot] = ProcessPoolExecutor(1, multiprocessing.get_context('spawn'), _begin,
-                                               (self._env(slot), os.getpid()))
-    return self.pools[slot]
+def _pool(self:Local, worker):
+    if worker not in self.pools:
+        self.pools[worker] = ProcessPoolExecutor(1, multiprocessing.get_context('spawn'), _begin,
+                                                 (self._env(worker), os.getpid()))
+    return self.pools[worker]
 
 # %% ../../nbs/commands/20_workers.ipynb #local-start
 @patch
@@ -167,25 +168,25 @@ def start(self:Local,
     fn:str, # `module:function`
     args, # Plain data
 ):
-    "Start a task in a free slot"
-    slot = self.free.pop(0)
+    "Start a task in a free worker"
+    worker = self.free.pop(0)
     with _no_main():
-        try: future = self._pool(slot).submit(do, fn, args)
+        try: future = self._pool(worker).submit(do, fn, args)
         except BrokenProcessPool: # it was killed while it had nothing to do
-            self._drop(slot)
-            future = self._pool(slot).submit(do, fn, args)
-    self.running[future] = key,slot
+            self._drop(worker)
+            future = self._pool(worker).submit(do, fn, args)
+    self.running[future] = key,worker
 
 @patch
-def _drop(self:Local, slot):
-    if pool := self.pools.pop(slot, None): pool.shutdown(wait=True, cancel_futures=True)
+def _drop(self:Local, worker):
+    if pool := self.pools.pop(worker, None): pool.shutdown(wait=True, cancel_futures=True)
 
 @patch
-def _value(self:Local, future, slot):
+def _value(self:Local, future, worker):
     "The value of a task, or why it has none"
     try: said = future.result()
     except BrokenProcessPool:
-        self._drop(slot)
+        self._drop(worker)
         return Failed('lost', 'its worker was killed', node())
     except Exception as e: return Failed('wrong', f'{type(e).__name__}: {e}', node()) # a value that cannot be sent
     return outcome(said)
@@ -199,9 +200,9 @@ def finished(self:Local,
     if not self.running: return []
     done,res = wait(self.running, timeout, FIRST_COMPLETED).done,[]
     for o in done:
-        key,slot = self.running.pop(o)
-        res.append((key, self._value(o, slot)))
-        if not self.left: self.free.append(slot)
+        key,worker = self.running.pop(o)
+        res.append((key, self._value(o, worker)))
+        if not self.left: self.free.append(worker)
     return res
 
 # %% ../../nbs/commands/20_workers.ipynb #local-stop
