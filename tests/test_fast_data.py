@@ -7,8 +7,9 @@ import PIL
 import pytest
 import torch
 from PIL import Image, ImageOps
+from woofbench import files
 from woofbench.data import store as store_module
-from woofbench.data.crops import Pieces, crop, crop_boxes, squish
+from woofbench.data.crops import Pieces, crop, crop_boxes, val_squares
 from woofbench.files import cache_dir
 from woofbench.data.manifest import verify
 from woofbench.registry import BadInput
@@ -228,11 +229,12 @@ def test_what_a_living_process_writes_is_left_alone(m):
     cache_dir().mkdir(parents=True, exist_ok=True)
     old = cache_dir()/'store-0123456789abcdef.rgb'
     old.write_bytes(b'woofpix1 of an older version')
-    with store_module._new(old) as f:
+    f,tmp = files._new(old)
+    with f:
         load_store(m, 'train')
-        assert Path(f.name).name in kept() and old.name not in kept()
+        assert tmp.name in kept() and old.name not in kept()
     load_store(m, 'val')
-    assert Path(f.name).name not in kept()
+    assert tmp.name not in kept()
 
 def test_two_processes_build_at_once(m, no_decoding):
     ps = [python(builder, m.root, 'race') for _ in range(2)]
@@ -281,7 +283,7 @@ def test_a_store_changed_in_use_ends_in_a_sentence(m, what):
         with open(path, 'r+b') as f:
             f.seek(start)
             f.write(raw[start+n:start+2*n] + raw[start:start+n])
-    for call in (lambda: crop(s, Pieces(*args), 32), lambda: squish(s, 32), lambda: s.to('cpu').pixels,
+    for call in (lambda: crop(s, Pieces(*args), 32), lambda: val_squares(s, 32), lambda: s.to('cpu').pixels,
                  lambda: [s[i] for i in range(len(s))]):
         with pytest.raises(BadInput, match='run the same command again'): call()
     assert not path.exists() and same(load_store(m, 'train'), whole)
@@ -292,7 +294,7 @@ def test_a_sample_is_compared_at_the_start_and_the_rest_in_use(m, monkeypatch):
     monkeypatch.setattr(store_module.Kept, 'sample', lambda self: [0])
     changed(s.kept.path, -1)
     s = load_store(m, 'train')
-    with pytest.raises(BadInput, match='image 24 of 24'): squish(s, 32)
+    with pytest.raises(BadInput, match='image 24 of 24'): val_squares(s, 32)
 
 def test_a_store_in_a_file_is_copied_and_sent(m):
     import copy, pickle
@@ -437,7 +439,7 @@ def test_threads_do_not_matter():
     s,*args = cases()
     ref = crop(s, Pieces(*args), 64, workers=1)
     for workers in (2, 3, 100): assert torch.equal(crop(s, Pieces(*args), 64, workers=workers), ref)
-    assert torch.equal(squish(s, 32, workers=1), squish(s, 32, workers=3))
+    assert torch.equal(val_squares(s, 32, workers=1), val_squares(s, 32, workers=3))
 
 def test_part_of_a_buffer():
     "The pixels may begin within a larger tensor, e.g. behind a header"
@@ -483,7 +485,7 @@ def test_squish_is_fastais_validation(size):
     from fastai.vision.core import PILImage
     s = cases()[0]
     t = RandomResizedCrop(size)
-    for x,im in zip(squish(s, size), s):
+    for x,im in zip(val_squares(s, size), s):
         assert np.array_equal(x.numpy(), np.array(t(PILImage.create(im.numpy()), split_idx=1)))
 
 def test_one_epoch_from_disk_is_fastais(m):

@@ -14,6 +14,7 @@ from math import log
 from scipy import stats
 from .stats.tests import pooled_std, smallest_effect, summary
 from .row import Board
+from ..text import number_of
 
 # %% ../../nbs/board/03_replications.ipynb #tolerance-def
 LEVEL = .99 # Of the answer: one true row in a hundred is called inconsistent
@@ -61,9 +62,8 @@ def _word(f, same, alike):
 
 # %% ../../nbs/board/03_replications.ipynb #replication-def
 def _numbers(old, new, f):
-    def seeds(n): return f'{n} seed{"s"*(n>1)}'
-    text = (f'{100*new.mean:.2f} % over {seeds(new.n)} here, {100*old.mean:.2f} % over {seeds(old.n)} in the record, '
-            f'a difference of {100*f["diff"]:+.2f} points')
+    text = (f'{100*new.mean:.2f} % over {number_of(new.n, "seed")} here, {100*old.mean:.2f} % over '
+            f'{number_of(old.n, "seed")} in the record, a difference of {100*f["diff"]:+.2f} points')
     if f['tol'] is None: return text
     return (f'{text}; seeds alone make up to {100*f["tol"]:.2f} ({100*LEVEL:g} %; noise {100*f["std"]:.2f} points, '
             f'{f["df"]} degrees of freedom)')

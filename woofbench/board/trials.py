@@ -28,16 +28,20 @@ def _known(path):
                    'line, and records name the count: mend it, or bring it back from a copy')
 
 # %% ../../nbs/board/11_trials.ipynb #count-trial-def
+def _add(path, key):
+    "Add a hash to a file, once"
+    if key in _known(path): return
+    with locked(path.with_suffix('.lock')):
+        known = _known(path)
+        if key not in known: write_atomic(path, '\n'.join([*known, key, '']).encode())
+
 def count_trial(
     out:Path, # Folder of the board
     track:Track, # Whose cell the trial belongs to
     *what, # What was trained: the recipe's hash, the hash of the split, the seed
 ) -> int: # Trials of the cell so far
     "Count a trial; one that was counted before counts once; raises `BadInput`"
-    path,key = _folder(out)/track.cell/'trials.txt',digest('trial', list(what))
-    with locked(path.with_suffix('.lock')):
-        known = _known(path)
-        if key not in known: write_atomic(path, '\n'.join([*known, key, '']).encode())
+    _add(_folder(out)/track.cell/'trials.txt', digest('trial', list(what)))
     return trials(out, track)
 
 def trials(
@@ -48,7 +52,6 @@ def trials(
     files = _folder(out).glob(f'{replace(track, source="*").cell}/trials.txt')
     return len({key for o in files for key in _known(o)})
 
-
 # %% ../../nbs/board/11_trials.ipynb #begun-def
 def _begun(out, track): return _folder(out)/track.cell/'begun.txt'
 
@@ -58,11 +61,7 @@ def count_begun(
     config_id:str, # The hash of track and recipe
 ):
     "Note a recipe that may get no record; noted once"
-    path = _begun(out, track)
-    if config_id in _known(path): return
-    with locked(path.with_suffix('.lock')):
-        known = _known(path)
-        if config_id not in known: write_atomic(path, '\n'.join([*known, config_id, '']).encode())
+    _add(_begun(out, track), config_id)
 
 def begun(
     out:Path, # Folder of the board

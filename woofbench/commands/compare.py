@@ -23,7 +23,7 @@ from ..board.stats.claims import BANDS_VERSION, P_BEAT, claim, seeds_needed, see
 from ..board.stats.paired import by_image
 from ..board.row import Row
 from ..board.table import find_rows
-from ..text import percent
+from ..text import number_of, percent
 
 # %% ../../nbs/commands/03_compare.ipynb #words-def
 def _points(o, level=95):
@@ -136,7 +136,7 @@ def images(self:Comparison) -> dict|None:
 
 # %% ../../nbs/commands/03_compare.ipynb #lines-def
 def _rows(v):
-    for r in (v.a, v.b): yield f'{r.id}: {r.recipe}: {percent(r.mean, r.std)} %, {r.n} seed{"s" if r.n>1 else ""}'
+    for r in (v.a, v.b): yield f'{r.id}: {r.recipe}: {percent(r.mean, r.std)} %, {number_of(r.n, "seed")}'
     yield f'cell: {v.a.track}'
     label = label_of(from_dict(v.b.record['recipe']), from_dict(v.a.record['recipe']))
     yield f'recipe: {v.a.id[:8]} is {v.b.id[:8]} with {label}' if label else 'recipe: the same'

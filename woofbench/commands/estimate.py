@@ -102,13 +102,12 @@ def _measured(job, here, n_train, n_val):
 # %% ../../nbs/commands/16_estimate.ipynb #memory-def
 def _memory(job, here, n_train, n_val):
     "Bytes: weights, gradients and optimiser, activations of a batch, decoded images; None where it cannot be counted"
-    fixed = job.cost['params']*4*5
-    try: batch = act_memory(job.recipe.model, job.track.size)*job.recipe.bs
-    except Exception: return fixed, None, 0 # a network whose operations cannot be counted
-    source = job.track.source
+    size,source = job.track.size,job.track.source
     side = int(source) if source.isdigit() else 500
-    images = n_val*3*job.track.size**2 + (n_train*3*side*side*4//3 if here.fast else 0)
-    return fixed, batch, images if here.fast else 0
+    images = 3*n_val*size**2 + 4*n_train*side**2 if here.fast else 0 # files have sides of about 4 to 3
+    try: batch = act_memory(job.recipe.model, size)*job.recipe.bs
+    except Exception: batch = None # a network whose operations cannot be counted
+    return job.cost['params']*4*5, batch, images
 
 # %% ../../nbs/commands/16_estimate.ipynb #forecast-def
 @dataclass(frozen=True)

@@ -141,7 +141,9 @@ def add_flag(
     if kind is bool: return add(*names, action='store_true', help=text)
     if get_origin(kind) is Literal: return add(*names, dest=o.name, choices=get_args(kind), help=text)
     read = dict(metavar=shown, type=partial(_typed, kind=kind, empty=o.default==''), help=text)
-    if o.place: return add(o.name, **read, **dict(nargs='?') if o.default is not _empty else {})
+    if o.place:
+        if o.default is not _empty: read['nargs'] = '?'
+        return add(o.name, **read)
     word = partial(_typed, kind=str)
     if {str,bool} <= set(get_args(kind)): read |= dict(nargs='?', const=True, type=word) # the file may be left out
     if list in map(get_origin, (kind, *get_args(kind))): read |= dict(nargs='+', action='extend', type=word)

@@ -407,8 +407,7 @@ def _say_notes(job, odd, told, device, say):
     elif not job.manifest.known: say(f'note: {job.manifest.edition}; the row will be unranked')
     if job.recipe.precision=='bf16' and lacks_bf16(device):
         say('note: this processor has no bf16 instructions: precision=fp32 takes a fraction of the time, and is '
-            'another '
-            'configuration')
+            'another configuration')
 
 # %% ../../nbs/commands/01_run.ipynb #run-kind
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 from fastcore.basics import patch
 from ..files import digest, read_toml
 from ..registry import BadInput, near, whole
-from ..text import in_bytes, in_words, typed
+from ..text import in_bytes, in_words, number_of, typed
 
 # %% ../../nbs/commands/19_sweep_plan.ipynb #keys-def
 _keys = dict(recipe='', changes=[], product={}, base=True, tracks=[], seeds=5, official=False, note='', machine={})
@@ -157,9 +157,8 @@ def args(self:Plan, row:int) -> dict:
 def __str__(self:Plan):
     n,kind = len(self.seeds),'official' if self.official else 'exploration'
     tracks = ', '.join(' '.join(f'{v}' if k=='dataset' else f'{k}={v}' for k,v in o.items()) for o in self.tracks)
-    def many(n, word): return f'{n} {word}{"s" if n!=1 else ""}'
-    return (f'{many(len(self.changes), "recipe")} x {many(len(self.tracks), "track")} x {many(n, kind+" seed")} = '
-            f'{many(self.runs, "run")}\n'
+    recipes,tracks_ = number_of(len(self.changes), 'recipe'),number_of(len(self.tracks), 'track')
+    return (f'{recipes} x {tracks_} x {number_of(n, kind+" seed")} = {number_of(self.runs, "run")}\n'
             f'base:    {self.recipe or "the usual recipe of the dataset"}\ntracks:  {tracks}')
 
 # %% ../../nbs/commands/19_sweep_plan.ipynb #bill-def

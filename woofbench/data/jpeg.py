@@ -195,10 +195,11 @@ class _Frame:
 
     def blocks(self, ids):
         "How many times which components follow one another in a scan"
-        h,v = self.sides[ids[0]] if len(ids)==1 else (1,1)
-        def count(side, mine, most): return ceil(ceil(side*mine/most)/8) if len(ids)==1 else ceil(side/(8*most))
-        n = count(self.width, h, self.most[0])*count(self.height, v, self.most[1])
-        return n, ids if len(ids)==1 else [o for o in ids for _ in range(self.sides[o][0]*self.sides[o][1])]
+        if len(ids)==1: # the component's own blocks
+            (h,v),(most_h,most_v) = self.sides[ids[0]],self.most
+            return ceil(ceil(self.width*h/most_h)/8)*ceil(ceil(self.height*v/most_v)/8), ids
+        n = ceil(self.width/(8*self.most[0]))*ceil(self.height/(8*self.most[1])) # units of blocks of all components
+        return n, [o for o in ids for _ in range(self.sides[o][0]*self.sides[o][1])]
 
 # %% ../../nbs/data/02_jpeg.ipynb #file-quants
 def _quants(body):

@@ -7,9 +7,8 @@ __all__ = ['Store', 'make_store', 'Kept', 'load_store']
 
 # %% ../../nbs/data/08_store.ipynb #imports
 import hashlib, os, random, shutil, struct, zlib
-try: import fcntl
-except ImportError: fcntl = None # Windows, where no open file can be removed
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from threading import Lock
 import numpy as np
@@ -20,7 +19,7 @@ from PIL import features
 from ..registry import BadInput
 from .images import image_size, to_rgb
 from .manifest import Manifest, read_same
-from ..files import cache_dir
+from ..files import cache_dir, replacing, sweep
 from ..text import no_bar
 
 # %% ../../nbs/data/08_store.ipynb #store-layout
@@ -211,20 +210,14 @@ def _open(path, key, n):
     except (OSError, ValueError): return None
 
 # %% ../../nbs/data/08_store.ipynb #cache-write
-def _free(f):
-    "Lock an open file, if no other process has it"
-    try: fcntl and fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError: return False
-    return True
-
 def _sweep(folder):
     "Remove unfinished files that no living process writes to, and files of an older form"
-    for o in [*folder.glob('.store-*.tmp'), *folder.glob('store-*.rgb')]:
-        try:
+    sweep(folder, lambda name: name.startswith('store-'), deep=False)
+    for o in folder.glob('store-*.rgb'):
+        with suppress(OSError):
             if not o.is_file(): continue
-            with open(o, 'rb') as f: gone = f.read(8)==b'woofpix1' if o.suffix=='.rgb' else _free(f)
-            if gone: o.unlink()
-        except OSError: pass
+            with open(o, 'rb') as f: old = f.read(8)==b'woofpix1'
+            if old: o.unlink()
 
 _turn = Lock() # where a file has one position
 
@@ -243,18 +236,6 @@ def _pwrite(f, x, at):
         n = _put(f, left, at)
         left,at = left[n:],at+n
 
-# %% ../../nbs/data/08_store.ipynb #cache-write-new
-def _new(path):
-    "An empty file with a random name, locked"
-    for _ in range(9):
-        f = open(path.with_name(f'.{path.name}.{os.urandom(8).hex()}.tmp'), 'xb')
-        _free(f)
-        try:
-            if os.path.samestat(os.stat(f.name), os.fstat(f.fileno())): return f
-        except OSError: pass # swept away before it was locked
-        f.close()
-    raise OSError('a new file in the cache is removed at once')
-
 # %% ../../nbs/data/08_store.ipynb #cache-write-build
 def _build(path, key, paths, digests, workers, progress):
     """Decode `paths` into the file `path`, whole or not at all; raises `BadInput`, and `OSError` where the disk is
@@ -263,19 +244,14 @@ def _build(path, key, paths, digests, workers, progress):
     n,start,total,sums = len(paths),_start(len(paths)),_layout(sizes)[1],np.zeros(len(paths), '<u4')
     path.parent.mkdir(parents=True, exist_ok=True)
     if shutil.disk_usage(path.parent).free < 2*total: raise OSError(f'little space is left in {path.parent}')
-    with _new(path) as f:
+    with replacing(path) as f:
         def put(i, at, x):
             x = np.ascontiguousarray(x)
             sums[i] = zlib.crc32(x)
             _pwrite(f, x, start+at)
-        try:
-            _decode_all(paths, digests, sizes, put, workers, progress)
-            tables = sizes.numpy().astype('<i8').tobytes()+sums.tobytes()
-            _pwrite(f, (_head.pack(_magic, key, _checksum(key, tables), n) + tables).ljust(start, b'\0'), 0)
-            os.fsync(f.fileno())
-            if os.name=='nt': f.close() # Windows moves no open file
-            os.replace(f.name, path)
-        finally: Path(f.name).unlink(missing_ok=True)
+        _decode_all(paths, digests, sizes, put, workers, progress)
+        tables = sizes.numpy().astype('<i8').tobytes()+sums.tobytes()
+        _pwrite(f, (_head.pack(_magic, key, _checksum(key, tables), n) + tables).ljust(start, b'\0'), 0)
 
 # %% ../../nbs/data/08_store.ipynb #load-def
 def load_store(

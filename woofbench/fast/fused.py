@@ -249,8 +249,10 @@ def use_gemm(
     model:nn.Module, # Changed in place; weights and names stay
 ) -> int: # Convolutions that have changed
     "Let the large convolutions of `model` be matrix products where their maps are small"
-    todo = [o for o in model.modules() if type(o) is nn.Conv2d and o.groups==1 and o.dilation==(1,1) and o.padding_mode
-            =='zeros' and not isinstance(o.padding, str) and o.weight.numel()>=MIN_WEIGHTS]
+    def fits(o):
+        plain = type(o) is nn.Conv2d and o.groups==1 and o.dilation==(1,1)
+        return plain and o.padding_mode=='zeros' and not isinstance(o.padding, str) and o.weight.numel()>=MIN_WEIGHTS
+    todo = [o for o in model.modules() if fits(o)]
     for o in todo: o.__class__ = GemmConv2d
     return len(todo)
 

@@ -105,8 +105,8 @@ def _apply(x, res, out, mean, spread, weight, bias, M, C, eps, slope, ACT: tl.co
     at,inside,cols = _tile(tl.program_id(0)*BM, M, C, BM, BC)
     s = _channel(spread, cols, C)
     if EVAL: s = 1./tl.sqrt(s+eps)
-    y = (tl.load(x+at, mask=inside, other=0.).to(tl.float32) - _channel(mean, cols, C))*s*_channel(weight, cols,
-            C) + _channel(bias, cols, C)
+    xhat = (tl.load(x+at, mask=inside, other=0.).to(tl.float32) - _channel(mean, cols, C))*s
+    y = xhat*_channel(weight, cols, C) + _channel(bias, cols, C)
     if RES: y += tl.load(res+at, mask=inside, other=0.).to(tl.float32)
     tl.store(out+at, _act(y, slope, ACT).to(out.dtype.element_ty), mask=inside)
 

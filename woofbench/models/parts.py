@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['acts', 'norms', 'convs', 'pools', 'attns', 'stems', 'blocks', 'heads', 'inits', 'slots', 'relu', 'batch', 'plain',
-           'avg', 'max_pool', 'max2', 'mean_of_map', 'Tail', 'conv_layer']
+           'avg', 'max_pool', 'max2', 'mean_of_map', 'Tail', 'conv_layer', 'strided_convs']
 
 # %% ../../nbs/models/01_parts.ipynb #imports
 from dataclasses import dataclass
@@ -118,3 +118,10 @@ def conv_layer(
     after = tail.modules(spec, nf, stride)
     if tail.pooled(stride): stride = 1
     return nn.Sequential(convs(spec.conv)(ni, nf, ks, stride=stride, padding=(ks-1)//2, groups=groups), *after)
+
+def strided_convs(
+    spec, # Names the `conv`, `norm` and `act`
+    szs:tuple, # Channels: of the input, then of each layer
+) -> list: # Of `conv_layer`
+    "3x3 convolutions, the first with stride 2"
+    return [conv_layer(spec, ni, nf, stride=1 if i else 2) for i,(ni,nf) in enumerate(zip(szs, szs[1:]))]

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 from ..registry import BadInput, using
-from .parts import acts, pools, attns, stems, blocks, heads, inits, conv_layer, Tail
+from .parts import acts, pools, attns, stems, blocks, heads, inits, conv_layer, strided_convs, Tail
 from .spec import XResNetSpec, ModelSpec, TimmSpec, archs
 
 # %% ../../nbs/models/03_xresnet.ipynb #conv-path
@@ -72,8 +72,7 @@ class ResBlock(nn.Module):
 @stems.register('conv3')
 def conv3(spec):
     "3x3 convolutions, the first with stride 2"
-    szs = (3, *spec.stem_szs)
-    return [conv_layer(spec, ni, nf, stride=1 if i else 2) for i,(ni,nf) in enumerate(zip(szs, szs[1:]))]
+    return strided_convs(spec, (3, *spec.stem_szs))
 
 # %% ../../nbs/models/03_xresnet.ipynb #stages-def
 def stages(spec:XResNetSpec): # Yields one `nn.Sequential` of blocks per stage

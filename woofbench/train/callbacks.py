@@ -139,8 +139,9 @@ def options(
     "The callbacks that a recipe asks for"
     if mix is None: mix = [f(v) for v,f in ((r.mixup, MixUp), (r.cutmix, CutMix)) if v]
     res = [*mix, *[f(v) for v,f in ((r.gamma_l2, GammaL2), (r.ema, Ema)) if v]]
-    return res + ([Progressive(r.progressive)] if r.progressive<1 else []) + ([Centralize()] if r.centralize
-            else []) + [GradToNone()]
+    if r.progressive<1: res.append(Progressive(r.progressive))
+    if r.centralize: res.append(Centralize())
+    return [*res, GradToNone()]
 
 # %% ../../nbs/train/05_callbacks.ipynb #autocast-def
 class Autocast(Callback):

@@ -89,7 +89,7 @@ class Learner(fastai.learner.Learner):
         if event_type=='train':
             self._follow()
             try: return super()._with_events(f, event_type, ex, final)
-            finally: self._left = [(s, p.detach().clone()) for p,s in _slow(self.opt)]
+            finally: self._remember()
         if event_type!='fit': return super()._with_events(f, event_type, ex, final)
         if autocast_on():
             raise BadInput('autocast is on in this process, and would change the numbers: leave your `torch.autocast` '

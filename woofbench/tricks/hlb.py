@@ -8,7 +8,7 @@ __all__ = ['SignedWhitening', 'whitening_signs', 'SmallLogits', 'hlb']
 # %% ../../nbs/tricks/hlb.ipynb #imports
 import torch
 from torch import nn
-from ..models.parts import acts, conv_layer, stems
+from ..models.parts import acts, conv_layer, stems, strided_convs
 from ..models.spec import archs
 from ..registry import Param, BadInput
 from .dirac import dirac_filters
@@ -36,8 +36,7 @@ def whitening_signs(spec, *, eps):
     szs = spec.stem_szs
     if len(szs)<2: raise BadInput('a whitening stem needs two or more stem_szs')
     white = SignedWhitening(eps)
-    return [white, acts(spec.act)(), conv_layer(spec, white.nf, szs[0], 1),
-            *(conv_layer(spec, ni, nf, stride=1 if i else 2) for i,(ni,nf) in enumerate(zip(szs, szs[1:])))]
+    return [white, acts(spec.act)(), conv_layer(spec, white.nf, szs[0], 1), *strided_convs(spec, szs)]
 
 # %% ../../nbs/tricks/hlb.ipynb #net-def
 def _norm(nf):

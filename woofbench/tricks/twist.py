@@ -28,14 +28,13 @@ class Twist(nn.Module):
 
     def apply_odd(self, conv, x):
         "Convolve with the antisymmetric part of the weights"
-        return F.conv2d(x, (conv.weight-conv.weight.flip(2,3))/2, None, conv.stride, conv.padding, 1, conv.groups)
+        return F.conv2d(x, odd_part(conv.weight), None, conv.stride, conv.padding, 1, conv.groups)
 
     def forward(self, x):
         y = self.conv(x)
         X,Y = coordinates(*y.shape[-2:], y)
-        return y + (X-self.center_x.to(y.dtype))*self.apply_odd(self.convx,
-                                                                x) + (Y-self.center_y.to(
-                                                                        y.dtype))*self.apply_odd(self.convy, x)
+        dx,dy = X-self.center_x.to(y.dtype),Y-self.center_y.to(y.dtype)
+        return y + dx*self.apply_odd(self.convx, x) + dy*self.apply_odd(self.convy, x)
 
 # %% ../../nbs/tricks/twist.ipynb #written-part
 def held(

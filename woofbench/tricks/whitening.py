@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 from fastcore.basics import patch
 from ..registry import BadInput
-from ..models.parts import conv_layer, stems
+from ..models.parts import conv_layer, stems, strided_convs
 
 # %% ../../nbs/tricks/whitening.ipynb #cov-def
 def patch_cov(
@@ -72,8 +72,7 @@ def whitening_layers(
         raise BadInput('a whitening stem needs two or more stem_szs: a 1x1 convolution makes the first, a 3x3 with '
                        'stride 2 the second')
     white = WhiteningConv2d(frozen)
-    return [white, conv_layer(spec, white.nf, szs[0], 1),
-            *(conv_layer(spec, ni, nf, stride=1 if i else 2) for i,(ni,nf) in enumerate(zip(szs, szs[1:])))]
+    return [white, conv_layer(spec, white.nf, szs[0], 1), *strided_convs(spec, szs)]
 
 @stems.register('whitening')
 def whitening(spec):

@@ -13,7 +13,7 @@ import json
 from ..board.record.schema import SEEDS
 from ..board.stats.claims import P_BEAT
 from .draw import DOTS, axis, dots, pareto, shares
-from ..text import show
+from ..text import number_of, show
 from ..train.recipe import settings
 from .export import cell_bib, cell_csv, cell_json, cell_tex, usual_recipe, view_data
 from .facts import Board, Cell, Entry, part_of, part_words, reported_in
@@ -237,7 +237,7 @@ def ties(c:Cell) -> Markup:
     best,*others = c.groups[0]
     rows = Markup(''.join(_tie_line(c, best, o) for o in others[:8]))
     rest = h('p', f'{len(others)-8} more rows are tied with it.', class_='note') if others[8:] else None
-    intro = h('p', h('strong', best.name), f' leads, but {len(others)} row{"s" if others[1:] else ""} cannot be told '
+    intro = h('p', h('strong', best.name), f' leads, but {number_of(len(others), "row")} cannot be told '
               'from it. If a difference is real, so many more seeds a side show it four times in five.')
     heads = ['Row', *[dict(text=o, class_='num') for o in ('Behind, points','More seeds a side')], 'Commands']
     return join(intro, table('Rows tied with the best one', heads, rows, 'ties', hide=True), rest)
@@ -316,9 +316,8 @@ def told(c:Cell, b:Board) -> Markup|None:
     links = [[', ' if i else '', h('a', part_words(k), href=f'../reported.html#part-{k}')]
              for i,k in enumerate(dict.fromkeys(part_of(o) for o in rows))]
     return h('section', h('h2', 'Reported, never run again here', id='told'),
-             h('p', f'The public board has had {len(rows)} row{"s" if rows[1:] else ""} of this size and these epochs.',
+             h('p', f'The public board has had {number_of(len(rows), "row")} of this size and these epochs.',
                top, other, ' They have no rank. With the findings of the audit: ', links, '.'))
-
 
 # %% ../../nbs/web/07_cells.ipynb #cell-page-def
 def cell_page(c:Cell, b:Board, i:int) -> bytes:

@@ -11,7 +11,7 @@ __all__ = ['KEYS', 'ADD', 'TERMS', 'PLACES', 'findings_of', 'gain', 'slot', 'off
 import re
 from importlib import import_module
 from ..data.track import datasets, packaged
-from ..text import show
+from ..text import number_of, show
 from ..board.tricks import Card, cards_of
 from ..board.stats.claims import P_BEAT
 from .cells import LEGEND, half, pct, places, status
@@ -147,7 +147,7 @@ def _change_line(c, tricks, root):
     label = join(h('a', c.field, href=f'{root}tricks/{k}.html') if k else c.field, f': {c.old} → {c.new}')
     cells = sorted({f'{p.a.track.dataset} {p.a.track.size} px, {p.a.track.epochs} epochs' for p in c.pairs})
     where = cells[0]+(f' and {len(cells)-1} more' if cells[1:] else '')
-    return label, c.diff, c.lo, c.hi, [h('small', f'{len(c.pairs)} pair{"s" if c.pairs[1:] else ""}, {where}')]
+    return label, c.diff, c.lo, c.hi, [h('small', f'{number_of(len(c.pairs), "pair")}, {where}')]
 
 def helps(cs:list, root:str='', most:int=12) -> Markup:
     "The forest of all changes, or of the best and the worst of them"
@@ -267,7 +267,7 @@ def _effect(pairs):
 def _effect_in(field, pairs):
     d,lo,hi = average(pairs)
     word = 'It helps.' if lo>0 else 'It hurts.' if hi<0 else 'That is not enough to tell.'
-    n = f'{len(pairs)} pair{"s" if pairs[1:] else ""}'
+    n = number_of(len(pairs), 'pair')
     text = h('p', h('b', f'{100*d:+.2f} points'), f' ({100*lo:+.2f} to {100*hi:+.2f}) over {n}. {word}')
     pic = forest(f'As {field}: with the trick less without it', [*map(_pair_line, pairs[:40])], 'Pair', ('Cell',))
     return join(h('h3', 'As ', h('code', field)), text, pic)
@@ -349,7 +349,7 @@ _where = {'page':'', 'replaced':', replaced {}', 'unmerged':', never on the page
 def _reported_line(o):
     found = [*findings_of(o), *(o.notes or [])]
     when = o.added + _where[o.state].format(o.removed)
-    runs = h('a', f'{len(o.logged)} run{"s" if o.logged[1:] else ""}', href=o.evidence) if o.evidence else 'none'
+    runs = h('a', number_of(len(o.logged), 'run'), href=o.evidence) if o.evidence else 'none'
     v = o.fraction
     items = h('ul', [h('li', x) for x in found]) if found else '–'
     return [h('th', h('a', o.method, href=o.link), scope='row', class_='name', data_v=o.method.lower()),

@@ -13,7 +13,8 @@ import numpy as np
 from .cells import LEGEND, NOISE, amount, duration, half, links, pct, people, places, prob, status, word
 from .draw import badge, curves, kind_of
 from ..text import show
-from .export import again_code, bib, colab_link, command, notebook, percent, python, row_json, tex_row
+from .export import (again_code, bib, colab_link, command, notebook, python, row_json, tex_row,
+                                  with_interval)
 from .facts import Board, Cell, Entry, against, side
 from .markup import Markup, code_block, escape, h, join, page, table
 
@@ -248,7 +249,7 @@ def cite(e:Entry, b:Board) -> Markup:
 def badge_text(e:Entry) -> str:
     "Accuracy and rank, or accuracy and status"
     ranked = e.rank and word(e)=='ranked'
-    return f'{percent(e)} % · ' + (f'rank {places(e)}' if ranked else word(e))
+    return f'{with_interval(e)} % · ' + (f'rank {places(e)}' if ranked else word(e))
 
 def badge_svg(e:Entry) -> bytes:
     "The badge as an SVG file"
@@ -306,7 +307,7 @@ def row_page(e:Entry, b:Board, twins:dict) -> bytes:
              h('a', 'the record itself', href=f'../{e.path}'), ' · ', h('a', 'badge', href=f'../badges/{e.id}.svg'),
              class_='downloads')
     return page(e.name, *_top(e, b), legend, toc, [h('section', h('h2', t, id=k), body) for t,k,body in parts], down,
-                about=f'{e.name}: {percent(e)} % on {e.cell.title}', root='../', foot=b.foot())
+                about=f'{e.name}: {with_interval(e)} % on {e.cell.title}', root='../', foot=b.foot())
 
 # %% ../../nbs/web/08_rows.ipynb #files-def
 def twins_of(pairs:list) -> dict:

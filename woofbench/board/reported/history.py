@@ -19,7 +19,7 @@ from msgspec.structs import replace
 from ...registry import BadInput
 from ...data.track import EPOCHS, datasets, facts_of
 from ...files import digest
-from ...text import md_table
+from ...text import md_table, number_of
 from ..record.record import read_file
 from ..record.schema import Amount, Count, Text
 from ..record.strict import Facts, parse_json, typed
@@ -191,7 +191,7 @@ def _cells(r):
     found = '; '.join([*r.findings, *(r.notes or [])])
     when = r.added + {'page':'', 'replaced':f' to {r.removed}'}.get(r.state, ', never on the page')
     runs = 'not said' if r.runs is None else _plain(r.runs.replace('&pm;', '±'))
-    seen = f'[{len(r.logged)} run{"s"*(len(r.logged)>1)}]({r.evidence})' if r.evidence else ''
+    seen = f'[{number_of(len(r.logged), "run")}]({r.evidence})' if r.evidence else ''
     return (r.size, r.epochs, _plain(r.accuracy.replace('&pm;', '±')), runs, f'[{_plain(r.method)}]({r.link})',
             'yes' if r.pinned else 'no', r.source or 'unknown', seen, when, _plain(found))
 

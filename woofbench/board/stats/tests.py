@@ -46,21 +46,25 @@ def compare(
     level:float=.95, # Of the interval
     prior:tuple|None=None, # (standard deviation, degrees of freedom) known in advance; Welch's test if None
     floor:tuple=(0.,0.), # Standard deviations of A and B that cannot be smaller, from `split_noise`
-) -> dict: # diff, lo, hi, p (one-sided), p_mean, p_beat
-    """A against B by Welch's t or the moderated t: difference of the means with interval, and the probabilities that
-    A is better; raises `ValueError`"""
+) -> dict: # diff, lo, hi, p, p_mean, p_beat
+    """A against B by Welch's t or the moderated t. `diff`, `lo` and `hi` are the difference of the means with its
+    interval, `p` is the one-sided p-value, `p_mean` the probability that the true mean of A is above that of B, and
+    `p_beat` the probability that a new run of A is above a new run of B. Raises `ValueError`"""
     (ma,va),(mb,vb),n,m = _moments(a, 2),_moments(b, 2),len(a),len(b)
-    d,va,vb = ma-mb,max(va, floor[0]**2),max(vb, floor[1]**2)
+    diff,va,vb = ma-mb,max(va, floor[0]**2),max(vb, floor[1]**2)
     if prior is not None: va = vb = pooled_std([a, b], prior)**2
     if va+vb==0: # all runs alike on both sides: nothing is known of the noise
-        p = .5 if d==0 else float('nan')
-        return dict(diff=d, lo=d, hi=d, p=p, p_mean=p, p_beat=p)
-    def df(x, y): # Satterthwaite
-        return n+m-2+prior[1] if prior is not None else 1/((x/(x+y))**2/(n-1) + (y/(x+y))**2/(m-1))
-    (df_mean,se),(df_run,sp) = ((df(x, y), (x+y)**.5) for x,y in ((va/n, vb/m), (va*(1+1/n), vb*(1+1/m))))
-    half,t = float(stdtrit(df_mean, (1+level)/2))*se,d/se
-    return dict(diff=d, lo=d-half, hi=d+half, p=float(stdtr(df_mean, -t)), p_mean=float(stdtr(df_mean, t)),
-                p_beat=float(stdtr(df_run, d/sp)))
+        p = .5 if diff==0 else float('nan')
+        return dict(diff=diff, lo=diff, hi=diff, p=p, p_mean=p, p_beat=p)
+    def error(x, y):
+        "Standard error of a difference with these two variances, and its degrees of freedom (Satterthwaite)"
+        if prior is not None: return (x+y)**.5, n+m-2+prior[1]
+        return (x+y)**.5, 1/((x/(x+y))**2/(n-1) + (y/(x+y))**2/(m-1))
+    se,df = error(va/n, vb/m)                       # of the two means
+    se_run,df_run = error(va*(1+1/n), vb*(1+1/m))   # of a new run on each side
+    half = float(stdtrit(df, (1+level)/2))*se
+    return dict(diff=diff, lo=diff-half, hi=diff+half, p=float(stdtr(df, -diff/se)),
+                p_mean=float(stdtr(df, diff/se)), p_beat=float(stdtr(df_run, diff/se_run)))
 
 # %% ../../../nbs/board/stats/01_tests.ipynb #equivalent-def
 def equivalent(
