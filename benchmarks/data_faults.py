@@ -108,13 +108,13 @@ def flip(path):
 def cut(path): os.truncate(path, random.randrange(path.stat().st_size))
 
 def store_kinds(bench):
-    from woofbench.data.store import Kept
+    from woofbench.data.store import PixelFile
     def before(damage, sampled):
         bench.store()
         path = bench.kept()
         damage(path)
         bad = path.read_bytes()
-        with patch.object(Kept.sample, '__defaults__', (1 if sampled else 64<<20,)):
+        with patch.object(PixelFile.sample, '__defaults__', (1 if sampled else 64<<20,)):
             return judge(lambda: (same(bench, bench.store()), bench.kept().read_bytes()!=bad))
     def during(damage):
         store,n = bench.store(),random.randrange(3)

@@ -52,11 +52,11 @@ def die(args):
 
 def seed(args):
     "As `sweep_tasks.train_seed`: sleep, with a lock, and leave a file"
-    from woofbench.files import claim, write_atomic
+    from woofbench.files import try_lock, write_atomic
     (at,name),s,begin = _files(args),args['seeds'][args['place']],time.monotonic()
     path = at/f'{name}-{s}.json'
     while not path.exists():
-        lock = claim(path.with_suffix('.lock'))
+        lock = try_lock(path.with_suffix('.lock'))
         if not lock:
             time.sleep(.05)
             continue

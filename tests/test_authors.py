@@ -9,7 +9,7 @@ from torch import nn
 from conftest import root, tiny_dataset
 from woofbench.train.job import Job
 from woofbench.train.machine import Machine
-from woofbench.data.augment import Augment, Place, augs
+from woofbench.data.augment import Augment, DrawKey, augs
 from woofbench.data.loaders import Batching, make_loaders
 from woofbench.data.manifest import verify
 from woofbench.data.batches import load_images
@@ -171,7 +171,7 @@ def test_seeds_with_shared_draws_are_trained_one_at_a_time(kw):
 def test_a_draw_a_batch_and_a_draw_an_image():
     torch.manual_seed(0)
     x = torch.rand(1,3,32,32).expand(4,3,32,32).clone()
-    at = Place(0, 0, (0, 1, 2, 3))
+    at = DrawKey(0, 0, (0, 1, 2, 3))
     assert [len({o.numpy().tobytes() for o in augs(k)(Recipe())(x, at)})
             for k in ('none','jitter_affine_batch','jitter_affine')]==[1,1,4]
 
@@ -214,9 +214,9 @@ def test_one_cycle_alone_peaks_at_three_quarters():
 @pytest.mark.parametrize('preset,params', [('channel_selection',27_363), ('sub_kernels',174_787)])
 def test_channel_selection_has_the_authors_counts(preset, params):
     "27,363 and 174,787, as his notebook and his README print them, for three classes"
-    from woofbench.models.effect import idle
+    from woofbench.models.effect import idle_fields
     m = recipes(preset)().model
-    assert n_params(build(m, 3))==params and idle(m)==()
+    assert n_params(build(m, 3))==params and idle_fields(m)==()
     net = build(m, 3)
     stem,stages,head = list(net)[0],list(net)[1:4],list(net)[4:]
     assert stem[0].stride==(1,1) and stem[0].bias is not None and not [o for o in stem if isinstance(o, nn.BatchNorm2d)]
@@ -375,9 +375,9 @@ old = 'ranger_mish ranger_mish_sa ranger_mish_blur resnet_trick depthwise_leader
 def test_presets_can_be_run(name):
     "Nothing in them is without effect, their networks can be counted, and they are written and read back"
     from woofbench.models.costs import cost
-    from woofbench.models.effect import idle
+    from woofbench.models.effect import idle_fields
     r = recipes(name)()
-    assert idle(r.model)==() and from_dict(json.loads(canonical(to_dict(r))))==r
+    assert idle_fields(r.model)==() and from_dict(json.loads(canonical(to_dict(r))))==r
     assert cost(r.model, 128)['params']>0
 
 def test_presets_have_the_protocol_of_their_time():

@@ -13,7 +13,7 @@ from woofbench.board.record.record import check_record, read_record
 from woofbench.board.row import Row
 from woofbench.commands.cli import make_parser
 from woofbench.commands.reproduce import other_code
-from woofbench.train.observers import KNOWN, does_more, fresh, loggers, name_of, which_loggers
+from woofbench.train.observers import KNOWN, does_more, new_callback, loggers, name_of, which_loggers
 
 engines = pytest.mark.parametrize('engine', ('fast','fastai'))
 tiny = dict(dataset='digits', size=16, epochs=1, arch='xresnet10_tiny', bs=128, workers=0, say=None)
@@ -319,7 +319,7 @@ def test_what_cannot_be_fresh_is_refused(tmp_path):
              (Lock(), 'cannot be copied'), (lambda a: a, 'cannot be called without arguments'))
     for o,said in wrong:
         with pytest.raises(BadInput, match=said): run(seeds=1, out=tmp_path, cbs=[o], **tiny)
-    assert isinstance(fresh(Lock), Lock)
+    assert isinstance(new_callback(Lock), Lock)
 
 def test_seeds_at_once_become_one_at_a_time(tmp_path):
     from woofbench.commands.run import one_at_a_time, plan

@@ -291,7 +291,7 @@ def test_a_store_changed_in_use_ends_in_a_sentence(m, what):
 def test_a_sample_is_compared_at_the_start_and_the_rest_in_use(m, monkeypatch):
     s = load_store(m, 'train')
     assert list(s.kept.sample())==list(range(24)) and len(s.kept.sample(s.nbytes//3))==8
-    monkeypatch.setattr(store_module.Kept, 'sample', lambda self: [0])
+    monkeypatch.setattr(store_module.PixelFile, 'sample', lambda self: [0])
     changed(s.kept.path, -1)
     s = load_store(m, 'train')
     with pytest.raises(BadInput, match='image 24 of 24'): val_squares(s, 32)

@@ -5,7 +5,7 @@ import pytest
 from conftest import root
 from pulls import Dogs
 from woofbench.board.row import Row, columns
-from woofbench.board.rules import twins
+from woofbench.board.rules import one_field_apart
 from woofbench.board.table import load_rows
 from woofbench.commands.run import given, run
 from woofbench.data.augment import augs
@@ -196,7 +196,7 @@ def test_pairs_are_those_of_the_check():
     muons = [dict(opt='muon', opt_ks=a, opt_steps=b) for a in (1,2,3,4) for b in (1,2,3,4,5)]
     es = entries(*muons, dict(opt='adam'))
     rows = [e.row for e in es]
-    slow = {(k, frozenset((e.id, o.id))) for e in es for o,k in twins(e.row, rows)}
+    slow = {(k, frozenset((e.id, o.id))) for e in es for o,k in one_field_apart(e.row, rows)}
     found = {(p.field, frozenset((p.a.id, p.b.id))) for p in pairs_of(from_rows(rows, []))}
     assert found==slow and sum(k=='opt' for k,_ in found)==20
 

@@ -22,7 +22,7 @@ from fastai.optimizer import ranger
 from fastai.torch_core import noop, params
 from woofbench.fast.ranger import FlatRanger, flat_ranger
 from woofbench.train.callbacks import GradToNone
-from woofbench.fast.ranger_steps import LookBack, memory, rows, torch_step_
+from woofbench.fast.ranger_steps import LookBack, contiguous_views, rows, torch_step_
 from woofbench.registry import BadInput
 from warm import python
 
@@ -228,10 +228,10 @@ def test_weights_of_any_layout_and_type():
 def test_memory():
     x,y = torch.randn(4,3,2,2),torch.randn(4,3,1,1)
     last = x.to(memory_format=torch.channels_last)
-    assert memory(x, x.clone())[0] is x and memory(last, last.clone())[0].shape==(4,2,2,3)
-    assert memory(x, last) is None and memory(x[:,:,::2]) is None and memory(x.flatten(1).T) is None
+    assert contiguous_views(x, x.clone())[0] is x and contiguous_views(last, last.clone())[0].shape==(4,2,2,3)
+    for o in ((x, last), (x[:,:,::2],), (x.flatten(1).T,)): assert contiguous_views(*o) is None
     # kernels for lists want equal strides
-    assert [o.stride() for o in memory(y, y.as_strided(y.shape, (3,1,3,3)))]==[(1,),(1,)]
+    assert [o.stride() for o in contiguous_views(y, y.as_strided(y.shape, (3,1,3,3)))]==[(1,),(1,)]
 
 def test_zero_grad_fills_and_leaves_none():
     w,u = (nn.Parameter(torch.ones(2)) for _ in range(2))

@@ -10,7 +10,7 @@ from benchmarks import faults  # noqa: E402
 from woofbench.train.machine import Machine
 from woofbench import files
 from woofbench.commands import run as runner  # noqa: E402
-from woofbench.files import claim, locked, probe, replacing, sweep, unfinished, write_atomic  # noqa: E402
+from woofbench.files import try_lock, locked, probe, replacing, sweep, unfinished, write_atomic  # noqa: E402
 from woofbench.board.table import check_csv, load_rows, update_csv  # noqa: E402
 from woofbench.board.record.record import read_records, seed_bytes  # noqa: E402
 from woofbench.registry import BadInput  # noqa: E402
@@ -243,8 +243,8 @@ def test_locks(tmp_path):
         t.start()
         t.join()
         assert len(said)==2 and 'waiting' in said[0] and 'has held' in said[1]
-    first = claim(tmp_path/'seed')
-    assert first and claim(tmp_path/'seed') is None
+    first = try_lock(tmp_path/'seed')
+    assert first and try_lock(tmp_path/'seed') is None
     first.release()
     assert not (tmp_path/'seed').exists()
 
@@ -363,8 +363,8 @@ sys.modules['fcntl'] = None
 del os.sysconf
 from woofbench import files
 from woofbench.commands import run
-from woofbench.train.machine import memory
-assert files.fcntl is None and memory(torch.device('cpu'))==float('inf')
+from woofbench.train.machine import device_memory
+assert files.fcntl is None and device_memory(torch.device('cpu'))==float('inf')
 p = pathlib.Path({str(tmp_path)!r})
 files.write_atomic(p/'a', b'x')
 (p/'.b.12.tmp').write_bytes(b'x')

@@ -9,7 +9,7 @@ from woofbench.train.job import Job
 from woofbench.train.machine import Machine
 from woofbench.board.record.provenance import outside
 from woofbench.commands.run import plan, run
-from woofbench.data.augment import Place, augs
+from woofbench.data.augment import DrawKey, augs
 from woofbench.data.track import make_track
 from woofbench.models.parts import acts
 from woofbench.models.spec import ModelSpec, archs
@@ -135,8 +135,8 @@ def test_an_augmentation_gives_the_same_on_both_engines(aug):
         p,at = digits(aug=aug, flip=0., bs=256),[]
         learn = make_learner(p, 7, Machine(device='cpu', workers=0, engine=engine))
         augment = next(o.augment for o in learn.cbs if hasattr(o, 'augment'))
-        was = augment.place
-        augment.place = lambda n, was=was, at=at: at.append(was(n)) or at[-1]
+        was = augment.next_key
+        augment.next_key = lambda n, was=was, at=at: at.append(was(n)) or at[-1]
         with learn.no_bar(), learn.no_logging(): learn.fit(2, 0.)
         n = len(p.manifest.train)//p.recipe.bs
         assert [o.epoch for o in at]==[0]*n+[1]*n and {o.seed for o in at}=={7}
@@ -166,7 +166,7 @@ def test_two_that_change_labels_are_refused(kw):
         make_learner(digits(aug='mix', **kw), 0, Machine(device='cpu', workers=0, engine='fast'))
 
 def test_draws_are_uniform_and_independent():
-    u = torch.cat([Place(s, e, tuple(range(2000))).rand(3, kind=k) for s in (0, 2**31-1) for e in range(3)
+    u = torch.cat([DrawKey(s, e, tuple(range(2000))).rand(3, kind=k) for s in (0, 2**31-1) for e in range(3)
                    for k in (0, 1)])
     assert abs(u.mean()-.5)<.005 and abs(u.std()-12**-.5)<.005 and u.min()>=0 and u.max()<1
     assert len({*u.flatten().tolist()})>.99*u.numel()

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['NAME', 'BadInput', 'near', 'in_package', 'caller', 'Fixed', 'using', 'Registry', 'unwrapped', 'who', 'code_text',
-           'syntax_tree', 'twins', 'whole', 'yes_no', 'Param', 'check', 'fields_of', 'all_fields', 'settled', 'kept',
-           'plain_values']
+           'syntax_tree', 'same_part', 'whole', 'yes_no', 'Param', 'check', 'fields_of', 'all_fields', 'settled',
+           'kept', 'plain_values']
 
 # %% ../nbs/00_registry.ipynb #imports
 import ast, difflib, inspect, os, re, sys, textwrap
@@ -107,7 +107,7 @@ def register(self:Registry, name:str, *aliases:str, params:dict|None=None) -> Ca
     home,own = caller()
     def _f(part):
         # a lesson defines a part that the package has: the package's one stays
-        if name in self._own and not own and twins(self.get(self._aliases.get(name, name)), part):
+        if name in self._own and not own and same_part(self.get(self._aliases.get(name, name)), part):
             return self[self._aliases.get(name, name)]
         self._check(name, part)
         mine = self._check_params(name, params or {})
@@ -278,7 +278,7 @@ def _claim(self:Registry, o, name, part, home, own):
     if self._aliases.get(o, o)==name and name in self:
         # the same cell or file once more
         if own==(name in self._own) and (own or self.homes.get(name)==home) and who(self[name])==who(part): return
-        if own and name not in self._own and twins(self[name], part): return
+        if own and name not in self._own and same_part(self[name], part): return
     raise self._taken(o)
 
 # %% ../nbs/00_registry.ipynb #registry-put
@@ -359,7 +359,7 @@ def _look(o, text):
 
 def _bytes(f): return code_text(f.__code__)
 
-def twins(a, b) -> bool:
+def same_part(a, b) -> bool:
     "Are two parts copies of one another: the same name, code, defaults and arguments?"
     if type(a).__qualname__==type(b).__qualname__ and a==b: return True # tables, such as shapes
     if not any(hasattr(unwrapped(o), '__code__') or isinstance(unwrapped(o), type) for o in (a, b)): return False

@@ -247,7 +247,7 @@ def _draw(self:RowBar):
 
 # %% ../nbs/02_text.ipynb #progress-row-ends
 @patch
-def epoch(self:RowBar, seed:int, epoch:int, accuracy:float):
+def epoch(self:RowBar, accuracy:float):
     "An epoch is done"
     with self.lock: self.acc = f', accuracy {100*accuracy:.2f} %'
 

@@ -16,7 +16,8 @@ from .record.provenance import missing
 from .row import Board, Row
 from .replications import fresh, replication
 from .standing import good, standing
-from .forensics import LOT, MENDED, OWN, between, copies, enough, oddities, replay
+from .forensics import (MIN_DISAGREEMENT, MIN_OVERLAP, MIN_UNSHARED, between, copies, enough, oddities,
+                                       replay)
 from .reported.history import best_reported
 
 # %% ../../nbs/board/07_audit_flags.ipynb #accuracy-def
@@ -59,15 +60,18 @@ def _pattern_flags(row, board):
     yield from oddities(row.vectors)
     others = [o for o in board if row.same_images(o) and not o.taken_out and enough(o.vectors)]
     found = [(o.id, between(row.vectors, o.vectors)) for o in others]
-    much,id = min(((b['overlap'], k) for k,b in found), default=(LOT, ''))
-    if much<LOT: yield (f'its errors fall on other images than those of {id} '
-                        f'(an overlap of {much:.1f} standard deviations; trained networks have over 60)')
-    own,id = min(((b['own'], k) for k,b in found), default=(OWN, ''))
-    if own<OWN: yield (f'all but {100*own:.1f} % of its errors are in one seed or another of {id}; '
-                       'separate trainings have 9 % and more to themselves')
-    near,id = min(((b['apart'], k) for k,b in found), default=(MENDED, ''))
-    if near<MENDED: yield (f'a seed differs from one in {id} in {100*near:.1f} % of their errors; '
-                           'separate trainings differ in about 30 %')
+    much,id = min(((b['overlap'], k) for k,b in found), default=(MIN_OVERLAP, ''))
+    if much<MIN_OVERLAP:
+        yield (f'its errors fall on other images than those of {id} '
+               f'(an overlap of {much:.1f} standard deviations; trained networks have over 60)')
+    alone,id = min(((b['unshared'], k) for k,b in found), default=(MIN_UNSHARED, ''))
+    if alone<MIN_UNSHARED:
+        yield (f'all but {100*alone:.1f} % of its errors are in one seed or another of {id}; '
+               'separate trainings have 9 % and more to themselves')
+    near,id = min(((b['disagreement'], k) for k,b in found), default=(MIN_DISAGREEMENT, ''))
+    if near<MIN_DISAGREEMENT:
+        yield (f'a seed differs from one in {id} in {100*near:.1f} % of their errors; '
+               'separate trainings differ in about 30 %')
 
 # %% ../../nbs/board/07_audit_flags.ipynb #counts-def
 @lru_cache(64)

@@ -84,8 +84,14 @@ def _status(row):
 
 # %% ../../nbs/board/02_row.ipynb #row-def
 class Row:
-    "A record and what follows from it: `mean`, `std`, `acc`, `status`, `beats`, a line of the board"
-    def __init__(self, record:Record, path:Path|None=None, review:Review|None=None, tricks:dict|None=None):
+    """A record and what follows from it: `acc`, the accuracies by seed; `mean`, `std`, and the 95 % interval from `lo`
+    to `hi`, all as shares of 1; `status`, `beats`, and a line of the board"""
+    def __init__(self,
+        record:Record, # As it was read
+        path:Path|None=None, # Its file; None if it is not from a board
+        review:Review|None=None, # What a maintainer decided
+        tricks:dict|None=None, # Files of the record's tricks, as they were at its commit
+    ):
         self.record,self.path,self.review,self.tricks = as_record(record),path,review,tricks or {}
         rec = self.record
         self.id,self.config_id,self.based_on,self.kind = rec.record_id,rec.config_id,rec.based_on,rec.seeds.kind
@@ -98,20 +104,24 @@ class Row:
     @cached_property
     def recipe(self) -> str: return describe(self.spec)
     @cached_property
+    def image_noise(self) -> float|None: # the part of `std` from the finite set of images; None for one seed
+        return split_noise(self.vectors==0)['image']
+    @cached_property
     def vectors(self) -> np.ndarray: # uint8 (seeds, images)
         "Prediction minus label, modulo the number of classes: 0 is right"
         return np.stack([np.frombuffer(decode_bytes(o['preds'], self.data['n_val']), np.uint8) for o in self.runs])
-    @cached_property
-    def image_noise(self) -> float|None: # as a share of 1; None for one seed
-        "The part of the spread between seeds that comes from the finite set of images"
-        return split_noise(self.vectors==0)['image']
     status = cached_property(_status)
     _line = cached_property(lambda self: {k:f(self) for k,f in columns.items()})
-    def line(self) -> dict:
-        "The line of leaderboard.csv"
-        return dict(self._line)
-    def __repr__(self):
-        return f'{self.track}: {self.recipe}: {percent(self.mean, self.std)} % (n={self.n}, {self.status}, {self.id})'
+
+# %% ../../nbs/board/02_row.ipynb #row-line
+@patch
+def line(self:Row) -> dict:
+    "The line of leaderboard.csv"
+    return dict(self._line)
+
+@patch
+def __repr__(self:Row):
+    return f'{self.track}: {self.recipe}: {percent(self.mean, self.std)} % (n={self.n}, {self.status}, {self.id})'
 
 # %% ../../nbs/board/02_row.ipynb #props-def
 @patch(as_prop=True)

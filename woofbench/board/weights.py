@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['weights_name', 'weights_folder', 'predictions_sha', 'belong', 'move_weights', 'lacking', 'weights_path',
-           'check_parts', 'check_images', 'job_of', 'learner_of', 'network_of', 'Prediction', 'predict', 'export_row']
+           'check_parts_of', 'check_images', 'job_of', 'learner_of', 'network_of', 'Prediction', 'predict',
+           'export_row']
 
 # %% ../../nbs/board/13_weights.ipynb #imports
 import os
@@ -91,7 +92,7 @@ def weights_path(
     return path
 
 # %% ../../nbs/board/13_weights.ipynb #learner-def
-def check_parts(row) -> None:
+def check_parts_of(row) -> None:
     "Raise `BadInput` unless every part that a row names is registered"
     if gone := missing(row.record['recipe']):
         raise BadInput(f'{row.id} needs {", ".join(gone)}, which is not registered; import the module that does it')
@@ -121,7 +122,7 @@ def job_of(
     data:str|Path|None=None, # Folder of the dataset; `$WOOFBENCH_DATA` if None, else a download
 ) -> Job: # Without its cost
     "What a row trained; raises `BadInput` if you do not have its parts or its images"
-    check_parts(row)
+    check_parts_of(row)
     if data and not datasets.there(row.track.dataset): own_images(data, row.track.dataset)
     m = with_noise(verify(find(row.track, data), row.track.dataset), row.track)
     check_images(row, m)
@@ -153,7 +154,7 @@ def network_of(
 ): # `Portable`
     "The trained network of a seed, with the normalisation of its images; raises `BadInput`"
     path = weights_path(row, seed)
-    check_parts(row)
+    check_parts_of(row)
     _check_code(row)
     return _network(path, path.stat().st_mtime_ns, row)
 

@@ -8,6 +8,7 @@ __all__ = ['doctor_facts', 'doctor_text', 'cache_list', 'cache_clear', 'cache_te
 # %% ../../nbs/commands/15_doctor.ipynb #imports
 import importlib.metadata, platform, re, shutil, time
 from pathlib import Path
+from ..data.manifest import made_folder
 from ..data.track import datasets
 from ..files import cache_dir, probe, unfinished
 from ..registry import BadInput, near
@@ -26,7 +27,7 @@ def _programs():
 
 def _device():
     import torch
-    from woofbench.train.machine import check_engine, device_name, lacks_bf16, memory, working
+    from woofbench.train.machine import check_engine, device_name, lacks_bf16, device_memory, working
     try: device = working(None)
     except BadInput as e:
         yield _finding('device', str(e), 'woofbench run --device cpu', True)
@@ -34,7 +35,7 @@ def _device():
     slow = device.type=='cpu'
     yield _finding('device', f'{device_name(device)}; engine {check_engine(None, device)} by default',
                    'no GPU was found: digits and sizes up to 64 px are quick enough' if slow else '')
-    have = memory(device)
+    have = device_memory(device)
     yield _finding('memory', f'{have/2**30:.1f} GiB' if have!=float('inf') else 'the system does not say')
     lacks = lacks_bf16(device) if slow else device.type=='cuda' and not torch.cuda.is_bf16_supported()
     yield _finding('bf16', 'the device has no instructions for it' if lacks else 'available',
@@ -43,10 +44,10 @@ def _device():
 # %% ../../nbs/commands/15_doctor.ipynb #places-def
 def _data():
     from woofbench.data.track import datasets, make_track
-    from woofbench.commands.estimate import images_here
+    from woofbench.data.manifest import find_here
     for name in datasets:
         track = make_track(name)
-        try: root = images_here(track)
+        try: root = find_here(track)
         except BadInput as e:
             yield _finding(name, f'not found: {e}', '--data FOLDER, or set WOOFBENCH_DATA to another folder')
             continue
@@ -114,7 +115,7 @@ _made = r'store-[0-9a-f]+\.rgb|scan-[0-9a-f]{16}\.json|whole-[0-9a-f]{16}'
 def _is_ours(name):
     "Does this package give such a name to an entry? The folder may have files of yours"
     name = unfinished(Path(name)) or name
-    return name in [f'{o}-{d.source}' for o,d in datasets.items() if d.make] or bool(re.fullmatch(_made, name))
+    return name in [made_folder(d).name for d in datasets.values() if d.make] or bool(re.fullmatch(_made, name))
 
 # %% ../../nbs/commands/15_doctor.ipynb #cache-list-def
 def cache_list() -> list[dict]: # name, bytes, used

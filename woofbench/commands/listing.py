@@ -110,7 +110,7 @@ def costs_table(
     **how # For `speeds`
 ) -> tuple: # (pandas `DataFrame`, the arguments of `speeds`)
     "Parameters, MACs, activation memory and speed; raises `BadInput`"
-    from woofbench.models.costs import apart, cost_table, speeds
+    from woofbench.models.costs import each_change, cost_table, speeds
     from woofbench.models.spec import XResNetSpec, change
     from woofbench.train.machine import working
     from woofbench.train.recipe import precisions
@@ -122,7 +122,7 @@ def costs_table(
     whole('rounds', rounds, 1, 1000)
     if precision not in precisions: raise BadInput(f'unknown precision {precision!r}; {near(precision, precisions)}')
     if how['device']: how['device'] = working(how['device'])
-    return cost_table(apart(spec), **how), how
+    return cost_table(each_change(spec), **how), how
 
 # %% ../../nbs/commands/10_listing.ipynb #costs-text
 def costs_of(

@@ -22,7 +22,7 @@ from ..board.table import find_row, load_rows
 from ..board.rules import RULES
 from ..board.standing import good, incumbent, standing
 from ..board.replications import Replication, first_epoch, replication
-from ..board.weights import check_images, check_parts
+from ..board.weights import check_images, check_parts_of
 from ..board.stats.claims import P_BEAT
 from ..board.record.git import commit_of, landed
 from ..board.record.provenance import code_facts, context_id, env_facts, outside, sources
@@ -76,7 +76,7 @@ def plan_of(
 ) -> Job:
     "The exact configuration of a row, and its images; raises `BadInput` if you do not have them"
     recipe = from_dict(row.record['recipe'])
-    check_parts(row)
+    check_parts_of(row)
     if not trust_code and (why := other_code(row.record)):
         raise BadInput(f'{row.id}: {why}; --trust-code goes on')
     t = row.track

@@ -13,7 +13,7 @@ from urllib.parse import quote, quote_plus
 from msgspec.structs import replace
 from ..registry import BadInput
 from ..text import md_table, percent
-from ..data.manifest import write_atomic
+from ..files import write_atomic
 from ..board.row import Row
 from ..board.rules import RULES, Verdict
 from ..board.standing import incumbent

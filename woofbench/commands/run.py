@@ -20,7 +20,7 @@ from fastcore.basics import patch
 from ..registry import BadInput, unwrapped, whole, yes_no
 from ..data.track import Track, datasets, make_track, packaged
 from ..data.own_images import as_dataset
-from ..files import claim, locked, probe, sweep, write_atomic, cache_dir
+from ..files import try_lock, locked, probe, sweep, write_atomic, cache_dir
 from ..data.manifest import find, verify
 from ..data.loaders import with_noise
 from ..models.spec import optional
@@ -28,12 +28,12 @@ from ..train.recipe import Recipe, own, of_model, recipes, to_dict
 
 # %% ../../nbs/commands/01_run.ipynb #imports-part2
 from ..train.job import Job
-from ..train.observers import changing, does_more, fresh, used, watched
-from ..train.machine import Machine, check_engine, lacks_bf16, machine as machine_for, memory
+from ..train.observers import changing, does_more, new_callback, used, watched
+from ..train.machine import Machine, check_engine, lacks_bf16, machine as machine_for, device_memory
 from ..train.processes import with_processes
 from ..train.imports import as_imported, imported
 from ..models.costs import cost
-from ..models.effect import idle
+from ..models.effect import idle_fields
 from ..train.callbacks import side_at, start_of
 from ..board.record.seeds import official_seeds
 from ..board.record.strict import typed
@@ -72,7 +72,7 @@ def check_effect(
     model, # Of a recipe
 ) -> None:
     "Raise `BadInput` where a field does nothing: one network is to have one hash, and the seeds that follow from it"
-    if odd := idle(model): raise BadInput(f'{", ".join(odd)} makes no difference to this network: leave it out')
+    if odd := idle_fields(model): raise BadInput(f'{", ".join(odd)} makes no difference to this network: leave it out')
 
 # %% ../../nbs/commands/01_run.ipynb #recipe-of
 def recipe_of(
@@ -160,7 +160,7 @@ def save_weights(self:SeedFolder, run, r, done):
 def take(self:SeedFolder, seed, say):
     "A finished seed; None after claiming it, or where another command has it"
     r,_ = self.ready(seed)
-    if r or not (lock := claim(self.path/f'seed-{seed}.lock')): return r
+    if r or not (lock := try_lock(self.path/f'seed-{seed}.lock')): return r
     r,why = self.ready(seed) # it may have come in between
     if r: lock.release()
     else: self.claims[seed] = lock
@@ -183,7 +183,7 @@ def tidy(self:SeedFolder, runs):
                 (self.path/weights_name(r['seed'])).unlink(missing_ok=True)
                 self.file(r['seed']).unlink()
         # of a killed process
-        if r['seed'] not in self.claims and lock.exists() and (left := claim(lock)): left.release()
+        if r['seed'] not in self.claims and lock.exists() and (left := try_lock(lock)): left.release()
     for o in (self.path, *self.path.parents[:2]):
         try: o.rmdir()
         except OSError: return # something else waits here
@@ -351,7 +351,7 @@ def check_memory(
 ) -> None:
     "Raise `BadInput` where weights, gradients and three optimiser states alone are more than the memory there is"
     n = min(machine.seeds_at_once, seeds) if machine.apart else 1
-    have,need = memory(machine.device),n*cost['params']*4*5
+    have,need = device_memory(machine.device),n*cost['params']*4*5
     if need<=have: return
     more,less = (f' for {n} seeds at once', ', or seeds_at_once') if n>1 else ('','')
     raise BadInput(f'{cost["params"]/1e9:.1f} billion parameters need {need>>30} GiB to train{more}, and there are '
@@ -401,7 +401,7 @@ def _say_notes(job, odd, told, device, say):
     say(f'{job.track}: {job.recipe}  ({size}, {job.manifest.edition})')
     if odd: say(f'note: {", ".join(odd)} is not in this package; the row will be unranked')
     elif told: say(f'note: {", ".join(told)} is not in this package; the row has no rank until the code is merged')
-    for o in filter(None, map(does_more, map(fresh, job.cbs))): say(f'note: {o}; the row will be unranked')
+    for o in filter(None, map(does_more, map(new_callback, job.cbs))): say(f'note: {o}; the row will be unranked')
     if job.logs: say(f'logs: {job.logs.folder}')
     if not packaged(job.track.dataset): say('note: images of your own; the row will be for practice')
     elif not job.manifest.known: say(f'note: {job.manifest.edition}; the row will be unranked')

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from fastcore.basics import patch
-from ..files import claim, write_atomic
+from ..files import try_lock, write_atomic
 from ..registry import BadInput
 from ..text import EVERY, in_notebook, in_words, live, quiet
 from .sweep_plan import Plan, PlanCost, plan_cost, read_plan
@@ -133,13 +133,13 @@ def read_status(
     "What a sweep said last; raises `BadInput` where it never ran"
     try: o = json.loads((folder/'status.json').read_text(encoding='utf-8'))
     except (OSError, ValueError): raise BadInput('no sweep of this plan was started on this board') from None
-    if not (lock := claim(folder/'driver.lock')): return o
+    if not (lock := try_lock(folder/'driver.lock')): return o
     lock.release()
     return o | dict(state='stopped' if o['state']=='running' else o['state'], running=0, left_s=None)
 
 def _lock(folder):
     "The lock of a plan; raises `BadInput` where another driver has it"
-    if lock := claim(folder/'driver.lock'): return lock
+    if lock := try_lock(folder/'driver.lock'): return lock
     try: o = json.loads((folder/'status.json').read_text(encoding='utf-8'))
     except (OSError, ValueError): o = dict(pid='?', host='?')
     raise BadInput(f'another command works on this plan (process {o["pid"]} on {o["host"]}): add --status to see how '

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import get_args
 from fastcore.basics import patch
 from ..registry import BadInput, fields_of, whole, yes_no
-from ..files import claim, digest, read_toml
+from ..files import try_lock, digest, read_toml
 from ..text import md_table
 from ..data.own_images import as_dataset
 from ..data.manifest import find
@@ -153,7 +153,7 @@ def _optuna():
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     return optuna
 
-def _storage(optuna, path, url):
+def _storage(path, url):
     "Where trials are kept: a journal in the board, or what an optuna URL names"
     if url: return url
     from optuna.storages import JournalStorage
@@ -163,7 +163,7 @@ def _storage(optuna, path, url):
 def _study(optuna, key, path, url):
     "The study, with a sampler that never repeats the draws of an earlier command"
     try:
-        s = optuna.create_study(study_name=key, storage=_storage(optuna, path, url), direction='maximize',
+        s = optuna.create_study(study_name=key, storage=_storage(path, url), direction='maximize',
                                 load_if_exists=True,
                                 pruner=optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=2))
     except Exception as e: # a URL may name any database
@@ -379,7 +379,7 @@ def _search(track, base, data, seeds, machine, source):
     job = Job(replace(track, source=m.source), base, m, cost(base.model, track.size, len(m.classes)))
     return partial(_Search, job=job, seeds=tuple(range(whole('seeds', seeds, 1, 5))), machine=machine)
 
-def _confirm(res, what, base, say):
+def _confirm(res, what, say):
     "Train the best recipe once, on official seeds"
     say(f'the best is {res.change or "the base"}; now its official seeds are trained, and the validation images read')
     return run(recipe=res.best, official=True, out=res.search.out, say=say, **what)
@@ -422,14 +422,14 @@ def tune(
     search = search_of(space=space, out=out, say=say, prune=prune)
     res = _tuned(search, optuna, budget, storage)
     what = dict(dataset=dataset, size=size, epochs=epochs, source=source, data=data)
-    if confirm: res.row = _confirm(res, what | dict(workers=workers, device=device, engine=engine), base, say)
+    if confirm: res.row = _confirm(res, what | dict(workers=workers, device=device, engine=engine), say)
     return res
 
 # %% ../../nbs/commands/18_tune.ipynb #tuned-def
 def _tuned(search, optuna, budget, storage):
     "Train trials until the budget is spent; one command at a time"
     search.file.parent.mkdir(parents=True, exist_ok=True)
-    if not (lock := claim(search.file.with_suffix('.lock'))):
+    if not (lock := try_lock(search.file.with_suffix('.lock'))):
         raise BadInput('another command tunes the same study now: wait for it, or change the space')
     try:
         study = _study(optuna, search.key, search.file, storage)

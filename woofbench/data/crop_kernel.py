@@ -40,8 +40,9 @@ def _crop_resize(pixels, plan, first, weight, out, size, taps, BLOCK:tl.constexp
 # %% ../../nbs/data/09_crop_kernel.ipynb #kernel-crop-resize
 def crop_resize(
     pixels:torch.Tensor, # uint8, flat
-    plan:torch.Tensor, # int64 (n, 8): at, s1, s2, n1, n2, t1, t2, how
-    first:torch.Tensor, # int32 (u, size)
+    plan:torch.Tensor, # int64 (n, 8): byte of the corner; of pass 1 and 2: bytes from pixel to pixel, lengths in px,
+                       # rows of the tables; 1 if pass 1 is vertical, plus 2 to flip
+    first:torch.Tensor, # int32 (u, size): first pixel that has a weight
     weight:torch.Tensor, # int32 (u, taps, size), in units of 2**-22
     out:torch.Tensor, # uint8 (n, size, size, 3), contiguous; written to
 ) -> None:

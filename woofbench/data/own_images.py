@@ -77,8 +77,6 @@ def as_dataset(
 # %% ../../nbs/data/13_own_images.ipynb #split-def
 SHARE = 5 # of so many images of a class, one validates
 
-_splits = 'train','training','val','valid','validation','test','testing'
-
 def held_out(
     paths:list, # Relative paths of images
     depth:int, # Which part of a path is the class
@@ -92,6 +90,9 @@ def held_out(
         raise BadInput(f'the class {alone} has one {noun}, and needs two: one to train and one to validate')
     def rank(path): return hashlib.sha256(f'{salt} {path}'.encode()).digest()
     return {o for v in by.values() for o in sorted(v, key=rank)[:max(1, len(v)//SHARE)]}
+
+# %% ../../nbs/data/13_own_images.ipynb #both-splits-def
+_splits = 'train','training','val','valid','validation','test','testing'
 
 def both_splits(
     root:Path, # Folder of class folders

@@ -220,7 +220,10 @@ def _low(self:Graph):
     return low if low is torch.bfloat16 else None
 
 # %% ../../nbs/fast/07_graph.ipynb #whole-def
-def low_copies(model, opt):
+def low_copies(
+    model:nn.Module,
+    opt, # A `FlatRanger` with a plan
+) -> dict: # Weights by name
     "{name: the optimiser's bf16 copy} of the weights that plain convolutions and linear layers multiply by"
     copy = {id(p):o for p,o in zip(opt.trained, opt.copies)}
     res = {}
@@ -229,7 +232,12 @@ def low_copies(model, opt):
         res[f'{k}.weight' if k else 'weight'] = copy[id(o.weight)].detach().requires_grad_()
     return res
 
-def whole_step(model, opt, low, r):
+def whole_step(
+    model:nn.Module,
+    opt, # A `FlatRanger` with a plan
+    low:dict, # From `low_copies`
+    r, # A `CapturedStep` with `x`, `y` and `loss_func`
+):
     "Forward, loss, backward, optimiser; predictions and loss are left in `r`"
     kind,named = r.x.device.type,dict(model.named_parameters())
     with torch.autocast(kind, torch.get_autocast_dtype(kind), torch.is_autocast_enabled(kind), cache_enabled=False):

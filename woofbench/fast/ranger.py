@@ -15,7 +15,7 @@ from fastcore.basics import patch
 from fastcore.foundation import L
 from fastai.optimizer import Lookahead, RAdam
 from ..registry import BadInput
-from .ranger_steps import Flat, LookBack, memory, rows, torch_step_, update_
+from .ranger_steps import Flat, LookBack, contiguous_views, rows, torch_step_, update_
 
 # %% ../../nbs/fast/03_ranger.ipynb #class-def
 class FlatRanger(Lookahead):
@@ -63,8 +63,8 @@ def _lists(self:FlatRanger):
             if 'step' not in s: s.update(step=0, grad_avg=torch.zeros_like(p), sqr_avg=torch.zeros_like(p))
             s['step'] += 1
             ts = p,p.grad,s['grad_avg'],s['sqr_avg']
-            whole = memory(*ts)
-            if whole is None: whole = memory(*(ts := _lay_out(p, s)))
+            whole = contiguous_views(*ts)
+            if whole is None: whole = contiguous_views(*(ts := _lay_out(p, s)))
             key = i,s['step'],s.get('do_wd', True),whole is not None,p.dtype,p.device
             for a,b in zip(res[key], whole or ts): a.append(b)
     return res
@@ -78,7 +78,8 @@ def zero_grad(self:FlatRanger):
 # %% ../../nbs/fast/03_ranger.ipynb #class-lay-out
 def _lay_out(p, s):
     "`p`, its gradient and its moments in the memory order of `p`, where it has one"
-    g,m,v = (o if memory(p, o) else torch.empty_like(p).copy_(o) for o in (p.grad, s['grad_avg'], s['sqr_avg']))
+    def laid(o): return o if contiguous_views(p, o) else torch.empty_like(p).copy_(o)
+    g,m,v = map(laid, (p.grad, s['grad_avg'], s['sqr_avg']))
     s.update(grad_avg=m, sqr_avg=v)
     return p,g,m,v
 

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SMALL', 'LARGEST', 'saved_bytes', 'act_memory', 'small_flops', 'torch_flops', 'cost', 'now', 'speeds', 'baseline',
-           'apart', 'cost_table']
+           'each_change', 'cost_table']
 
 # %% ../../nbs/models/04_costs.ipynb #imports
 import time, traceback
@@ -82,8 +82,11 @@ def small_flops(
         return counter.flops
 
 # %% ../../nbs/models/04_costs.ipynb #cost-def
-def torch_flops(model, size):
-    "The same by PyTorch's own counter, on `meta`"
+def torch_flops(
+    model:torch.nn.Module, # On `meta`
+    size:int, # Side of the images, px
+) -> int:
+    "Floating point operations for one image, by PyTorch's own counter; a multiply-add is two of them"
     from torch.utils.flop_counter import FlopCounterMode
     with FlopCounterMode(display=False) as counter: model(torch.empty(1, 3, size, size, device='meta'))
     return counter.get_total_flops()
@@ -208,7 +211,7 @@ def _label(k, v):
     names = v if isinstance(v, tuple) else (v,)
     return f'{k}={"/".join(str(o or "none") for o in names)}'
 
-def apart(spec:XResNetSpec|ModelSpec) -> dict: # Name -> spec
+def each_change(spec:XResNetSpec|ModelSpec) -> dict: # Name -> spec
     "`spec` as its baseline, each of its changes alone, and all together"
     base,res = baseline(spec),{}
     for k in slot_of:

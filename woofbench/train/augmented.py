@@ -38,7 +38,7 @@ class AugmentedLabels(Augmented, MixHandler):
         Augmented.before_train(self)
 
     def before_batch(self):
-        x,y1,y2,share = self.augment.g(self.x, self.y, self.augment.place(len(self.y)))
+        x,y1,y2,share = self.augment.g(self.x, self.y, self.augment.next_key(len(self.y)))
         self.learn.xb,self.learn.yb,self.yb1,self.lam = (x,),(y1,),(y2,),share
 
 # %% ../../nbs/train/15_augmented.ipynb #of-def

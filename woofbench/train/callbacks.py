@@ -23,7 +23,7 @@ from .resume import module_state, put_module
 
 # %% ../../nbs/train/05_callbacks.ipynb #grads-def
 class Centralize(Callback):
-    "Subtract the mean of every filter's gradient; https://arxiv.org/abs/2004.01461"
+    "Gradient centralization: subtract the mean of every filter's gradient; https://arxiv.org/abs/2004.01461"
     order = MixedPrecision.order+1
     def before_step(self):
         for p in self.model.parameters():

@@ -36,7 +36,9 @@ class Portable(nn.Module):
         self.normalizes = stats is not None
         self.eval().requires_grad_(False)
 
-    def forward(self, images): return self.network((images-self.mean)/self.std if self.normalizes else images)
+    def forward(self, images):
+        "float32 (n, 3, size, size) from 0 to 1 -> logits (n, classes)"
+        return self.network((images-self.mean)/self.std if self.normalizes else images)
 
 def _name_of(model):
     "The arch of a network, else its class"

@@ -46,7 +46,7 @@ from ..fast.memory import kept_memory
 from .job import Job
 from .machine import Machine, device_name, peak_mb
 from .kept import Kept
-from .observers import attach, does_more, fresh, logged, quieted
+from .observers import attach, does_more, new_callback, logged, quieted
 from .resume import NotTaken, resuming
 from .weights import weights_of
 
@@ -212,7 +212,7 @@ def _loaders(job, machine, augment):
     return make_loaders(job.manifest, job.track, batching, machine.workers, machine.device, augment, not machine.fast)
 
 def _make_learner(job, seed, machine, kept):
-    r,device,mine = job.recipe,machine.device,[fresh(o) for o in job.cbs]
+    r,device,mine = job.recipe,machine.device,[new_callback(o) for o in job.cbs]
     images = load_images(job.manifest, job.track, device, val_resize=r.val_resize) if machine.fast else None
     set_seed(seed, reproducible=True)
     torch.backends.cudnn.benchmark = bool(kept and kept.compile)

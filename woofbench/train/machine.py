@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['working', 'check_engine', 'n_workers', 'peak_mb', 'device_name', 'seed_threads', 'computing_with', 'lacks_bf16',
-           'Machine', 'memory', 'machine']
+           'Machine', 'device_memory', 'machine']
 
 # %% ../../nbs/train/06_machine.ipynb #imports
 import os, sys
@@ -154,7 +154,7 @@ def name(self:Machine) -> str:
     return device_name(self.device, self.threads)
 
 # %% ../../nbs/train/06_machine.ipynb #memory-def
-def memory(device:torch.device) -> float:
+def device_memory(device:torch.device) -> float:
     "Bytes that a device has; infinite where the system does not say"
     if device.type=='cuda': return torch.cuda.get_device_properties(device).total_memory
     try: return os.sysconf('SC_PHYS_PAGES')*os.sysconf('SC_PAGE_SIZE')

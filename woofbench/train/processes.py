@@ -29,7 +29,7 @@ from .job import Job
 from .kept import Kept
 from .learner import fit
 from .machine import Machine, device_name
-from .observers import does_more, fresh
+from .observers import does_more, new_callback
 from .resume import Resume
 from .watch import Watch
 
@@ -165,7 +165,7 @@ def with_images(
 def _train(plan, rank, send):
     "Train the seeds; the first process sends what comes out"
     job,machine = plan['job'],plan['machine']
-    if rank: job = replace(job, logs=None, cbs=tuple(o for o in job.cbs if does_more(fresh(o))))
+    if rank: job = replace(job, logs=None, cbs=tuple(o for o in job.cbs if does_more(new_callback(o))))
     states = partial(keeper, plan, rank, send) if plan['states'] else None
     machine = replace(machine, device=_place(plan, rank), states=states)
     with_images(job, machine)

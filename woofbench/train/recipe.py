@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['limits', 'own', 'of_model', 'registries', 'precisions', 'engines', 'recipes', 'later', 'Recipe', 'recipe_parts',
            'parameters', 'model_parameters', 'near_field', 'parse', 'field_type', 'Preset', 'default_params',
-           'describe', 'kind_of', 'to_dict', 'from_dict', 'config_id', 'settings', 'kind_of_field', 'hash_without']
+           'describe', 'model_kind', 'to_dict', 'from_dict', 'config_id', 'settings', 'kind_of_field', 'hash_without']
 
 # %% ../../nbs/train/02_recipe.ipynb #imports
 from dataclasses import dataclass, replace, fields, asdict
@@ -284,7 +284,7 @@ def _written(o):
     return res | dict(params=dict(o.params)) if o.params else res
 
 # %% ../../nbs/train/02_recipe.ipynb #text-kind-of
-def kind_of(
+def model_kind(
     model:XResNetSpec|ModelSpec,
 ) -> str: # xresnet, timm or model
     "How a record says what kind of network it has"
@@ -293,7 +293,7 @@ def kind_of(
 def to_dict(r:Recipe) -> dict:
     """All fields, ready for JSON; those of `later` only where they are not the default, so that records of before
     are complete"""
-    return _written(r) | dict(model=dict(kind=kind_of(r.model), **_written(r.model)))
+    return _written(r) | dict(model=dict(kind=model_kind(r.model), **_written(r.model)))
 
 def from_dict(d:dict) -> Recipe:
     """The recipe that `to_dict` wrote, also with parts, optimisers, schedules and timm models that are not known
@@ -321,7 +321,7 @@ def config_id(
     own_,m = {k:getattr(recipe,k) for k in own if getattr(recipe,k)!=getattr(_official,k)},recipe.model
     if recipe.params: own_['params'] = dict(recipe.params)
     model = _diff(m, XResNetSpec()) if isinstance(m, XResNetSpec) else dict(name=m.name)
-    if kind_of(m)=='model': model['kind'] = 'model'
+    if model_kind(m)=='model': model['kind'] = 'model'
     if m.params: model['params'] = dict(m.params)
     return digest('config', dict(track=asdict(track), recipe=own_, model=model))
 

@@ -118,7 +118,7 @@ class AveragedValidation(Callback):
 @opts.register('schedule_free', 'ScheduleFree',
                params=dict(batches=Param(20, 'Batches that norms are counted anew with before a validation', 1, 1000)))
 def schedule_free(r, *, batches):
-    "AdamW that averages weights instead of lowering the rate; https://arxiv.org/abs/2405.15682"
+    "Schedule-Free AdamW: it averages weights instead of lowering the rate; https://arxiv.org/abs/2405.15682"
     if not r.mom: raise BadInput('schedule_free needs a momentum above 0: it says how far gradients follow the average')
     if r.vary in ('mom','wd_mom') or r.sched=='one_cycle':
         raise BadInput('schedule_free needs a constant momentum: leave out one_cycle, and vary=mom or wd_mom')

@@ -54,7 +54,7 @@ class Shown:
 @patch
 def epoch(self:Shown, seed:int, epoch:int, o:dict, line:str):
     "An epoch is done; `line` says what came out"
-    if self.bar: self.bar.epoch(seed, epoch, o['correct']/self.n_val)
+    if self.bar: self.bar.epoch(o['correct']/self.n_val)
     if not self.bar or epoch==self.epochs: self.say(line)
 
 @patch

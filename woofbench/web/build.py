@@ -15,11 +15,11 @@ from ..registry import BadInput
 from .cells import cell_files, cells_index
 from .effects import changes, pairs_of
 from .export import board_json, feed
-from .facts import Board, read_board
+from .facts import SiteData, read_board
 from .front import addresses_page, front_page, legend_page, reported_page, tricks_files
 from .markup import HERE, h
 from .money import money_page
-from .rows import row_files, twins_of
+from .rows import row_files, neighbours_of
 
 # %% ../../nbs/web/10_build.ipynb #write-def
 MARK = '.woofbench-site' # a file in each folder that `write` may change
@@ -44,7 +44,7 @@ def write(files:dict, out:str|Path) -> Path:
     return out
 
 # %% ../../nbs/web/10_build.ipynb #build-def
-def build(b:Board) -> dict[str,bytes]:
+def build(b:SiteData) -> dict[str,bytes]:
     "Every file of the board's site, by address"
     was = gc.isenabled()
     gc.disable() # a site is many strings without cycles: looking for cycles takes a tenth of the time
@@ -54,7 +54,7 @@ def build(b:Board) -> dict[str,bytes]:
 
 def _files(b):
     pairs = pairs_of(b)
-    cs,twins = changes(pairs),twins_of(pairs)
+    cs,neighbours = changes(pairs),neighbours_of(pairs)
     res = {f'static/{o.name}':o.read_bytes() for o in (HERE/'static').iterdir()
            if o.name.endswith(('.css','.js','.svg'))}
     res |= {'index.html':front_page(b, cs), 'reported.html':reported_page(b), 'legend.html':legend_page(b),
@@ -62,7 +62,7 @@ def _files(b):
             'board.json':board_json(b), 'feed.xml':feed(b)}
     res |= tricks_files(b, pairs, cs)
     for c in b.cells: res |= cell_files(c, b)
-    for e in b.entries: res |= row_files(e, b, twins)
+    for e in b.entries: res |= row_files(e, b, neighbours)
     return res
 
 def make_site(

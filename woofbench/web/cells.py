@@ -16,7 +16,7 @@ from .draw import DOTS, axis, dots, pareto, shares
 from ..text import number_of, show
 from ..train.recipe import settings
 from .export import cell_bib, cell_csv, cell_json, cell_tex, usual_recipe, view_data
-from .facts import Board, Cell, Entry, part_of, part_words, reported_in
+from .facts import SiteData, Cell, Entry, part_of, part_words, reported_in
 from .markup import Markup, cell as td, h, join, page, table
 
 # %% ../../nbs/web/07_cells.ipynb #words-def
@@ -94,7 +94,7 @@ def head(a:float, b:float) -> list:
                 'num opt'), dict(text='Links')]
 
 # %% ../../nbs/web/07_cells.ipynb #links-def
-def links(e:Entry, b:Board, root:str='../') -> list:
+def links(e:Entry, b:SiteData, root:str='../') -> list:
     "(text, address) of the record, and of the pull request where it is known"
     sha,pull = b.pulls.get(e.id, (None, None))
     res = [('record', root+e.path)]
@@ -121,7 +121,7 @@ def _noise_cell(e):
     text = '–' if image is None else f'{100*image:.2f} / {100*network:.2f}'
     return td(text, _sort_key(network, 6), class_='num opt')
 
-def row(e:Entry, b:Board, a:float, z:float, root:str='../') -> Markup:
+def row(e:Entry, b:SiteData, a:float, z:float, root:str='../') -> Markup:
     "A row of the board as a line of the cell's table"
     best = 'best' if e.cell.best is e else prob(e.p_beat)
     cells = [td(places(e), e.rank[0] if e.rank else 9999, class_='rank'), name_cell(e, root),
@@ -178,7 +178,7 @@ def _line(e, b, devices, usual):
 
 
 # %% ../../nbs/web/07_cells.ipynb #data-def
-def cell_data(c:Cell, b:Board) -> bytes:
+def cell_data(c:Cell, b:SiteData) -> bytes:
     "A script that holds the cell's rows; a page that you open from the disk may load it too"
     a,z = limits(c)
     devices,usual = sorted({e.device for e in c.entries}),settings(usual_recipe(c.track.dataset))
@@ -306,7 +306,7 @@ def _lede(c):
     return h('p', text, class_='lede')
 
 # %% ../../nbs/web/07_cells.ipynb #told-def
-def told(c:Cell, b:Board) -> Markup|None:
+def told(c:Cell, b:SiteData) -> Markup|None:
     "A section about what the public board reports for the cell"
     rows = reported_in(b, c.track)
     if not rows: return None
@@ -320,7 +320,7 @@ def told(c:Cell, b:Board) -> Markup|None:
                top, other, ' They have no rank. With the findings of the audit: ', links, '.'))
 
 # %% ../../nbs/web/07_cells.ipynb #cell-page-def
-def cell_page(c:Cell, b:Board, i:int) -> bytes:
+def cell_page(c:Cell, b:SiteData, i:int) -> bytes:
     "One page of a cell: the first has everything, further ones have more rows"
     a,z = limits(c)
     part = c.entries[i*STEP:(i+1)*STEP]
@@ -337,7 +337,7 @@ def cell_page(c:Cell, b:Board, i:int) -> bytes:
     return page(c.title, *top, *body, about=f'Rows of {c.title}, with intervals and ranks', root='../', foot=b.foot())
 
 # %% ../../nbs/web/07_cells.ipynb #files-def
-def embed_page(c:Cell, b:Board) -> bytes:
+def embed_page(c:Cell, b:SiteData) -> bytes:
     "The best rows, for a frame on another page"
     def line(e):
         to = f'{b.url}rows/{e.id}.html' if b.url else f'../rows/{e.id}.html'
@@ -347,7 +347,7 @@ def embed_page(c:Cell, b:Board) -> bytes:
     t = table(c.title, ['Rank', 'Row', dict(text='Accuracy, %', class_='num'), dict(text='n', class_='num')], rows)
     return page(c.title, h('h1', c.title, class_='sr'), t, root='../', foot=b.foot(), bare=True)
 
-def cell_files(c:Cell, b:Board) -> dict[str,bytes]:
+def cell_files(c:Cell, b:SiteData) -> dict[str,bytes]:
     "All files of a cell, by address"
     data = dict(csv=cell_csv(c), json=cell_json(c), tex=cell_tex(c), bib=cell_bib(c, b), js=cell_data(c, b))
     data['view.js'] = view_data(c, b)
@@ -356,7 +356,7 @@ def cell_files(c:Cell, b:Board) -> dict[str,bytes]:
     return res | {f'embed/{c.slug}.html':embed_page(c, b)}
 
 # %% ../../nbs/web/07_cells.ipynb #index-def
-def cells_index(b:Board) -> bytes:
+def cells_index(b:SiteData) -> bytes:
     "`cells/index.html`"
     def line(c):
         best = h('td', '–') if not c.best else h('td', h('a', c.best.name, href=f'../rows/{c.best.id}.html'))

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['DOTS', 'FOREST', 'W', 'H', 'PW', 'PH', 'num', 'scale', 'ticks', 'around', 'svg', 'text', 'dots', 'axis', 'span',
-           'kind_of', 'shares', 'Canvas', 'frame', 'line', 'steps', 'curves', 'front', 'pareto', 'year_of', 'progress',
-           'badge']
+           'direction', 'shares', 'Canvas', 'frame', 'line', 'steps', 'curves', 'front', 'pareto', 'year_of',
+           'progress', 'badge']
 
 # %% ../../nbs/web/04_draw.ipynb #imports
 from dataclasses import dataclass
@@ -83,7 +83,7 @@ def span(mid:float, lo:float|None, hi:float|None, a:float, b:float, kind:str='')
     return svg(FOREST, 22, h('path', d=f'M{num(f(0))} 0v22', class_='zero'), bar,
                h('circle', cx=num(f(mid)), cy=11, r=4), class_=f'span {kind}'.strip())
 
-def kind_of(lo, hi) -> str:
+def direction(lo, hi) -> str:
     "`better`, `worse`, or nothing for an interval with zero in it"
     if lo is None or lo!=lo: return ''
     if lo>0: return 'better'

@@ -15,7 +15,7 @@ from ..train.recipe import Recipe, default_params, hash_without, settings
 from ..text import show
 from ..models.parts import inits, slots
 from ..models.spec import XResNetSpec, archs, slot_of
-from .facts import Board, Entry, against, side
+from .facts import SiteData, Entry, against, side
 
 # %% ../../nbs/web/05_effects.ipynb #pairs-def
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def _found(rows):
         for x,y in islice(pairs, 200): yield k, *_order(k, x, y, x.fields, y.fields)
 
 # %% ../../nbs/web/05_effects.ipynb #pairs-of-def
-def pairs_of(b:Board) -> list[Pair]:
+def pairs_of(b:SiteData) -> list[Pair]:
     "All pairs of a board, in a fixed order"
     cells = defaultdict(list)
     for e in b.entries:

@@ -13,7 +13,7 @@ from functools import lru_cache
 from ..train.changes import label_of
 from ..train.recipe import of_model, own, parameters, recipes
 from ..data.track import facts_of, official_source, packaged
-from .facts import Board, Cell, Entry, cell_title
+from .facts import SiteData, Cell, Entry, cell_title
 from .markup import h
 from ..text import number_of
 
@@ -51,7 +51,7 @@ def _json(o) -> bytes:
     text = json.dumps(o, ensure_ascii=False, sort_keys=True, allow_nan=False, separators=(',', ':'))
     return text.encode()+b'\n'
 
-def board_json(b:Board) -> bytes:
+def board_json(b:SiteData) -> bytes:
     "`board.json`: every cell and every row"
     cells = [dict(cell=c.slug, title=c.title, official=c.track.official, best=c.best and c.best.id,
                   rows=[facts(e) for e in c.entries]) for c in b.cells]
@@ -115,7 +115,7 @@ def cell_tex(c:Cell) -> bytes:
     return (head+''.join(f'{tex_row(e)}\n' for e in (c.ranked or c.entries))+tail).encode()
 
 # %% ../../nbs/web/06_export.ipynb #bib-def
-def bib(e:Entry, b:Board) -> str:
+def bib(e:Entry, b:SiteData) -> str:
     "How to cite a row"
     who = ' and '.join(tex(o) for o in e.authors) or '{woofbench contributors}'
     where = f'{b.url}rows/{e.id}.html'
@@ -126,10 +126,10 @@ def bib(e:Entry, b:Board) -> str:
              f'  howpublished = {{\\url{{{where}}}}}', '}', '']
     return '\n'.join(lines)
 
-def cell_bib(c:Cell, b:Board) -> bytes: return '\n'.join(bib(e, b) for e in (c.ranked or c.entries)).encode()
+def cell_bib(c:Cell, b:SiteData) -> bytes: return '\n'.join(bib(e, b) for e in (c.ranked or c.entries)).encode()
 
 # %% ../../nbs/web/06_export.ipynb #view-def
-def view_data(c:Cell, b:Board) -> bytes:
+def view_data(c:Cell, b:SiteData) -> bytes:
     "A script that holds the rows of a cell in each kind of file, so that a page can write some of them"
     head,tail = tex_ends(c)
     start = f'{{"cell":{json.dumps(c.slug)},"title":{json.dumps(c.title)},"rows":['
@@ -191,12 +191,12 @@ def python(e:Entry) -> str:
 # %% ../../nbs/web/06_export.ipynb #notebook-def
 BRANCH = 'notebooks' # the workflow that publishes the pages writes it
 
-def colab_link(e:Entry, b:Board) -> str|None:
+def colab_link(e:Entry, b:SiteData) -> str|None:
     "Where Colab opens the notebook of a row; None if the repository is not on GitHub"
     slug = b.repo.removeprefix('https://github.com/')
     if slug!=b.repo: return f'https://colab.research.google.com/github/{slug}/blob/{BRANCH}/rows/{e.id}.ipynb'
 
-def again_code(e:Entry, b:Board) -> list:
+def again_code(e:Entry, b:SiteData) -> list:
     "Lines of three notebook cells that install the package, fetch the record, and run the row again"
     folder = e.path.rpartition('/')[0]
     return [[f'%pip install -q git+{b.repo}'],
@@ -205,7 +205,7 @@ def again_code(e:Entry, b:Board) -> list:
              f"urlretrieve('{b.url}{e.path}', '{e.path}')[0]"],
             ['from woofbench import reproduce', f"reproduce('{e.id}', trust_code=True)"]]
 
-def notebook(e:Entry, b:Board) -> bytes:
+def notebook(e:Entry, b:SiteData) -> bytes:
     "`rows/<id>.ipynb`"
     def md(*lines): return dict(cell_type='markdown', id=f'md{len(lines)}', metadata={}, source='\n'.join(lines))
     def code(k, *lines):
@@ -218,7 +218,7 @@ def notebook(e:Entry, b:Board) -> bytes:
     return json.dumps(dict(cells=cells, metadata=metadata, nbformat=4, nbformat_minor=5), indent=1).encode()+b'\n'
 
 # %% ../../nbs/web/06_export.ipynb #feed-def
-def feed(b:Board, most:int=50) -> bytes:
+def feed(b:SiteData, most:int=50) -> bytes:
     "`feed.xml`: the newest rows as an Atom feed"
     tag = f'tag:{b.url.split("/")[2] if b.url else "woofbench"},2026:'
     def entry(e):

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['Side', 'side', 'against', 'Names', 'parse_names', 'read_names', 'pulls', 'Measured', 'Described', 'Entry',
-           'cell_title', 'Cell', 'Board', 'base_of_cell', 'official_tracks', 'reported_in', 'part_of', 'part_words',
+           'cell_title', 'Cell', 'SiteData', 'base_of_cell', 'official_tracks', 'reported_in', 'part_of', 'part_words',
            'from_rows', 'read_board']
 
 # %% ../../nbs/web/03_facts.ipynb #imports
@@ -285,7 +285,7 @@ def more_seeds(self:Cell, a:Entry, b:Entry) -> int|None:
 
 # %% ../../nbs/web/03_facts.ipynb #board-def
 @dataclass
-class Board:
+class SiteData:
     "Everything that the pages show"
     entries:list
     bad:list                                    # A line for every broken file
@@ -323,7 +323,7 @@ def official_tracks() -> list:
     return [make_track(d, size, epochs) for d in names for size in SIZES for epochs in EPOCHS]
 
 # %% ../../nbs/web/03_facts.ipynb #reported-in-def
-def reported_in(b:Board, t) -> list:
+def reported_in(b:SiteData, t) -> list:
     "The reported rows of a cell"
     return [o for o in b.reported if (o.dataset, o.size, o.epochs, o.noise)==(t.dataset, t.size, t.epochs, t.noise)]
 
@@ -360,8 +360,8 @@ def _order(c):
 def from_rows(
     rows:list, # `Row`s
     bad:list|tuple=(), # Lines about broken files
-    **kw # More fields of `Board`
-) -> Board:
+    **kw # More fields of `SiteData`
+) -> SiteData:
     "What a list of rows says"
     entries = _entries(rows)
     cells = defaultdict(list)
@@ -369,12 +369,12 @@ def from_rows(
     repo = _address()
     where = dict(repo=repo.url, url=f'https://{repo.owner}.github.io/{repo.name}/') if repo else {}
     kw = where | dict(names={}, pulls={}, reported=[]) | kw
-    return Board(entries, list(bad), sorted((Cell(k, v) for k,v in cells.items()), key=_order),
+    return SiteData(entries, list(bad), sorted((Cell(k, v) for k,v in cells.items()), key=_order),
                  by_id={o.id:o for o in entries}, **kw)
 
 def read_board(
     root:str|Path='.', # Folder of the board
-) -> Board:
+) -> SiteData:
     "What a board's folder says"
     rows,bad = load_rows(root)
     names,odd = read_names(root)

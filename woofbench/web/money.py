@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 from .cells import duration, pct
 from .draw import pareto
-from .facts import Board, Entry
+from .facts import SiteData, Entry
 from .prices import Price
 from .markup import Markup, cell as td, h, page, table
 
@@ -44,7 +44,7 @@ def _at_once(e):
 
 def bill(
     e:Entry,
-    prices:list, # Of a `Board`
+    prices:list, # Of a `SiteData`
 ) -> Bill|None: # None where no price fits the device
     "The bill of a row, by the first price that fits its device"
     price = next((o for o in prices if o.fits(e.device)), None)
@@ -119,7 +119,7 @@ def _section(c, bills):
     return h('section', h('h2', h('a', c.title, href=f'cells/{c.slug}.html'), id=c.slug), _budgets(bills), pic, t)
 
 # %% ../../nbs/web/11_money.ipynb #page-all-def
-def money_page(b:Board) -> bytes:
+def money_page(b:SiteData) -> bytes:
     "`money.html`: the bills of all cells, and the prices"
     every = [(c, [(e, bill(e, b.prices)) for e in c.ranked]) for c in b.cells]
     without = sorted({e.device for _,rows in every for e,o in rows if o is None})

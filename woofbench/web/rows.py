@@ -5,17 +5,17 @@
 # %% auto #0
 __all__ = ['seeds', 'learning', 'confusion', 'known_names', 'confused', 'right_by_most', 'hardest', 'mistakes', 'relatives',
            'compared', 'dl', 'costs', 'again', 'recipe', 'rerun', 'cite', 'badge_text', 'badge_svg', 'row_page',
-           'twins_of', 'row_files']
+           'neighbours_of', 'row_files']
 
 # %% ../../nbs/web/08_rows.ipynb #imports
 from functools import lru_cache
 import numpy as np
 from .cells import LEGEND, NOISE, amount, duration, half, links, pct, people, places, prob, status, word
-from .draw import badge, curves, kind_of
+from .draw import badge, curves, direction
 from ..text import show
 from .export import (again_code, bib, colab_link, command, notebook, python, row_json, tex_row,
                                   with_interval)
-from .facts import Board, Cell, Entry, against, side
+from .facts import SiteData, Cell, Entry, against, side
 from .markup import Markup, code_block, escape, h, join, page, table
 
 # %% ../../nbs/web/08_rows.ipynb #seeds-def
@@ -52,7 +52,7 @@ def confusion(diffs:np.ndarray, labels:np.ndarray, n:int) -> np.ndarray:
 @lru_cache(8)
 def _labels(labels): return np.array(labels)
 
-def known_names(e:Entry, b:Board):
+def known_names(e:Entry, b:SiteData):
     "(`Names`, ''), or (None, why there are none)"
     names,d = b.names.get(e.track.dataset),e.row.data
     if names is None:
@@ -130,7 +130,7 @@ def hardest(e:Entry, names, most:int=24) -> Markup:
     return join(res, part('Only this row gets these right', alone, about))
 
 # %% ../../nbs/web/08_rows.ipynb #mistakes-all-def
-def mistakes(e:Entry, b:Board) -> Markup:
+def mistakes(e:Entry, b:SiteData) -> Markup:
     "The section about mistakes"
     names,why = known_names(e, b)
     if names is None:
@@ -140,13 +140,14 @@ def mistakes(e:Entry, b:Board) -> Markup:
     return join(confused(e, names), h('p', f'Note: {why}.', class_='note') if why else None, hardest(e, names))
 
 # %% ../../nbs/web/08_rows.ipynb #compare-def
-def relatives(e:Entry, twins:dict, most:int=8) -> list[Entry]:
+def relatives(e:Entry, neighbours:dict, most:int=8) -> list[Entry]:
     "The rows to compare this one with: the best, those before and after it, those that differ in one field; at most 12"
     c = e.cell
     i = c.entries.index(e)
     near = [c.entries[k] for k in (0, i-1, i+1) if 0<=k<len(c.entries)]
     small = c.entries if len(c.entries)<=13 else []
-    return list(dict.fromkeys(o for o in [*near, *twins.get(e.id, ()), *small] if o is not e))[:12 if small else most]
+    found = dict.fromkeys(o for o in [*near, *neighbours.get(e.id, ()), *small] if o is not e)
+    return list(found)[:12 if small else most]
 
 # %% ../../nbs/web/08_rows.ipynb #compared-def
 def _changed(e, o):
@@ -164,11 +165,11 @@ def _versus_line(e, o, diff, lo, hi, p):
     known,p = lo==lo,None if p!=p else float(p)
     return h('tr', h('th', h('a', o.name, href=f'{o.id}.html'), scope='row'), _num(f'{100*diff:+.2f}'),
              _num(f'{100*lo:+.2f} to {100*hi:+.2f}' if known else '–'), _num(prob(p)),
-             h('td', _changed(e, o), class_='diff'), class_=kind_of(lo, hi))
+             h('td', _changed(e, o), class_='diff'), class_=direction(lo, hi))
 
-def compared(e:Entry, twins:dict) -> Markup:
+def compared(e:Entry, neighbours:dict) -> Markup:
     "The differences to some rows of the cell"
-    others = relatives(e, twins)
+    others = relatives(e, neighbours)
     if not others: return h('p', 'It is the only row of its cell.')
     res = against(side([e]), side(others), e.cell.prior)
     lines = [_versus_line(e, o, *(res[k][i] for k in ('diff','lo','hi','p_beat'))) for i,o in enumerate(others)]
@@ -201,7 +202,7 @@ def costs(e:Entry) -> Markup:
                ('Source code', rec['code']['source_sha256'] + commit)])
 
 # %% ../../nbs/web/08_rows.ipynb #again-def
-def again(e:Entry, b:Board) -> Markup:
+def again(e:Entry, b:SiteData) -> Markup:
     "Replications, challenges and reviews"
     rows = [h('li', h('a', f'{"Challenge" if o.row.kind=="challenge" else "Replication"} {o.row.id}',
                       href=f'{o.row.id}.html'), f': {o}') for o in e.again]
@@ -229,7 +230,7 @@ def _on_colab(e, b):
     return ['On Colab: ', h('a', 'open the notebook of this row', href=to), ', choose a GPU under Runtime, and run all '
             'cells. The link works as soon as the row is on the published board. ']
 
-def rerun(e:Entry, b:Board) -> Markup:
+def rerun(e:Entry, b:SiteData) -> Markup:
     "How to run the row again"
     steps = [h('li', 'On your machine, in a clone of the board: ', code_block(f'woofbench reproduce {e.id}')),
              h('li', 'With fresh seeds, as a challenge: ', code_block(f'woofbench challenge {e.id}')),
@@ -239,7 +240,7 @@ def rerun(e:Entry, b:Board) -> Markup:
     return h('ol', steps)
 
 # %% ../../nbs/web/08_rows.ipynb #cite-def
-def cite(e:Entry, b:Board) -> Markup:
+def cite(e:Entry, b:SiteData) -> Markup:
     "BibTeX, a line of LaTeX, a badge"
     img = h('img', src=f'../badges/{e.id}.svg', alt=badge_text(e), height='20')
     md = f'[![woofbench]({b.url}badges/{e.id}.svg)]({b.url}rows/{e.id}.html)'
@@ -293,11 +294,11 @@ def _top(e, b):
     return [*head, h('p', h('code', e.text), class_='lede') if e.method else None, _numbers(e), missing, note]
 
 # %% ../../nbs/web/08_rows.ipynb #row-page-def
-def row_page(e:Entry, b:Board, twins:dict) -> bytes:
+def row_page(e:Entry, b:SiteData, neighbours:dict) -> bytes:
     "The page of a row, with all its sections"
     parts = (('Seeds', 'seeds', [seeds(e), learning(e)]), ('Where the spread comes from', 'noise', [_noise(e)]),
              ('Mistakes', 'mistakes', [mistakes(e, b)]), ('Recipe', 'recipe', [recipe(e)]),
-             ('Beside other rows', 'compare', [compared(e, twins)]),
+             ('Beside other rows', 'compare', [compared(e, neighbours)]),
              ('Costs and machine', 'costs', [costs(e)]), ('Replications and challenges', 'again', [again(e, b)]),
              ('Run it again', 'rerun', [rerun(e, b)]), ('Cite it', 'cite', [cite(e, b)]))
     toc = h('nav', h('ul', [h('li', h('a', t, href=f'#{k}')) for t,k,_ in parts]), class_='toc',
@@ -310,7 +311,7 @@ def row_page(e:Entry, b:Board, twins:dict) -> bytes:
                 about=f'{e.name}: {with_interval(e)} % on {e.cell.title}', root='../', foot=b.foot())
 
 # %% ../../nbs/web/08_rows.ipynb #files-def
-def twins_of(pairs:list) -> dict:
+def neighbours_of(pairs:list) -> dict:
     "Rows that differ in one field, by id"
     res = {}
     for p in pairs:
@@ -318,8 +319,8 @@ def twins_of(pairs:list) -> dict:
         res.setdefault(p.b.id, []).append(p.a)
     return res
 
-def row_files(e:Entry, b:Board, twins:dict) -> dict[str,bytes]:
+def row_files(e:Entry, b:SiteData, neighbours:dict) -> dict[str,bytes]:
     "All files of a row, by address"
-    res = {f'rows/{e.id}.html':row_page(e, b, twins), f'rows/{e.id}.json':row_json(e, b.pulls.get(e.id)),
+    res = {f'rows/{e.id}.html':row_page(e, b, neighbours), f'rows/{e.id}.json':row_json(e, b.pulls.get(e.id)),
            f'rows/{e.id}.ipynb':notebook(e, b), f'badges/{e.id}.svg':badge_svg(e)}
     return res | {e.path:e.row.path.read_bytes()} if e.row.path else res

@@ -17,7 +17,7 @@ from ...data.track import Track, make_track
 from ...files import sync_folder, write_atomic, canonical, digest
 from ...data.manifest import Manifest
 from ...train.recipe import Recipe, config_id, from_dict, to_dict
-from .seeds import check_seeds, kind_of
+from .seeds import check_seeds, seeds_kind
 from ...text import LOGIN, number_of, plain_text, plainly
 from .strict import MOST, parse_json, plain, typed
 from .schema import SCHEMAS, Credit, Record, Seed
@@ -75,7 +75,7 @@ def make_record(
 ) -> Record:
     "A complete record"
     cid = config_id(track, recipe)
-    kind = 'challenge' if purpose.nonce else kind_of([o['seed'] for o in runs], cid)
+    kind = 'challenge' if purpose.nonce else seeds_kind([o['seed'] for o in runs], cid)
     said = asdict(purpose)
     rec = dict(schema=max(SCHEMAS), record_id='', config_id=cid, track=asdict(track), recipe=to_dict(recipe), data=data,
                seeds=dict(kind=kind, nonce=said.pop('nonce')), runs=sorted(runs, key=lambda o: o['seed']),

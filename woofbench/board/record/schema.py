@@ -13,7 +13,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 from ...text import PLAIN
-from .seeds import kind_of
+from .seeds import seeds_kind
 from .strict import Facts, typed
 
 # %% ../../../nbs/board/record/04_schema.ipynb #numbers-def
@@ -178,7 +178,7 @@ class FirstRecord(_Common, tag=1):
     cost:FirstCost
 
     @property
-    def seeds(self) -> Seeds: return Seeds(kind=kind_of(self.numbers, self.config_id), nonce=None)
+    def seeds(self) -> Seeds: return Seeds(kind=seeds_kind(self.numbers, self.config_id), nonce=None)
 
 # %% ../../../nbs/board/record/04_schema.ipynb #record-secondrecord
 class SecondRecord(_Common, tag=2):
