@@ -4,7 +4,7 @@ woofbench run --dataset digits --import activation.py --act tanh_exp
 """
 import torch
 from torch import nn
-from woofbench.models.parts import acts
+from woofbench import acts
 
 
 # An activation is a function without arguments, or a class, that makes a Module: `woofbench parts act` says so.

@@ -2,8 +2,7 @@
 
 woofbench run --dataset digits --import augmentation.py --aug light --aug-strength 0.4
 """
-from woofbench.data.augment import augs
-from woofbench.registry import Param
+from woofbench import augs, Param
 
 
 # An augmentation gets the recipe and gives a function of a batch of training images. Validation images never get there.

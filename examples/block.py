@@ -4,8 +4,7 @@ woofbench run --dataset digits --import block.py --block scaled
 """
 import torch
 from torch import nn
-from woofbench.models.parts import acts, blocks
-from woofbench.models.xresnet import conv_path, id_path
+from woofbench import acts, blocks, conv_path, id_path
 
 
 # A block goes from `ni` to `nf` channels. `spec` has all fields of the model, so the block follows

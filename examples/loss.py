@@ -4,8 +4,7 @@ woofbench run --dataset digits --import loss.py --loss focal --loss-gamma 1.5
 """
 from torch import nn
 from torch.nn import functional as F
-from woofbench.registry import Param
-from woofbench.train.losses import losses
+from woofbench import losses, Param
 
 
 class Focal(nn.Module):

@@ -3,8 +3,7 @@
 woofbench run --dataset digits --import model.py --arch patches --arch-width 32
 """
 from torch import nn
-from woofbench.models.spec import archs
-from woofbench.registry import Param
+from woofbench import archs, Param
 
 
 # A whole network is a function of the number of classes and the side of the images.

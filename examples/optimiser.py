@@ -3,8 +3,7 @@
 woofbench run --dataset digits --import optimiser.py --opt sign --opt-shrink 0.05
 """
 from fastai.optimizer import Optimizer, average_grad, weight_decay
-from woofbench.registry import Param
-from woofbench.train.optim import opts
+from woofbench import opts, Param
 
 
 # A parameter has a default, a sentence for the help, and the smallest and the largest value.

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from woofbench.commands.run import run
+from woofbench import run
 
 COLOURS = dict(red=(200, 40, 40), green=(40, 200, 40), blue=(40, 40, 200))
 

@@ -3,7 +3,7 @@
 woofbench run --dataset digits --import schedule.py --sched triangle
 """
 from fastai.callback.schedule import ParamScheduler, SchedLin, combine_scheds
-from woofbench.train.optim import scheds
+from woofbench import scheds
 
 
 # A schedule gets a fastai Learner, the number of epochs and the recipe, and trains.

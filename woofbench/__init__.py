@@ -8,7 +8,7 @@ _lazy = {name:module for module,names in {
     'data.track': 'Track datasets',
     'train.recipe': 'Recipe recipes',
     'models.spec': 'XResNetSpec TimmSpec archs change',
-    'registry': 'BadInput',
+    'registry': 'BadInput Param',
     'train.imports': 'import_parts',
     'lessons': 'lesson_size project_board sample_photos',
     'commands.ablate': 'ablate',
@@ -24,11 +24,17 @@ _lazy = {name:module for module,names in {
     'board.table': 'load_rows find_row',
     'board.leaderboard': 'leaderboard Row',
     'train.optim': 'opts scheds',
-    'models.xresnet': 'build',
+    'train.losses': 'losses',
+    'train.groups': 'groups',
+    'train.gradients': 'grads',
+    'train.schedules': 'varies',
+    'train.averages': 'averages',
+    'data.augment': 'augs',
+    'models.xresnet': 'build conv_path id_path',
     'models.costs': 'cost speeds',
     'tricks.attention_maps': 'attention_maps show_attention',
     'tricks.prune': 'prune',
-    'models.parts': 'acts norms convs pools attns stems blocks',
+    'models.parts': 'acts norms convs pools attns stems blocks heads inits',
 }.items() for name in names.split()}
 __all__ = list(_lazy)
 

@@ -156,7 +156,7 @@ def _notes(row, board, there):
         yield f'it was made for version {row.rules} of the rules, and is judged by it; these are version {RULES}'
     yield from (f'trained with the callback {o.name}' for o in row.record.callbacks)
     n = row.record.get('attempts')
-    if n: yield ('the only configuration' if n==1 else f'configuration {n}') + ' of this cell where it was trained'
+    if n: yield ('the first recipe' if n==1 else f'recipe {n}') + ' of this cell on the board where it was trained'
     same = (o for o in board.where('config_id', row.config_id) if o.same_config(row))
     found = chain(((o, f'differs in {k} alone') for o,k in one_field_apart(row, board)),
                   ((o, f'has the same configuration and {o.n} {o.kind} seeds') for o in same))

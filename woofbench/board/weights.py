@@ -95,7 +95,8 @@ def weights_path(
 def check_parts_of(row) -> None:
     "Raise `BadInput` unless every part that a row names is registered"
     if gone := missing(row.record['recipe']):
-        raise BadInput(f'{row.id} needs {", ".join(gone)}, which is not registered; import the module that does it')
+        raise BadInput(f'{row.id} needs {", ".join(gone)}, not registered here: import the file that has it, with '
+                       '--import FILE or import_parts')
 
 # %% ../../nbs/board/13_weights.ipynb #check-code-def
 def _check_code(row):
@@ -123,8 +124,12 @@ def job_of(
 ) -> Job: # Without its cost
     "What a row trained; raises `BadInput` if you do not have its parts or its images"
     check_parts_of(row)
-    if data and not datasets.there(row.track.dataset): own_images(data, row.track.dataset)
-    m = with_noise(verify(find(row.track, data), row.track.dataset), row.track)
+    name = row.track.dataset
+    if not datasets.there(name) and not data:
+        raise BadInput(f'the images of {name} are in a folder that is not known here: say where, with --data FOLDER or '
+                       "data='FOLDER'")
+    if not datasets.there(name): own_images(data, name)
+    m = with_noise(verify(find(row.track, data), name), row.track)
     check_images(row, m)
     return Job(row.track, row.spec, m)
 

@@ -33,7 +33,7 @@ def make_parser() -> Parser:
                formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument('--version', action='version', version=_version(),
                    help='Show the version and the Python that runs it')
-    subs = p.add_subparsers(dest='command', required=True, parser_class=Parser)
+    subs = p.add_subparsers(dest='command', parser_class=Parser)
     for name,v in verbs.items():
         subs.add_parser(name, help=v.do.__doc__, description=v.do.__doc__, fill=partial(add_flags, v=v))
     return p
@@ -113,7 +113,8 @@ def main(argv:list[str]|None=None) -> int:
     try:
         with redirect_stdout(_Aside(out) if '--json' in words else out):
             given = vars(make_parser().parse_strict(words))
-            command = given.pop('command')
+            if not (command := given.pop('command')):
+                raise BadInput(f'name a command: {", ".join(verbs)}; woofbench --help says what each does')
             rc = call(verbs[command], given)
             sys.stdout.flush()
         return rc

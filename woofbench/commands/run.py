@@ -399,8 +399,8 @@ def _say_notes(job, odd, told, device, say):
     "The job in a line, and what its reader should know before it is trained"
     size = f'{job.cost["params"]/1e6:.2f} M parameters, {_gmacs(job.cost)} GMACs'
     say(f'{job.track}: {job.recipe}  ({size}, {job.manifest.edition})')
-    if odd: say(f'note: {", ".join(odd)} is not in this package; the row will be unranked')
-    elif told: say(f'note: {", ".join(told)} is not in this package; the row has no rank until the code is merged')
+    rank = 'the row will be unranked' if odd else 'the row has no rank until the code is merged'
+    if mine := odd or told: say(f'note: not in this package, so it runs as it is written: {", ".join(mine)}; {rank}')
     for o in filter(None, map(does_more, map(new_callback, job.cbs))): say(f'note: {o}; the row will be unranked')
     if job.logs: say(f'logs: {job.logs.folder}')
     if not packaged(job.track.dataset): say('note: images of your own; the row will be for practice')
@@ -584,7 +584,7 @@ def run(
     engine:str|None=None, # fast, or fastai (the reference); if None, fast on a processor, elsewhere fastai
     seeds_at_once:int=1, # Seeds trained side by side: on a processor, or by the fast engine on a CUDA device
     processes:int=1, # Processes that train one seed together, each on a GPU of its own or on the processor
-    compile:bool=False, # Let PyTorch's compiler have the network? Fast engine only; pays for long rows
+    compile:bool=False, # Compile the network with `torch.compile`? Fast engine only; worth it for long rows
     cache:bool=True, # Keep the fast engine's decoded images on disk?
     official:bool=False, # Seeds from the configuration's hash, as a rank needs them, in place of 0 to 4?
     again:bool=False, # Train even if this very row is there already?

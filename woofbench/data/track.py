@@ -70,7 +70,7 @@ class Dataset:
     make:str|None=None      # Function that makes the folder, as `module:name`
 
 # %% ../../nbs/data/01_track.ipynb #datasets-def
-datasets = Registry('dataset', 'Dataset')
+datasets = Registry('dataset', 'a `Dataset`: its classes, its sources and its usual settings')
 
 # %% ../../nbs/data/01_track.ipynb #dataset-table
 def _urls(name): return {'160':f'{name}_160', '320':f'{name}_320', 'full':name}

@@ -71,7 +71,7 @@ class Kept:
     @property
     def path(self) -> str:
         "How steps are done, and why"
-        return self.graph.path if self.graph else 'step by step: steps are captured on CUDA only'
+        return self.graph.path if self.graph else 'step by step'
 
 # %% ../../nbs/train/07_kept.ipynb #kept-parts
 @patch

@@ -54,7 +54,8 @@ def train_seeds(
         def after_epoch(epoch, numbers):
             if stop.is_set(): raise Stopped("stopped")
             if say and not told:
-                told.append(say(f'engine {m.engine}: {kept.path if m.fast else "step by step, the reference"}'))
+                how = f': {kept.path}' if kept.graph else '' if m.fast else ', the reference' # a graph is for CUDA
+                told.append(say(f'engine {m.engine}{how}'))
             if log: log(epoch, numbers, seed)
         return fit(job, seed, m, after_epoch, kept, watch)
     with ExitStack() as stack:

@@ -181,7 +181,7 @@ def field_type(
     raise BadInput(f'unknown field {name!r}; {near_field(name)}')
 
 # %% ../../nbs/train/02_recipe.ipynb #presets-def
-recipes = Registry('recipe', 'Recipe')
+recipes = Registry('recipe', 'f() -> `Recipe`')
 
 def _preset(name, doc, *aliases, **kw): recipes.register(name, *aliases)(Preset(doc, kw))
 

@@ -29,7 +29,8 @@ def write(files:dict, out:str|Path) -> Path:
     out = Path(out)
     if out.exists() and not out.is_dir(): raise BadInput(f'{out} is a file: give a folder for the site')
     if out.is_dir() and any(out.iterdir()) and not (out/MARK).is_file():
-        raise BadInput(f'{out} has other files: give an empty folder, or one that woofbench made')
+        board = f'; to show the board in it, give --board {out}' if (out/'records').is_dir() else ''
+        raise BadInput(f'{out} has other files: give an empty folder, or one that woofbench made{board}')
     files = files | {MARK:b'', '.nojekyll':b''}
     old = {o.relative_to(out).as_posix() for o in out.rglob('*') if o.is_file() or o.is_symlink()}
     for d in {os.path.dirname(k) for k in files}: (out/d).mkdir(parents=True, exist_ok=True)

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['BRANCH', 'facts', 'row_json', 'board_json', 'cell_json', 'csv_row', 'cell_csv', 'tex', 'with_interval',
-           'tex_accuracy', 'tex_row', 'tex_ends', 'cell_tex', 'bib', 'cell_bib', 'view_data', 'usual_recipe', 'command',
-           'python', 'colab_link', 'again_code', 'notebook', 'feed']
+           'tex_accuracy', 'tex_row', 'tex_ends', 'cell_tex', 'bib', 'cell_bib', 'view_data', 'usual_recipe', 'needs',
+           'command', 'python', 'colab_link', 'again_code', 'notebook', 'feed']
 
 # %% ../../nbs/web/06_export.ipynb #imports
 import csv, io, json, re, shlex
@@ -13,8 +13,9 @@ from functools import lru_cache
 from ..train.changes import label_of
 from ..train.recipe import of_model, own, parameters, recipes
 from ..data.track import facts_of, official_source, packaged
-from .facts import SiteData, Cell, Entry, cell_title
+from .facts import SiteData, Cell, Entry, cell_title, half
 from .markup import h
+from ..board.record.provenance import strangers
 from ..text import number_of
 
 # %% ../../nbs/web/06_export.ipynb #facts-def
@@ -93,7 +94,8 @@ def tex(s) -> str:
 
 def with_interval(e:Entry) -> str:
     "Accuracy in percent, ± half of its 95 % interval"
-    return f'{100*e.mean:.2f}' + ('' if e.lo is None else f' ± {100*(e.hi-e.lo)/2:.2f}')
+    wide = half(e)
+    return f'{100*e.mean:.2f}' + ('' if wide is None else f' ± {100*wide:.2f}')
 
 def tex_accuracy(e:Entry) -> str: return with_interval(e).replace('±', r'$\pm$')
 
@@ -119,8 +121,8 @@ def bib(e:Entry, b:SiteData) -> str:
     "How to cite a row"
     who = ' and '.join(tex(o) for o in e.authors) or '{woofbench contributors}'
     where = f'{b.url}rows/{e.id}.html'
-    title = f'{tex(e.name)}: {tex_accuracy(e)} \\% on {tex(cell_title(e.track).replace("·", ","))}'
-    seeds = number_of(e.n, 'seed') + ('' if e.lo is None else r', with the 95 \% interval of the mean')
+    title = f'{tex(e.name)}: {tex_accuracy(e)} \\% on {tex(cell_title(e.track).replace(" · ", ", "))}'
+    seeds = number_of(e.n, 'seed') + ('' if half(e) is None else r', with the 95 \% interval of the mean')
     lines = [f'@misc{{woofbench-{e.id},', f'  title = {{{{{title}}}}},', f'  author = {{{who}}},',
              f'  year = {{{e.date[:4]}}},', f'  note = {{woofbench row {e.id}, {seeds}}},',
              f'  howpublished = {{\\url{{{where}}}}}', '}', '']
@@ -168,11 +170,17 @@ def _flag(k, v, known):
     flag = k.replace('_', '-')
     return {'true':f'--{flag}', 'false':f'--no-{flag}'}.get(v) or f'--{flag} {shlex.quote(v)}'
 
+def needs(e:Entry) -> list: # Flags
+    "What you must have to run a row: files of its own parts, a folder of its own images; nothing for most rows"
+    files = [o.name for o in e.record.imports] if strangers(e.record['recipe']) else []
+    return [*(f'--import {shlex.quote(o)}.py' for o in files), *['--data FOLDER']*(not packaged(e.track.dataset))]
+
 def command(e:Entry) -> str:
     "The command that trains the same recipe in the same cell"
     words = ['woofbench run', *(f'--{k} {shlex.quote(str(v))}' for k,v in _where(e))]
     known = {'arch', *own, *of_model, *parameters()}
     words += [_flag(k, v, known) for k,v in _changes(e)]
+    words += [o for o in needs(e) if o.startswith('--import')]
     if _official(e): words.append('--official')
     return ' \\\n  '.join(words)
 

@@ -14,11 +14,11 @@ from ..data.track import datasets, packaged
 from ..text import number_of, show
 from ..board.tricks import Card, cards_of
 from ..board.stats.claims import P_BEAT
-from .cells import LEGEND, half, pct, places, status
+from .cells import LEGEND, pct, places, status
 from .draw import FOREST, around, axis, direction, progress, span
 from .effects import Change, average, pairs_with, parts_by_trick, uses
-from .facts import (SiteData, against, base_of_cell, cell_title, official_tracks, part_of, part_words,
-                                 reported_in, side)
+from .facts import (SiteData, against, base_of_cell, cell_title, half, official_tracks, part_of,
+                                 part_words, reported_in, side)
 from .markup import Markup, cell as td, code_block, h, join, page, table
 
 # %% ../../nbs/web/09_front.ipynb #reported-cell-def

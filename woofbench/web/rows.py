@@ -10,12 +10,12 @@ __all__ = ['seeds', 'learning', 'confusion', 'known_names', 'confused', 'right_b
 # %% ../../nbs/web/08_rows.ipynb #imports
 from functools import lru_cache
 import numpy as np
-from .cells import LEGEND, NOISE, amount, duration, half, links, pct, people, places, prob, status, word
+from .cells import LEGEND, NOISE, amount, duration, links, pct, people, places, prob, status, word
 from .draw import badge, curves, direction
-from ..text import show
-from .export import (again_code, bib, colab_link, command, notebook, python, row_json, tex_row,
+from ..text import number_of, show
+from .export import (again_code, bib, colab_link, command, needs, notebook, python, row_json, tex_row,
                                   with_interval)
-from .facts import SiteData, Cell, Entry, against, side
+from .facts import SiteData, Cell, Entry, against, half, side
 from .markup import Markup, code_block, escape, h, join, page, table
 
 # %% ../../nbs/web/08_rows.ipynb #seeds-def
@@ -39,8 +39,9 @@ def learning(e:Entry) -> Markup:
     n = e.row.data['n_val']
     acc = [(f'seed {r["seed"]}', [100*o['correct']/n for o in r['curve']]) for r in e.row.runs]
     loss = [(f'seed {r["seed"]}', [o['valid_loss'] for o in r['curve']]) for r in e.row.runs]
-    one = curves(acc, f'Accuracy of {e.n} seeds over {e.track.epochs} epochs', 'accuracy, %')
-    two = curves(loss, f'Validation loss of {e.n} seeds over {e.track.epochs} epochs', 'validation loss')
+    over = f'of {number_of(e.n, "seed")} over {number_of(e.track.epochs, "epoch")}'
+    one = curves(acc, f'Accuracy {over}', 'accuracy, %')
+    two = curves(loss, f'Validation loss {over}', 'validation loss')
     return h('div', [h('figure', o) for o in (one, two) if o], class_='pair')
 
 # %% ../../nbs/web/08_rows.ipynb #mistakes-def
@@ -230,11 +231,16 @@ def _on_colab(e, b):
     return ['On Colab: ', h('a', 'open the notebook of this row', href=to), ', choose a GPU under Runtime, and run all '
             'cells. The link works as soon as the row is on the published board. ']
 
+_needed = ('This row has parts or images of its author. The record names them and does not hold them: ask its author '
+           'for the files, and put their paths into the commands.')
+
 def rerun(e:Entry, b:SiteData) -> Markup:
     "How to run the row again"
-    steps = [h('li', 'On your machine, in a clone of the board: ', code_block(f'woofbench reproduce {e.id}')),
-             h('li', 'With fresh seeds, as a challenge: ', code_block(f'woofbench challenge {e.id}')),
-             h('li', _on_colab(e, b), h('a', 'Download the notebook', href=f'{e.id}.ipynb', download=True),
+    more = ''.join(f' {o}' for o in needs(e))
+    steps = [h('li', 'On your machine, in a clone of the board: ', code_block(f'woofbench reproduce {e.id}{more}')),
+             h('li', 'With fresh seeds, as a challenge: ', code_block(f'woofbench challenge {e.id}{more}'))]
+    if more: return join(h('p', _needed), h('ol', steps))
+    steps = [*steps, h('li', _on_colab(e, b), h('a', 'Download the notebook', href=f'{e.id}.ipynb', download=True),
                ', or paste this into one of yours: ',
                code_block('\n'.join(o for lines in again_code(e, b) for o in lines)))]
     return h('ol', steps)
@@ -260,7 +266,8 @@ def badge_svg(e:Entry) -> bytes:
 def _numbers(e):
     "The row in six numbers"
     beat = 'best' if e.cell.best is e else prob(e.p_beat)
-    interval = 'one seed: no interval' if e.lo is None else f'± {pct(half(e))} (95 % interval of the mean)'
+    wide = half(e)
+    interval = 'too few seeds for an interval' if wide is None else f'± {pct(wide)} (95 % interval of the mean)'
     rank = f'of {len(e.cell.ranked)} that count' if e.rank else 'the row does not count'
     items = [('Accuracy', f'{pct(e.mean)} %', interval), ('Rank', places(e), rank),
              ('Seeds', str(e.n), e.row.kind), ('p_beat', beat, 'against the best row of the cell'),
@@ -282,7 +289,7 @@ def _noise(e):
 _no_pull = 'Its pull request is not shown: the board was built without its git history.'
 
 def _top(e, b):
-    by = [' by ', people(e)] if e.authors else None
+    by = [' by ', people(e)] if e.authors else ' · author not named'
     pull = links(e, b)
     head = [h('p', h('a', e.cell.title, href=f'../cells/{e.cell.slug}.html'), class_='crumb'),
             h('h1', e.name, class_=None if len(e.name)<48 else 'long'),
@@ -322,5 +329,6 @@ def neighbours_of(pairs:list) -> dict:
 def row_files(e:Entry, b:SiteData, neighbours:dict) -> dict[str,bytes]:
     "All files of a row, by address"
     res = {f'rows/{e.id}.html':row_page(e, b, neighbours), f'rows/{e.id}.json':row_json(e, b.pulls.get(e.id)),
-           f'rows/{e.id}.ipynb':notebook(e, b), f'badges/{e.id}.svg':badge_svg(e)}
+           f'badges/{e.id}.svg':badge_svg(e)}
+    if not needs(e): res[f'rows/{e.id}.ipynb'] = notebook(e, b)
     return res | {e.path:e.row.path.read_bytes()} if e.row.path else res
