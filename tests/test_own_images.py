@@ -9,6 +9,7 @@ from woofbench.board.record.record import as_record, check_record, read_records,
 from woofbench.board.record.strict import plain
 from woofbench.board.row import Row
 from woofbench.board.rules import judge
+from woofbench.board.weights import job_of
 from woofbench.commands.reproduce import reproduce
 from woofbench.commands.run import plan, run
 from woofbench.data.manifest import find, verify
@@ -223,6 +224,8 @@ def test_a_process_without_the_dataset_reads_checks_and_shows_the_row(row, tmp_p
     page = (tmp_path/f'site/rows/{row.id}.html').read_text()
     assert 'Flowers' in page and '--dataset ./flowers' in page and 'partial copy' not in page
     assert 'Flowers' in (tmp_path/'site/index.html').read_text()
+    assert f'woofbench reproduce {row.id} --data FOLDER' in page and 'author not named' in page
+    assert not (tmp_path/f'site/rows/{row.id}.ipynb').exists() # a notebook on the web has none of these images
 
 def test_a_status_is_the_same_where_the_dataset_is_registered(row):
     here = Row(row.record).status,judge(row.record, [])
@@ -247,7 +250,8 @@ def test_a_record_cannot_name_a_folder_outside_the_board(row, name):
 
 def test_a_row_is_run_again_from_the_folder(row, tmp_path):
     home = row.path.parents[3].parent
-    with pytest.raises(BadInput, match="unknown dataset 'flowers'"): reproduce(row.id, out=home/'board')
+    with pytest.raises(BadInput, match='say where, with --data'): reproduce(row.id, out=home/'board')
+    with pytest.raises(BadInput, match='say where, with --data'): job_of(row)
     got = reproduce(row.id, k=1, data=home/'Flowers', out=home/'board', trust_code=True, say=None)
     assert got is not None and 'flowers' in datasets
 

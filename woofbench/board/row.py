@@ -15,7 +15,7 @@ from pathlib import Path
 from statistics import mean, median
 import numpy as np
 from fastcore.basics import patch
-from ..text import md_table, percent
+from ..text import md_table, percent, tex
 from ..data.track import Track, packaged
 from ..data.val_resize import OFFICIAL
 from ..train.recipe import describe, from_dict
@@ -122,6 +122,22 @@ def line(self:Row) -> dict:
 @patch
 def __repr__(self:Row):
     return f'{self.track}: {self.recipe}: {percent(self.mean, self.std)} % (n={self.n}, {self.status}, {self.id})'
+
+# %% ../../nbs/board/02_row.ipynb #row-latex
+@patch(as_prop=True)
+def half(self:Row) -> float|None: # as a share of 1
+    "Half of the 95 % interval of the mean; None where it says nothing: of one seed, or wider than 0 to 100 %"
+    return None if self.lo is None or self.hi-self.lo>=1 else (self.hi-self.lo)/2
+
+@patch
+def to_latex(self:Row,
+    name:str='', # What the line calls it; the recipe if empty
+) -> str:
+    "A line of a LaTeX table: name, accuracy in percent with `half`, seeds, millions of parameters, GMACs"
+    acc = f'{100*self.mean:.2f}' + ('' if self.half is None else rf' $\pm$ {100*self.half:.2f}')
+    params,macs = self.record.cost['params']/1e6,self.record.cost['macs']
+    gmacs = '--' if macs is None else f'{macs/1e9:.2f}'
+    return f'{tex(name or self.recipe)} & {acc} & {self.n} & {params:.1f} & {gmacs} \\\\ % {self.id}'
 
 # %% ../../nbs/board/02_row.ipynb #props-def
 @patch(as_prop=True)

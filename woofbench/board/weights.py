@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['weights_name', 'weights_folder', 'predictions_sha', 'belong', 'move_weights', 'lacking', 'weights_path',
-           'check_parts_of', 'check_images', 'job_of', 'learner_of', 'network_of', 'Prediction', 'predict',
-           'export_row']
+           'check_parts_of', 'know_images', 'check_images', 'job_of', 'learner_of', 'network_of', 'Prediction',
+           'predict', 'export_row']
 
 # %% ../../nbs/board/13_weights.ipynb #imports
 import os
@@ -110,6 +110,18 @@ def _check_code(row):
                        'other predictions: import the code of that time, or run the row again')
 
 # %% ../../nbs/board/13_weights.ipynb #job-of-def
+def know_images(
+    row, # A `Row`
+    data:str|Path|None, # Folder of its images, if one is given
+) -> None:
+    "Make a dataset of somebody's own images known here; raises `BadInput` where no folder is given"
+    name = row.track.dataset
+    if datasets.there(name): return
+    if not data:
+        raise BadInput(f'the images of {name} are in a folder that is not known here: say where, with --data FOLDER or '
+                       "data='FOLDER'")
+    own_images(data, name)
+
 def check_images(row, m) -> None:
     "Raise `BadInput` unless a manifest has the images of a row"
     d = row.data
@@ -124,12 +136,8 @@ def job_of(
 ) -> Job: # Without its cost
     "What a row trained; raises `BadInput` if you do not have its parts or its images"
     check_parts_of(row)
-    name = row.track.dataset
-    if not datasets.there(name) and not data:
-        raise BadInput(f'the images of {name} are in a folder that is not known here: say where, with --data FOLDER or '
-                       "data='FOLDER'")
-    if not datasets.there(name): own_images(data, name)
-    m = with_noise(verify(find(row.track, data), name), row.track)
+    know_images(row, data)
+    m = with_noise(verify(find(row.track, data), row.track.dataset), row.track)
     check_images(row, m)
     return Job(row.track, row.spec, m)
 

@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from ..registry import BadInput, whole
 from ..files import digest
-from ..data.own_images import own_images
-from ..data.track import datasets
 from ..text import quiet, speaking
 from ..train.recipe import from_dict
 from ..train.machine import Machine, computing_with, machine
@@ -22,7 +20,7 @@ from ..board.table import find_row, load_rows
 from ..board.rules import RULES
 from ..board.standing import good, incumbent, standing
 from ..board.replications import Replication, first_epoch, replication
-from ..board.weights import check_images, check_parts_of
+from ..board.weights import check_images, check_parts_of, know_images
 from ..board.stats.claims import P_BEAT
 from ..board.record.git import commit_of, landed
 from ..board.record.provenance import code_facts, context_id, env_facts, outside, sources
@@ -80,7 +78,7 @@ def plan_of(
     if not trust_code and (why := other_code(row.record)):
         raise BadInput(f'{row.id}: {why}; --trust-code goes on')
     t = row.track
-    if data and not datasets.there(t.dataset): own_images(data, t.dataset)
+    know_images(row, data)
     p = plan(t.dataset, t.size, t.epochs, t.source, t.noise, recipe, data)
     check_images(row, p.manifest)
     return p

@@ -48,7 +48,7 @@ def made_folder(
 def make_digits() -> Path:
     "The folder with scikit-learn's digits, made if it isn't there, or isn't whole"
     from sklearn.datasets import load_digits
-    root = made_folder(datasets['digits'])
+    root = made_folder(datasets["digits"])
     try:
         if (root/'complete').exists() and (root/'complete').read_bytes()==_files_sha(root).encode(): return root
         d = load_digits()

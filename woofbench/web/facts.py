@@ -219,9 +219,7 @@ class Entry(Described):
         return 2*np.count_nonzero(self.diffs==0, axis=0)>self.n
 
 # %% ../../nbs/web/03_facts.ipynb #title-def
-def half(e) -> float|None: # as a share of 1
-    "Half of the 95 % interval of a row's mean; None where it says nothing: of one seed, or wider than 0 to 100 %"
-    return None if e.lo is None or e.hi-e.lo>=1 else (e.hi-e.lo)/2
+def half(e) -> float|None: return e.row.half
 
 def cell_title(t) -> str:
     "A track as a person says it"
