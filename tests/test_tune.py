@@ -1,6 +1,7 @@
 """`tune`: a search that never opens the validation images, goes on after a stop, and counts its trials"""
-import shutil, signal, time
+import os, shutil, signal, time
 from pathlib import Path
+from platform import node
 import pytest
 from woofbench.board.trials import count_trial, trials
 from woofbench.commands.tune import read_space, tune
@@ -73,6 +74,22 @@ def test_a_killed_trial_is_trained_again(images, tmp_path):
     assert len(done)==3 and res.spent==3
     assert not [o for o in res.study.trials if o.state.name=='RUNNING']
 
+def test_two_boards_share_a_storage(images, tmp_path):
+    "Trials count on both boards, and a trial that another process trains now is left to it"
+    import optuna
+    at = dict(trials=2, storage=f'sqlite:///{tmp_path/"tune.db"}')
+    first = tune(space, str(images), out=tmp_path/'a', **at, **small)
+    assert tune(space, str(images), out=tmp_path/'b', **at, **small).spent==first.spent==2
+    names = dict(other='elsewhere 1', mine=f'{node()} {os.getpid()}', gone=f'{node()} {2**22+1}')
+    study,asked = first.study,{}
+    for k,process in names.items():
+        asked[k] = study.ask()
+        asked[k].set_user_attr('process', process)
+    found = tune(space, str(images), out=tmp_path/'c', **at, **small)
+    states = {k:found.study.trials[o.number].state for k,o in asked.items()}
+    running,fail = optuna.trial.TrialState.RUNNING,optuna.trial.TrialState.FAIL
+    assert states==dict(other=running, mine=running, gone=fail) and found.spent==2
+
 def test_a_budget_of_epochs_ends_the_study(images, tmp_path):
     res = tune(space, str(images), trials=50, max_epochs=3, out=tmp_path, **small)
     assert len(res.study.trials)<=3
@@ -130,7 +147,8 @@ def test_a_space_in_a_file(tmp_path):
 def test_a_wrong_space_is_refused(given, says):
     with pytest.raises(BadInput, match=says): read_space(given)
 
-@pytest.mark.parametrize('given,says', [(['act=mich,relu'], 'did you mean mish'), (['lr=1e-3..99'], 'at most 10')])
+@pytest.mark.parametrize('given,says', [(['act=mich,relu'], 'did you mean mish'), (['lr=1e-3..99'], 'at most 10'),
+                                        (['progressive=.5..1'], 'takes few values')])
 def test_values_are_checked_before_training(given, says, tmp_path):
     with pytest.raises(BadInput, match=says): tune(given, 'digits', out=tmp_path, say=None)
 

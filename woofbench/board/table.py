@@ -156,6 +156,8 @@ def find_row(
 def _ties(cell, states):
     "Letter of each row that counts, by id: a is the best one and all rows that cannot be told from it"
     rows = [o for o in cell if states[o.id] in good and o.n>1]
+    best = max(rows, key=lambda o: o.mean, default=None)
+    rows = [o for o in rows if o.same_images(best)] # accuracies on other images are no comparison
     groups = tie_groups([o.acc for o in rows], cell[0].prior)
     return {o.id:'abcdefghijklmnopqrstuvwxyz'[min(g, 26)-1] for o,g in zip(rows, groups)}
 

@@ -198,11 +198,13 @@ def _image(image):
     if isinstance(image, (str,Path)): return to_rgb(read_file(image), image)
     if isinstance(image, Image.Image):
         check_mode(image, 'the image')
+        if 0 in image.size: raise BadInput('the image has no pixels')
         return turned(image).convert('RGB')
     x = np.asarray(image)
     if x.dtype!=np.uint8 or x.ndim not in (2,3) or x.ndim==3 and x.shape[2]!=3:
         raise BadInput('an image is a path, an image of Pillow, or an array of uint8 with the shape (height, width, 3)'
                        f' or (height, width), not {type(image).__name__} of {x.dtype} with the shape {x.shape}')
+    if 0 in x.shape: raise BadInput('the image has no pixels')
     return Image.fromarray(x).convert('RGB')
 
 # %% ../../nbs/board/13_weights.ipynb #predict-row

@@ -59,6 +59,7 @@ def _warnings(a, b):
 # %% ../../nbs/commands/03_compare.ipynb #verdict-class
 def _outcome(v):
     c,a,b = v.claims[0],v.a,v.b
+    if not a.same_images(b): return 'unknown' # accuracies on other images are no comparison
     if min(a.n, b.n)<2 or a.std==b.std==0: return 'unknown' # nothing is known of the noise
     if a.beats(b): return 'beats'
     if b.beats(a): return 'is beaten'
@@ -116,6 +117,7 @@ def sentence(self:Comparison) -> str:
     v = self.forward
     c,a,b = v.claims[0],v.a.id[:8],v.b.id[:8]
     none = f'Nothing can be said of {a} and {b}'
+    if not v.a.same_images(v.b): return f'{none}: they were validated on other images.'
     if c['by']=='one seed': return f'{none}: a row of one seed has no noise of its own; it neither wins nor loses.'
     if v.a.std==v.b.std==0: return f'{none}: all seeds of a row ended alike, so nothing is known of their noise.'
     prob = f'probability {_prob(c["p_beat"])} (p_beat; the rule asks for {P_BEAT})'
@@ -142,7 +144,7 @@ def _rows(v):
     yield f'recipe: {v.a.id[:8]} is {v.b.id[:8]} with {label}' if label else 'recipe: the same'
 
 def _test(o):
-    if o['p']!=o['p']: return 'all seeds of a row ended alike'
+    if o['lo']==o['hi']: return 'all seeds of both rows ended alike'
     return f'{_points(o)}, p_mean {_prob(o["p_mean"])}, p_beat {_prob(o["p_beat"])}'
 
 def _tests(v):

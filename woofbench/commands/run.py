@@ -378,6 +378,12 @@ def _check_sent(job):
                        'and import that with --import FILE or import_parts(FILE)')
 
 # %% ../../nbs/commands/01_run.ipynb #run-check-job
+def _check_steps(job):
+    "Raise `BadInput` for an accumulation over more batches than the training has: it would never step"
+    n = len(job.manifest.train)//job.recipe.bs*job.track.epochs
+    if job.recipe.grad=='accumulate' and (batches := dict(job.recipe.params)['grad_batches'])>n:
+        raise BadInput(f'grad_batches={batches} is more than the {n} batches of the training: no weight would change')
+
 def check_job(
     job:Job,
     seeds:list[int],
@@ -389,6 +395,7 @@ def check_job(
         raise BadInput(f'{len(seeds)} seeds of {job.track.epochs} epochs are more than one record holds; '
                        f'at most {EPOCHS} epochs in all')
     _check_words(job.manifest, note)
+    _check_steps(job)
     if machine.processes>1 or machine.apart: _check_sent(job)
     check_memory(job.cost, machine, len(seeds))
     from woofbench.train.learner import check_parts

@@ -236,7 +236,11 @@ def _once(self:Driver):
             seen[key] = o
             continue
         if (change := o.args['change']) not in self.plan.optional:
-            raise BadInput(f'{change} is the same recipe as {seen[key].facts["label"]}: leave one of them out')
+            other = seen[key]
+            if change==other.args['change']:
+                raise BadInput(f'two tracks of the plan are one cell, {o.facts["track"]}: leave one out, or rename a '
+                               'folder of images')
+            raise BadInput(f'{change or "base"} is the same recipe as {other.facts["label"]}: leave one of them out')
         o.twin = True
 
 # %% ../../nbs/commands/21_sweep.ipynb #fill-def

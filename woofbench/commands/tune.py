@@ -7,11 +7,13 @@ __all__ = ['Range', 'Choices', 'parse_space', 'read_space', 'Tuning', 'tune']
 
 # %% ../../nbs/commands/18_tune.ipynb #imports
 import math
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from platform import node
 from typing import get_args
 from fastcore.basics import patch
 from ..registry import BadInput, fields_of, whole, yes_no
@@ -136,6 +138,8 @@ def _extremes(space):
 
 def _check_space(base, space, size):
     "Raise `BadInput` for a space that no trial could use"
+    if isinstance(space.get('progressive'), Range):
+        raise BadInput('progressive takes few values, for sides that are multiples of 32: list them, as 0.5,0.75,1')
     used = set()
     for o in [{}, *_extremes(space)]:
         if set(o) & set(parameters()): continue
@@ -160,6 +164,17 @@ def _storage(path, url):
     from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
     return JournalStorage(JournalFileBackend(str(path), JournalFileOpenLock(str(path))))
 
+def _this_process(): return f'{node()} {os.getpid()}'
+
+def _runs(process):
+    "May a process, as `_this_process` writes it, be running? One of another machine, and any on Windows, may"
+    host,_,pid = process.rpartition(' ')
+    if not pid.isdigit() or host!=node() or os.name=='nt': return True
+    try: os.kill(int(pid), 0)
+    except ProcessLookupError: return False
+    except PermissionError: pass
+    return True
+
 def _study(optuna, key, path, url):
     "The study, with a sampler that never repeats the draws of an earlier command"
     try:
@@ -170,7 +185,7 @@ def _study(optuna, key, path, url):
         raise BadInput(f'cannot open the study: {" ".join(str(e).split())[:200]}') from e
     s.sampler = optuna.samplers.TPESampler(seed=len(s.trials), multivariate=True)
     for t in s.trials:
-        if t.state!=optuna.trial.TrialState.RUNNING: continue
+        if t.state!=optuna.trial.TrialState.RUNNING or url and _runs(t.user_attrs.get('process', '')): continue
         s.tell(t.number, state=optuna.trial.TrialState.FAIL) # its command was killed
         s.enqueue_trial(t.params)
     return s
@@ -248,6 +263,7 @@ def one(self:_Search, study, optuna):
         study.tell(trial, same.value if same.state==state.COMPLETE else None, state=same.state)
         return self.say(f'trial {trial.number+1}: {name}: as trial {same.number+1}, and not trained again')
     trial.set_user_attr('config', job.config_id)
+    trial.set_user_attr('process', _this_process())
     try: acc = self.train(trial, job, optuna)
     except optuna.TrialPruned:
         study.tell(trial, state=state.PRUNED)
@@ -269,6 +285,15 @@ def _spent(study, optuna, begin, budget):
     if budget['max_epochs'] and epochs>=budget['max_epochs']: return f'{epochs} epochs'
     seconds = time.monotonic()-begin
     if budget['max_seconds'] and seconds>=budget['max_seconds']: return f'{seconds:.0f} seconds'
+
+@patch
+def count(self:_Search, study):
+    "Count the trials of the study on this board: another board may have trained them, in a storage of both"
+    job = self.job
+    for t in study.trials:
+        if not (epochs := t.user_attrs.get('epochs')) or 'config' not in t.user_attrs: continue
+        for seed in self.seeds[:math.ceil(epochs/job.track.epochs)]:
+            count_trial(self.out, job.track, t.user_attrs['config'], job.manifest.sha256, seed)
 
 @patch
 def go(self:_Search, study, optuna, budget):
@@ -433,6 +458,7 @@ def _tuned(search, optuna, budget, storage):
         raise BadInput('another command tunes the same study now: wait for it, or change the space')
     try:
         study = _study(optuna, search.key, search.file, storage)
+        search.count(study)
         search.go(study, optuna, budget)
     finally: lock.release()
     return Tuning(study, search, trials(search.out, search.job.track))

@@ -9,7 +9,7 @@ __all__ = ['losses', 'cross_entropy', 'BinaryCrossEntropy', 'bce']
 from fastai.losses import LabelSmoothingCrossEntropy
 from torch import nn
 from torch.nn import functional as F
-from ..registry import Param, Registry
+from ..registry import BadInput, Param, Registry
 
 # %% ../../nbs/train/10_losses.ipynb #losses-def
 losses = Registry('loss', 'f(recipe) -> Module f(logits, classes) with `reduction` and `y_int = True`')
@@ -45,5 +45,6 @@ _threshold = Param(0., 'Targets above it count as 1, others as 0; 0: as they are
 
 @losses.register('bce', params=dict(threshold=_threshold))
 def bce(r, *, threshold):
-    "Binary cross-entropy of each class, with the recipe's label smoothing"
+    "Binary cross-entropy of each class, with the recipe's label smoothing; raises `BadInput` for a useless one"
+    if threshold and r.smooth: raise BadInput('loss_threshold undoes the label smoothing: write smooth=0')
     return BinaryCrossEntropy(r.smooth, threshold)

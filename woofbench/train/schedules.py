@@ -57,11 +57,14 @@ def none(r):
     "Weight decay and momentum as the recipe and the schedule have them"
     return []
 
-def _decay(r, end): return dict(wd=lambda pos: r.wd*half_cosine(pos, end))
+def _decay(r, end):
+    if end==1: raise BadInput('vary_end=1 changes nothing: leave out vary=wd')
+    return dict(wd=lambda pos: r.wd*half_cosine(pos, end))
 
 def _momentum(r, start, warm):
     if 'mom' in unused_by(opts, r.opt): raise BadInput(f'opt {r.opt} has no momentum that could change: leave out vary')
     if r.sched=='one_cycle': raise BadInput('one_cycle changes the momentum itself: choose another sched, or vary=wd')
+    if start==r.mom: raise BadInput(f'vary_start={start:g} is the momentum of the recipe, so nothing would change')
     return dict(mom=lambda pos: r.mom if pos>=warm else start + (r.mom-start)*pos/warm)
 
 _end = dict(end=Param(0., 'Factor of the weight decay at the end', 0, 1e3))

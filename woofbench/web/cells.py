@@ -14,7 +14,7 @@ from ..board.stats.claims import P_BEAT
 from .draw import DOTS, axis, dots, pareto, shares
 from ..text import number_of, show
 from ..train.recipe import settings
-from .export import cell_bib, cell_csv, cell_json, cell_tex, usual_recipe, view_data
+from .export import cell_bib, cell_csv, cell_json, cell_tex, usual_recipe, view_data, with_interval
 from .facts import SiteData, Cell, Entry, half, part_of, part_words, reported_in
 from .markup import Markup, cell as td, h, join, page, table
 
@@ -153,7 +153,7 @@ def cell_pages(c:Cell) -> list[str]:
 
 
 # %% ../../nbs/web/07_cells.ipynb #settings-def
-_keys = ('id rank group name authors recipe mean half correct n p time params macs speed '
+_keys = ('images id rank group name authors recipe mean half correct n p time params macs speed '
          'device date state image network floored links settings').split()
 
 def settings_of(e:Entry, usual:dict) -> list:
@@ -164,25 +164,27 @@ def settings_of(e:Entry, usual:dict) -> list:
 
 def _short(v, n=5): return None if v is None else round(v, n)
 
-def _line(e, b, devices, usual):
+def _images(e): return e.row.data['manifest_sha256'],e.row.data['n_val']
+
+def _line(e, b, images, devices, usual):
     "A row as a list, in the order of `_keys`"
     p = 2 if e is e.cell.best else _short(e.p_beat, 4)
     numbers = [_short(e.mean, 6), _short(half(e), 6), [r['correct'] for r in e.row.runs], e.n, p, round(e.seconds, 1)]
     rest = [_short(e.noise['image'], 10), _short(e.noise['network']), int(e.floored),
             [o for o in links(e, b, '') if o[0]!='record'], settings_of(e, usual)]
-    return [e.id, places(e), e.group if e.rank and tied(e) else 0, e.name, ' '.join(e.authors),
+    return [images.index(_images(e)), e.id, places(e), e.group if e.rank and tied(e) else 0, e.name, ' '.join(e.authors),
             e.text if e.method else '', *numbers, e.params, e.macs, round(e.speed[0]), devices.index(e.device),
             e.date, e.state, *rest]
-
 
 # %% ../../nbs/web/07_cells.ipynb #data-def
 def cell_data(c:Cell, b:SiteData) -> bytes:
     "A script that holds the cell's rows; a page that you open from the disk may load it too"
     a,z = limits(c)
     devices,usual = sorted({e.device for e in c.entries}),settings(usual_recipe(c.track.dataset))
+    images = list(dict.fromkeys(map(_images, c.entries)))
     doc = dict(keys=_keys, devices=devices, scale=[round(a, 3), round(z, 3)], prior=c.prior,
-               n_val=c.entries[0].row.data['n_val'], records=f'records/{c.track.cell}/',
-               usual={}, rows=[_line(e, b, devices, usual) for e in c.entries])
+               n_val=[n for _,n in images], records=f'records/{c.track.cell}/',
+               usual={}, rows=[_line(e, b, images, devices, usual) for e in c.entries])
     seen = {k for e in doc['rows'] for k,_ in e[-1]}
     doc['usual'] = {k:show(v) for k,v in usual.items() if k in seen}
     return b'window.woofbenchCell = ' + json.dumps(doc, ensure_ascii=True, separators=(',', ':')).encode() + b';\n'
@@ -340,7 +342,7 @@ def embed_page(c:Cell, b:SiteData) -> bytes:
     def line(e):
         to = f'{b.url}rows/{e.id}.html' if b.url else f'../rows/{e.id}.html'
         name = h('td', h('a', e.name, href=to, target='_blank', rel='noopener'))
-        return places(e), name, h('td', f'{pct(e.mean)} ± {pct(half(e))}', class_='num'), h('td', e.n, class_='num')
+        return places(e), name, h('td', with_interval(e), class_='num'), h('td', e.n, class_='num')
     rows = [line(e) for e in (c.ranked or c.entries)[:10]]
     t = table(c.title, ['Rank', 'Row', dict(text='Accuracy, %', class_='num'), dict(text='n', class_='num')], rows)
     return page(c.title, h('h1', c.title, class_='sr'), t, root='../', foot=b.foot(), bare=True)

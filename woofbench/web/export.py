@@ -56,7 +56,7 @@ def board_json(b:SiteData) -> bytes:
     "`board.json`: every cell and every row"
     cells = [dict(cell=c.slug, title=c.title, official=c.track.official, best=c.best and c.best.id,
                   rows=[facts(e) for e in c.entries]) for c in b.cells]
-    return _json(dict(schema=1, newest=b.date, repository=b.repo, cells=cells))
+    return _json(dict(schema=1, newest=b.date if b.entries else None, repository=b.repo, cells=cells))
 
 def cell_json(c:Cell) -> bytes: return _json(dict(cell=c.slug, title=c.title, rows=[facts(e) for e in c.entries]))
 

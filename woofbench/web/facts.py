@@ -235,8 +235,8 @@ class Cell:
         self.track,self.slug = track,track.cell.replace('/', '-')
         self.entries = sorted(entries, key=lambda o: (not o.counts, -o.mean, o.id))
         self.prior = band(track.dataset, track.epochs, track.noise)
-        self.ranked = [o for o in self.entries if o.counts]
-        self.best = self.ranked[0] if self.ranked else None
+        self.best = next((o for o in self.entries if o.counts), None)
+        self.ranked = [o for o in self.entries if o.counts and o.row.same_images(self.best.row)] # no rank on others
         self._ranks()
         self._claims()
         for o in self.entries: o.cell = self
@@ -273,10 +273,8 @@ def _ranks(self:Cell):
 def _claims(self:Cell):
     if not self.best: return
     res = against(side(self.entries), side([self.best]), self.prior)
-    images = self.best.row.data['manifest_sha256'] # accuracies on other images are no comparison
     for i,o in enumerate(self.entries):
-        if o.row.data['manifest_sha256']!=images: continue
-        if o is self.best: continue
+        if o is self.best or not o.row.same_images(self.best.row): continue # other images are no comparison
         diff,lo,hi,p = (None if np.isnan(res[k][i]) else float(res[k][i]) for k in ('diff','lo','hi','p_beat'))
         o.diff,o.diff_lo,o.diff_hi,o.p_beat = diff,lo,hi,p
 

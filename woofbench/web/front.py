@@ -184,8 +184,10 @@ def _all(cs):
     return h('p', h('a', f'{left} more changes', href='tricks/index.html#changes'), '.') if left else None
 
 def _practice(b):
-    rows = [c for c in b.cells if not c.track.official and c.best][:6]
+    every = [c for c in b.cells if not c.track.official and c.best]
+    rows,more = every[:6],len(every)-6
     if not rows: return None
+    rest = h('p', h('a', f'{number_of(more, "more cell")}', href='cells/index.html')) if more>0 else None
     def line(c):
         best = h('a', c.best.name, href=f'rows/{c.best.id}.html')
         acc = h('td', pct(c.best.mean), h('small', f' ± {pct(half(c.best))}'), class_='num',
@@ -196,7 +198,7 @@ def _practice(b):
     about = ('Cells of other sizes or sources, for trying things out. They have no rank on the board, '
              'but every row has its page.')
     return h('section', h('h2', 'Practice', id='practice'), h('p', about),
-             table('Practice cells', heads, [line(c) for c in rows], 'plain', hide=True))
+             table('Practice cells', heads, [line(c) for c in rows], 'plain', hide=True), rest)
 
 # %% ../../nbs/web/09_front.ipynb #hero-def
 def _hero(b):
@@ -205,8 +207,9 @@ def _hero(b):
     facts = ((len(b.entries), ' rows'), (n, ' trained networks'), (len(b.cells), ' cells'))
     stats = [[h('b', k), s, dot] for k,s in facts]
     title = h('h1', 'Which vision tricks really help?')
+    newest = ['newest row ', h('b', b.date[:10])] if b.entries else 'no row yet'
     return h('section', title, h('p', _lede, class_='lede'),
-             h('p', stats, 'newest row ', h('b', b.date[:10]), class_='stats'), class_='hero')
+             h('p', stats, newest, class_='stats'), class_='hero')
 
 def _wrong(b):
     odd = sum(bool(findings_of(o)) for o in b.reported)

@@ -23,9 +23,11 @@ class Price:
     date:str        # Year and month of the price
 
     def __post_init__(self):
+        if odd := next((k for k in ('device','source','date') if not isinstance(getattr(self, k), str)), ''):
+            raise BadInput(f'{odd} must be a text, not {getattr(self, odd)!r}')
         if self.per not in ('device','thread'): raise BadInput(f'per is device or thread, not {self.per!r}')
         if not self.device: raise BadInput('device is empty: give a part of its name')
-        if not 0<self.dollars<1e4: raise BadInput(f'{self.device}: give dollars above 0 and below 10000')
+        if not 1e-4<=self.dollars<1e4: raise BadInput(f'{self.device}: give dollars from 0.0001 to below 10000')
 
     def fits(self, device:str) -> bool:
         "Is `self.device` a part of the name `device`?"

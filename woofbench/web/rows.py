@@ -268,7 +268,9 @@ def _numbers(e):
     beat = 'best' if e.cell.best is e else prob(e.p_beat)
     wide = half(e)
     interval = 'too few seeds for an interval' if wide is None else f'± {pct(wide)} (95 % interval of the mean)'
-    rank = f'of {len(e.cell.ranked)} that count' if e.rank else 'the row does not count'
+    alone = e.counts and e not in e.cell.ranked
+    rank = (f'of {len(e.cell.ranked)} that count' if e.rank else 'other images than the best row' if alone else
+            'the row does not count')
     items = [('Accuracy', f'{pct(e.mean)} %', interval), ('Rank', places(e), rank),
              ('Seeds', str(e.n), e.row.kind), ('p_beat', beat, 'against the best row of the cell'),
              ('Time', duration(e.seconds), f'a seed, {e.device}'),
@@ -277,6 +279,7 @@ def _numbers(e):
 
 def _noise(e):
     if e.noise['image'] is None: return h('p', 'One seed shows no spread.')
+    if not e.std: return h('p', 'All seeds ended with the same accuracy, so they show no spread.')
     image,network,total = (100*e.noise[k] for k in ('image','network','total'))
     share = 100*min(1, image**2/total**2) if total else 0
     text = f'The standard deviation between seeds is {total:.2f} points. The images make {image:.2f} of it, '

@@ -25,7 +25,7 @@ const duration = s => s < 120 ? `${Math.round(s)} s` : s < 7200 ? `${Math.round(
 
 /* ---- the rows of a large cell that are on other pages: copies of the first row with other contents */
 const makeRow = (model, o, data) => {
-  const tr = model.cloneNode(true), td = [...tr.cells], n = data.n_val;
+  const tr = model.cloneNode(true), td = [...tr.cells], n = data.n_val[o.images];
   const put = (i, text, v) => { td[i].textContent = text; td[i].dataset.v = v === null ? '' : v; };
   const percent = v => (100 * v).toFixed(2);
   tr.dataset.id = o.id;
@@ -301,8 +301,9 @@ const picker = async box => {
   s.addEventListener('change', () => {
     const o = rows.find(r => r.id === s.value);
     if (!o) { out.replaceChildren(); return; }
-    const c = compare(moments(me, data.n_val), moments(o, data.n_val), data.prior), f = v => `${v >= 0 ? '+' : ''}${(100 * v).toFixed(2)}`;
-    const text = c.lo === c.lo ? `: ${f(c.diff)} points (95 % interval ${f(c.lo)} to ${f(c.hi)}), p_beat ${prob(c.p)}.` : `: ${f(c.diff)} points; a row of one seed has no noise of its own.`;
+    const side = o => moments(o, data.n_val[o.images]);
+    const c = compare(side(me), side(o), data.prior), f = v => `${v >= 0 ? '+' : ''}${(100 * v).toFixed(2)}`;
+    const text = me.images !== o.images ? ': they were validated on other images, so nothing can be said.' : c.lo === c.lo && c.lo < c.hi ? `: ${f(c.diff)} points (95 % interval ${f(c.lo)} to ${f(c.hi)}), p_beat ${prob(c.p)}.` : `: ${f(c.diff)} points; one seed, or seeds that all ended alike, show no noise.`;
     const diff = changed(me, o, data.usual);
     out.replaceChildren(el('p', {}, 'This row less ', el('a', {href: `${o.id}.html`}, o.name), text),
       el('p', {}, diff.length ? 'What this row has instead:' : 'The recipes are the same.'), el('ul', {}, ...diff.map(d => el('li', {}, el('code', {}, d)))));
