@@ -172,7 +172,8 @@ def _line(e, b, images, devices, usual):
     numbers = [_short(e.mean, 6), _short(half(e), 6), [r['correct'] for r in e.row.runs], e.n, p, round(e.seconds, 1)]
     rest = [_short(e.noise['image'], 10), _short(e.noise['network']), int(e.floored),
             [o for o in links(e, b, '') if o[0]!='record'], settings_of(e, usual)]
-    return [images.index(_images(e)), e.id, places(e), e.group if e.rank and tied(e) else 0, e.name, ' '.join(e.authors),
+    group = e.group if e.rank and tied(e) else 0
+    return [images.index(_images(e)), e.id, places(e), group, e.name, ' '.join(e.authors),
             e.text if e.method else '', *numbers, e.params, e.macs, round(e.speed[0]), devices.index(e.device),
             e.date, e.state, *rest]
 
