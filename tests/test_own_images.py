@@ -239,6 +239,15 @@ def forged(rec, **kw):
     o['config_id'] = config_id(Track(**o['track']), from_dict(o['recipe']))
     return o | dict(record_id=record_id(as_record(o)))
 
+def test_rows_of_other_images_are_not_ranked_together(row):
+    from woofbench.commands.compare import Comparison
+    from woofbench.web.facts import from_rows
+    other = Row(as_record(forged(row.record, data=dict(manifest_sha256='1'*64))))
+    cell, = from_rows([Row(row.record), other]).cells
+    assert len(cell.entries)==2 and len(cell.ranked)==1 and cell.entries[1].rank is None
+    v = Comparison(Row(row.record), other)
+    assert v.outcome=='unknown' and 'validated on other images' in v.sentence()
+
 def test_nobody_knows_images_of_an_unknown_dataset(row):
     verdict = judge(check_record(forged(row.record, data=dict(known=True))), [])
     assert verdict.word=='invalid' and 'not a dataset of this package' in str(verdict)
