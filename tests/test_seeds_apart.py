@@ -160,7 +160,7 @@ def test_processes_on_the_same_cores_are_refused(monkeypatch):
 
 def test_memory_is_that_of_all_seeds_at_once(monkeypatch):
     from woofbench.commands.run import check_memory
-    monkeypatch.setattr('woofbench.commands.run.memory', lambda device: 50<<30)
+    monkeypatch.setattr('woofbench.commands.run.device_memory', lambda device: 50<<30)
     cost = dict(params=10**9)
     check_memory(cost, Machine('cpu', seeds_at_once=4), 2)
     with pytest.raises(BadInput, match='for 4 seeds at once'): check_memory(cost, Machine('cpu', seeds_at_once=4), 5)

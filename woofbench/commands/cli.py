@@ -103,6 +103,13 @@ def _no_memory(e):
     words = 'out of memory','allocate memory','alloc_cpu'
     return isinstance(e, MemoryError) or any(o in str(e).lower() for o in words)
 
+# %% ../../nbs/commands/09_cli.ipynb #given-def
+def _given(words):
+    "The command and what was typed for it, by parameter; raises `BadInput`"
+    given = vars(make_parser().parse_strict(words))
+    if command := given.pop('command'): return command, given
+    raise BadInput(f'name a command: {", ".join(verbs)}; woofbench --help says what each does')
+
 # %% ../../nbs/commands/09_cli.ipynb #main-def
 def main(argv:list[str]|None=None) -> int:
     "The program; returns its exit code"
@@ -112,9 +119,7 @@ def main(argv:list[str]|None=None) -> int:
     stdout,command,words,out = sys.stdout,'',sys.argv[1:] if argv is None else argv,_Output(sys.stdout)
     try:
         with redirect_stdout(_Aside(out) if '--json' in words else out):
-            given = vars(make_parser().parse_strict(words))
-            if not (command := given.pop('command')):
-                raise BadInput(f'name a command: {", ".join(verbs)}; woofbench --help says what each does')
+            command,given = _given(words)
             rc = call(verbs[command], given)
             sys.stdout.flush()
         return rc

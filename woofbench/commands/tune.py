@@ -164,6 +164,7 @@ def _storage(path, url):
     from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
     return JournalStorage(JournalFileBackend(str(path), JournalFileOpenLock(str(path))))
 
+# %% ../../nbs/commands/18_tune.ipynb #study-made
 def _this_process(): return f'{node()} {os.getpid()}'
 
 def _runs(process):
@@ -286,6 +287,7 @@ def _spent(study, optuna, begin, budget):
     seconds = time.monotonic()-begin
     if budget['max_seconds'] and seconds>=budget['max_seconds']: return f'{seconds:.0f} seconds'
 
+# %% ../../nbs/commands/18_tune.ipynb #budget-count
 @patch
 def count(self:_Search, study):
     "Count the trials of the study on this board: another board may have trained them, in a storage of both"

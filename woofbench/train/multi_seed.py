@@ -34,6 +34,12 @@ def _by_processes(job, seeds, m, log, say, watch):
     else: from woofbench.train.seeds_apart import train_apart as by
     return by(job, seeds, m, log, say, watch)
 
+# %% ../../nbs/train/09_multi_seed.ipynb #engine-line
+def _engine_line(m, kept):
+    "Which engine trains, and on CUDA how its steps are done"
+    if kept.graph: return f'engine {m.engine}: {kept.path}'
+    return f'engine {m.engine}' + ('' if m.fast else ', the reference')
+
 # %% ../../nbs/train/09_multi_seed.ipynb #seeds-train-seeds
 def train_seeds(
     job:Job,
@@ -53,9 +59,7 @@ def train_seeds(
     def one(seed, kept):
         def after_epoch(epoch, numbers):
             if stop.is_set(): raise Stopped("stopped")
-            if say and not told:
-                how = f': {kept.path}' if kept.graph else '' if m.fast else ', the reference' # a graph is for CUDA
-                told.append(say(f'engine {m.engine}{how}'))
+            if say and not told: told.append(say(_engine_line(m, kept)))
             if log: log(epoch, numbers, seed)
         return fit(job, seed, m, after_epoch, kept, watch)
     with ExitStack() as stack:

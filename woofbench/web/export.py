@@ -177,6 +177,7 @@ def _value(e, k, v):
     o = v if k=='arch' else e.fields.get(k, v)
     return repr('none' if o is None else o)
 
+# %% ../../nbs/web/06_export.ipynb #python-def
 def python(e:Entry) -> str:
     "The call in Python that trains the same recipe in the same cell"
     (_,dataset),*more = _where(e)
