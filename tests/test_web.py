@@ -438,6 +438,7 @@ def test_every_kind_of_page_loads_in_silence(site, some, tab):
             for served in (False, f'http://127.0.0.1:{s.server_port}'):
                 pg = tab(site, page, served)
                 assert pg.locator('h1').count()==1 and not pg.evaluate('window.hit')
+                pg.close() # before the server: a request for the icon may still be on its way
         s.shutdown()
 
 def test_nothing_is_wider_than_a_phone(site, some, tab):
