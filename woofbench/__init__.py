@@ -57,14 +57,17 @@ def stop_asked() -> bool:
 def _ctrl_c():
     """Let the first Ctrl-C stop the program, and those of the next five seconds do nothing, also in loader processes:
     it ends in order"""
-    import os, signal, threading, time
+    import os, signal, sys, threading, time
     if threading.current_thread() is not threading.main_thread(): return
     if signal.getsignal(signal.SIGINT) is not signal.default_int_handler: return
-    me = os.getpid()
+    me,usual = os.getpid(),sys.excepthook
+    def excepthook(kind, e, tb): # loader processes that end now leave multiprocessing's threads with broken connections
+        if not issubclass(kind, (ConnectionError,EOFError)): usual(kind, e, tb)
     def stop(sig, frame):
         if os.getpid()!=me or _stops and time.monotonic()-_stops[0]<5: return
         if _stops: os._exit(130)
         _stops.append(time.monotonic())
+        sys.excepthook = excepthook
         raise KeyboardInterrupt
     _stops.clear()
     signal.signal(signal.SIGINT, stop)
