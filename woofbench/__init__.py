@@ -61,13 +61,13 @@ def _ctrl_c():
     if threading.current_thread() is not threading.main_thread(): return
     if signal.getsignal(signal.SIGINT) is not signal.default_int_handler: return
     me,usual = os.getpid(),sys.excepthook
-    def excepthook(kind, e, tb): # loader processes that end now leave multiprocessing's threads with broken connections
-        if not issubclass(kind, (ConnectionError,EOFError)): usual(kind, e, tb)
+    def excepthook(*args): # multiprocessing's threads, here and in loader processes, are left with broken connections
+        if threading.current_thread() is threading.main_thread(): usual(*args)
     def stop(sig, frame):
+        sys.excepthook = excepthook
         if os.getpid()!=me or _stops and time.monotonic()-_stops[0]<5: return
         if _stops: os._exit(130)
         _stops.append(time.monotonic())
-        sys.excepthook = excepthook
         raise KeyboardInterrupt
     _stops.clear()
     signal.signal(signal.SIGINT, stop)
