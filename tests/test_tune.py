@@ -1,11 +1,11 @@
 """`tune`: a search that never opens the validation images, goes on after a stop, and counts its trials"""
 import os, shutil, signal, time
 from pathlib import Path
-from platform import node
 import pytest
 from woofbench.board.trials import count_trial, trials
 from woofbench.commands.tune import read_space, tune
 from woofbench.commands.run import run
+from woofbench.commands.workers import node
 from woofbench.data.manifest import make_digits
 from woofbench.data.track import Track
 from woofbench.registry import BadInput

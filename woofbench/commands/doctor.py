@@ -8,8 +8,8 @@ __all__ = ['doctor_facts', 'doctor_text', 'cache_list', 'cache_clear', 'cache_te
 # %% ../../nbs/commands/15_doctor.ipynb #imports
 import importlib.metadata, platform, re, shutil, time
 from pathlib import Path
-from ..data.manifest import made_folder
-from ..data.track import datasets
+from ..data.manifest import find_here, made_folder
+from ..data.track import datasets, make_track
 from ..files import cache_dir, probe, unfinished
 from ..registry import BadInput, near
 
@@ -43,8 +43,6 @@ def _device():
 
 # %% ../../nbs/commands/15_doctor.ipynb #places-def
 def _data():
-    from woofbench.data.track import datasets, make_track
-    from woofbench.data.manifest import find_here
     for name in datasets:
         track = make_track(name)
         try: root = find_here(track)

@@ -13,7 +13,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from platform import node
 from typing import get_args
 from fastcore.basics import patch
 from ..registry import BadInput, fields_of, whole, yes_no
@@ -36,6 +35,7 @@ from ..board.row import Row
 from ..board.trials import count_trial, trials
 from .run import check_effect, check_sides, check_board, given, out_folder, quiet, recipe_of, run
 from .run import takes_fields
+from .workers import node
 
 # %% ../../nbs/commands/18_tune.ipynb #range-def
 @dataclass(frozen=True)
@@ -79,11 +79,11 @@ def _limits(name, text):
     if not good or ends[0]>=ends[1]:
         raise BadInput(f'a range is two numbers with .. between them, the lower one first, not {name}={text}')
     kind = field_type(name) # of a rate, 0..1 has all that is in between
-    whole = float not in (kind, *get_args(kind)) and all(isinstance(o, int) for o in ends)
-    if whole and kind is None: # only the library knows whether it takes fractions
+    integers = float not in (kind, *get_args(kind)) and all(isinstance(o, int) for o in ends)
+    if integers and kind is None: # only the library knows whether it takes fractions
         raise BadInput(f'{name} is an argument of a library: write {float(ends[0])}..{float(ends[1])} for all numbers '
                        f'in between, or a list such as {ends[0]},{ends[1]} for whole numbers')
-    return Range(*ends, whole=whole)
+    return Range(*ends, whole=integers)
 
 def _values(name, text):
     "Choices such as mish,relu; with | between them where the values themselves have commas"

@@ -211,7 +211,7 @@ class Augment(Transform):
         part = slice(self._done, self._done+n)
         self._done += n
         return DrawKey(self.seed, self._epoch,
-                     tuple(self._numbers[part] if self._numbers else range(part.start, part.stop)))
+                       tuple(self._numbers[part] if self._numbers else range(part.start, part.stop)))
 
     def encodes(self, x:TensorImage): return TensorImage(self.g(x.as_subclass(torch.Tensor), self.next_key(len(x))))
 

@@ -79,7 +79,7 @@ def new_callback(
     raise BadInput(f'cbs: {_named(o)} makes {type(cb).__name__}, which is not a callback of fastai')
 
 def check_new_callback(
-    o, # As for `fresh`
+    o, # As for `new_callback`
 ) -> Callback:
     "A callback as a seed would get it; raises `BadInput` where two seeds would share it"
     first = new_callback(o)

@@ -15,7 +15,7 @@ from .draw import DOTS, axis, dots, pareto, shares
 from ..text import number_of, show
 from ..train.recipe import settings
 from .export import cell_bib, cell_csv, cell_json, cell_tex, usual_recipe, view_data, with_interval
-from .facts import SiteData, Cell, Entry, half, part_of, part_words, reported_in
+from .facts import SiteData, Cell, Entry, part_of, part_words, reported_in
 from .markup import Markup, cell as td, h, join, page, table
 
 # %% ../../nbs/web/07_cells.ipynb #words-def
@@ -123,7 +123,7 @@ def row(e:Entry, b:SiteData, a:float, z:float, root:str='../') -> Markup:
     "A row of the board as a line of the cell's table"
     best = 'best' if e.cell.best is e else prob(e.p_beat)
     cells = [td(places(e), e.rank[0] if e.rank else 9999, class_='rank'), name_cell(e, root),
-             td([pct(e.mean), h('small', f' ± {pct(half(e))}') if half(e) is not None else None], f'{e.mean:.6f}',
+             td([pct(e.mean), h('small', f' ± {pct(e.half)}') if e.half is not None else None], f'{e.mean:.6f}',
                 class_='num'),
              h('td', dots(e.acc, e.mean, e.lo, e.hi, a, z), class_='pic'), td(e.n, e.n, class_='num'),
              td(best, 2 if best=='best' else _sort_key(e.p_beat, 4), class_='num'),
@@ -169,7 +169,7 @@ def _images(e): return e.row.data['manifest_sha256'],e.row.data['n_val']
 def _line(e, b, images, devices, usual):
     "A row as a list, in the order of `_keys`"
     p = 2 if e is e.cell.best else _short(e.p_beat, 4)
-    numbers = [_short(e.mean, 6), _short(half(e), 6), [r['correct'] for r in e.row.runs], e.n, p, round(e.seconds, 1)]
+    numbers = [_short(e.mean, 6), _short(e.half, 6), [r['correct'] for r in e.row.runs], e.n, p, round(e.seconds, 1)]
     rest = [_short(e.noise['image'], 10), _short(e.noise['network']), int(e.floored),
             [o for o in links(e, b, '') if o[0]!='record'], settings_of(e, usual)]
     group = e.group if e.rank and tied(e) else 0

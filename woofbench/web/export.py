@@ -13,7 +13,7 @@ from functools import lru_cache
 from ..train.changes import label_of
 from ..train.recipe import of_model, own, parameters, recipes
 from ..data.track import facts_of, official_source, packaged
-from .facts import SiteData, Cell, Entry, cell_title, half
+from .facts import SiteData, Cell, Entry, cell_title
 from .markup import h
 from ..board.record.provenance import strangers
 from ..text import number_of, tex
@@ -88,7 +88,7 @@ def cell_csv(c:Cell) -> bytes:
 # %% ../../nbs/web/06_export.ipynb #tex-def
 def with_interval(e:Entry) -> str:
     "Accuracy in percent, ± half of its 95 % interval"
-    wide = half(e)
+    wide = e.half
     return f'{100*e.mean:.2f}' + ('' if wide is None else f' ± {100*wide:.2f}')
 
 def tex_row(e:Entry) -> str: return e.row.to_latex(e.name)
@@ -111,7 +111,7 @@ def bib(e:Entry, b:SiteData) -> str:
     who = ' and '.join(tex(o) for o in e.authors) or '{woofbench contributors}'
     where,acc = f'{b.url}rows/{e.id}.html',with_interval(e).replace('±', r'$\pm$')
     title = f'{tex(e.name)}: {acc} \\% on {tex(cell_title(e.track).replace(" · ", ", "))}'
-    seeds = number_of(e.n, 'seed') + ('' if half(e) is None else r', with the 95 \% interval of the mean')
+    seeds = number_of(e.n, 'seed') + ('' if e.half is None else r', with the 95 \% interval of the mean')
     lines = [f'@misc{{woofbench-{e.id},', f'  title = {{{{{title}}}}},', f'  author = {{{who}}},',
              f'  year = {{{e.date[:4]}}},', f'  note = {{woofbench row {e.id}, {seeds}}},',
              f'  howpublished = {{\\url{{{where}}}}}', '}', '']
@@ -159,17 +159,20 @@ def _flag(k, v, known):
     flag = k.replace('_', '-')
     return {'true':f'--{flag}', 'false':f'--no-{flag}'}.get(v) or f'--{flag} {shlex.quote(v)}'
 
+def _imports(e):
+    "Flags for the files of a row's own parts"
+    return [f'--import {shlex.quote(o.name)}.py' for o in e.record.imports] if strangers(e.record['recipe']) else []
+
 def needs(e:Entry) -> list: # Flags
     "What you must have to run a row: files of its own parts, a folder of its own images; nothing for most rows"
-    files = [o.name for o in e.record.imports] if strangers(e.record['recipe']) else []
-    return [*(f'--import {shlex.quote(o)}.py' for o in files), *['--data FOLDER']*(not packaged(e.track.dataset))]
+    return _imports(e) + ['--data FOLDER']*(not packaged(e.track.dataset))
 
 def command(e:Entry) -> str:
     "The command that trains the same recipe in the same cell"
     words = ['woofbench run', *(f'--{k} {shlex.quote(str(v))}' for k,v in _where(e))]
     known = {'arch', *own, *of_model, *parameters()}
     words += [_flag(k, v, known) for k,v in _changes(e)]
-    words += [o for o in needs(e) if o.startswith('--import')]
+    words += _imports(e)
     if _official(e): words.append('--official')
     return ' \\\n  '.join(words)
 

@@ -17,7 +17,7 @@ from ..board.stats.claims import P_BEAT
 from .cells import LEGEND, pct, places, status
 from .draw import FOREST, around, axis, direction, progress, span
 from .effects import Change, average, pairs_with, parts_by_trick, uses
-from .facts import (SiteData, against, base_of_cell, cell_title, half, official_tracks, part_of,
+from .facts import (SiteData, against, base_of_cell, cell_title, official_tracks, part_of,
                                  part_words, reported_in, side)
 from .markup import Markup, cell as td, code_block, h, join, page, table
 
@@ -58,7 +58,7 @@ def official_cell(b:SiteData, t) -> Markup:
     note = _reported_note(old) if old else None
     if c and c.best:
         e = c.best
-        big = h('a', pct(e.mean), h('small', f' ± {pct(half(e))}'), href=f'cells/{c.slug}.html', class_='big')
+        big = h('a', pct(e.mean), h('small', f' ± {pct(e.half)}'), href=f'cells/{c.slug}.html', class_='big')
         name = h('a', e.name, href=f'rows/{e.id}.html', class_='name')
         return h('td', big, name, gain(c), note, class_='full', data_label=label)
     cmd = f'woofbench run --dataset {t.dataset} --size {t.size} --epochs {t.epochs} --official'
@@ -190,7 +190,7 @@ def _practice(b):
     rest = h('p', h('a', f'{number_of(more, "more cell")}', href='cells/index.html')) if more>0 else None
     def line(c):
         best = h('a', c.best.name, href=f'rows/{c.best.id}.html')
-        acc = h('td', pct(c.best.mean), h('small', f' ± {pct(half(c.best))}'), class_='num',
+        acc = h('td', pct(c.best.mean), h('small', f' ± {pct(c.best.half)}'), class_='num',
                 data_label='Accuracy, %')
         return [h('th', h('a', c.title, href=f'cells/{c.slug}.html'), scope='row'), h('td', best), acc,
                 h('td', len(c.entries), class_='num', data_label='Rows')]
@@ -277,7 +277,7 @@ def _effect_in(field, pairs):
 
 # %% ../../nbs/web/09_front.ipynb #users-def
 def _user(e):
-    acc = td([pct(e.mean), h('small', f' ± {pct(half(e))}')], f'{e.mean:.6f}', class_='num')
+    acc = td([pct(e.mean), h('small', f' ± {pct(e.half)}')], f'{e.mean:.6f}', class_='num')
     name = h('th', h('a', e.name, href=f'../rows/{e.id}.html'), scope='row', class_='name', data_v=e.name.lower())
     where = td(h('a', e.cell.title, href=f'../cells/{e.cell.slug}.html'), e.cell.title)
     return [name, where, acc, td(places(e), e.rank[0] if e.rank else 9999), td(status(e), e.state, class_='state')]

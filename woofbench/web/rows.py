@@ -15,7 +15,7 @@ from .draw import badge, curves, direction
 from ..text import number_of, show
 from .export import (again_code, bib, colab_link, command, needs, notebook, python, row_json, tex_row,
                                   with_interval)
-from .facts import SiteData, Cell, Entry, against, half, side
+from .facts import SiteData, Cell, Entry, against, side
 from .markup import Markup, code_block, escape, h, join, page, table
 
 # %% ../../nbs/web/08_rows.ipynb #seeds-def
@@ -266,7 +266,7 @@ def badge_svg(e:Entry) -> bytes:
 def _numbers(e):
     "The row in six numbers"
     beat = 'best' if e.cell.best is e else prob(e.p_beat)
-    wide = half(e)
+    wide = e.half
     interval = 'too few seeds for an interval' if wide is None else f'± {pct(wide)} (95 % interval of the mean)'
     alone = e.counts and e not in e.cell.ranked
     rank = (f'of {len(e.cell.ranked)} that count' if e.rank else 'other images than the best row' if alone else
