@@ -120,10 +120,10 @@ def tricks(repo, row):
         removed=({theirs:None}, 'removed'), made_a_link=({theirs:link(b'x')}, 'made into something else'),
         renamed=({theirs:None, f'{CELL}/{"0"*16}.json':foreign}, 'removed'),
         copied_under_another_name=({f'{CELL}/{"0"*16}.json':foreign}, 'its id is'),
-        another_place=({f'records/imagewoof/128-s320-e20/{row["record_id"]}.json':to_bytes(row)}, 'its place is'),
-        by_a_dot=({mine.replace('records/', 'records/./'):to_bytes(row)}, 'its place is'),
-        another_dataset=({f'records/imagenette/128-s320-e5/{row["record_id"]}.json':to_bytes(row)}, 'its place is'),
-        case_clash=({mine:to_bytes(row), mine.replace('imagewoof', 'Imagewoof'):to_bytes(row)}, 'its place is'),
+        another_place=({f'records/imagewoof/128-s320-e20/{row["record_id"]}.json':to_bytes(row)}, 'must be at'),
+        by_a_dot=({mine.replace('records/', 'records/./'):to_bytes(row)}, 'must be at'),
+        another_dataset=({f'records/imagenette/128-s320-e5/{row["record_id"]}.json':to_bytes(row)}, 'must be at'),
+        case_clash=({mine:to_bytes(row), mine.replace('imagewoof', 'Imagewoof'):to_bytes(row)}, 'must be at'),
         large=({mine:to_bytes(row) + b' '*5_000_000}, 'bytes are more than'), sparse=({mine:b'\0'*900_000}, 'not JSON'),
         pickled=({mine:b'\x80\x04cos\nsystem\n'}, 'not UTF-8'), code=({mine:run}, 'not JSON'),
         table=(good | {'leaderboard.csv':b'dataset,mean\nimagewoof,0.99\n'}, 'not what the records give'),
@@ -151,7 +151,7 @@ def test_all_tricks_are_tried(all_tricks): assert set(all_tricks)==set(names)
 
 def test_a_good_row_is_a_candidate_or_valid(repo, row):
     rep = check_base('main', repo.commit(put(row), repo.base), repo.path)
-    assert rep.word in ('valid','record candidate') and len(rep.items)==1 and not rep.other, rep
+    assert rep.word in ('valid','new best') and len(rep.items)==1 and not rep.other, rep
     harmless(rep)
 
 def test_other_files_alone_are_left_to_people(repo):
@@ -399,7 +399,7 @@ def test_seeds(repo, rows, row):
     assert v.word=='valid' and 'chosen seeds' in str(v) # whoever calls official seeds chosen gets no rank for them
     explored = repo.dogs.entry(.9, range(5), code=repo.code, lr=6.5e-3)
     v = verdict(explored, [])
-    assert v.word!='record candidate'
+    assert v.word!='new best'
     v = verdict(repo.dogs.entry(.72, range(5), code=repo.code, lr=6.5e-3), rows)
     assert v.word=='valid' and 'exploration' in str(v)
     nonce,base = 'a'*40,repo.rows[0]
@@ -489,7 +489,7 @@ def test_errors_of_no_dogs(repo, rows):
                                                                         from_dict(r['recipe'])))))])), own=True)
     v = verdict(rec, rows)
     assert v.word=='needs audit' and 'fall on other images' in str(v), v
-    assert verdict(repo.dogs.entry(.7, code=repo.code, lr=7.2e-3), rows).word in ('valid','record candidate')
+    assert verdict(repo.dogs.entry(.7, code=repo.code, lr=7.2e-3), rows).word in ('valid','new best')
 
 def test_a_copy_is_no_repetition(repo, rows):
     base = repo.rows[0]
@@ -569,7 +569,7 @@ def test_a_false_row_that_was_taken_out_hurts_nobody(repo, rows):
                          for o in (thief, false))]
     assert verdict(honest, board(None)).word=='invalid'
     v = verdict(honest, board('retracted'))
-    assert v.word in ('valid','record candidate'), v
+    assert v.word in ('valid','new best'), v
 
 def test_numbers_that_change_nothing_but_the_hash(repo, rows):
     plain = from_dict(repo.rows[0]['recipe'])
@@ -621,7 +621,7 @@ def test_what_nobody_knows(repo, rows):
     try:
         assert 'its images are not known here' in str(verdict(first, []))
         seen['320'] = '0'*64
-        assert verdict(first, []).word=='record candidate'
+        assert verdict(first, []).word=='new best'
         seen['320'] = '1'*64
         assert 'another hash' in str(verdict(first, []))
     finally: seen['320'] = was
@@ -662,7 +662,7 @@ def test_a_ruling_answers_doubts_and_no_fault(repo):
     assert check_base('main', head, repo.path).word=='needs audit'
     ruled = repo.commit(rule(odd, 'audited', 'ten fresh seeds say the same'), repo.base)
     rep = check_base(ruled, head, repo.path)
-    assert rep.word=='record candidate' and 'audited on 2026-11-27: ten fresh seeds say the same' in str(
+    assert rep.word=='new best' and 'audited on 2026-11-27: ten fresh seeds say the same' in str(
             rep) and 'plausible' in str(rep), rep
     for word in ('disputed','retracted'):
         rep = check_base(repo.commit(rule(odd, word), repo.base), head, repo.path)
@@ -979,7 +979,7 @@ def test_null_submissions(tweak, version, n, capsys):
     rate = {name:{w:got.count(w) for w in WORDS} for name,got in dict(pairs=words, board=on_board).items()}
     with capsys.disabled(): print(f'\nnull submissions, version {version} of the rules: {rate}')
     for o in (words, on_board):
-        assert o.count('record candidate')<=.04*len(o)+1 and 'invalid' not in o
+        assert o.count('new best')<=.04*len(o)+1 and 'invalid' not in o
         assert o.count('needs audit')<=max(3, .01*n)
 
 

@@ -380,7 +380,7 @@ def test_the_glossary_has_every_verdict():
     from woofbench.commands import verbs
     known = dict(glossary())
     source = inspect.getsource(rules)+inspect.getsource(check)
-    said = set(re.findall(r"Verdict\('([a-z ]+)'", source)) | {o for o in ('valid','record candidate')
+    said = set(re.findall(r"Verdict\('([a-z ]+)'", source)) | {o for o in ('valid','new best')
                                                                if f"'{o}'" in source}
     said |= set(re.findall(r"'([a-z ]+)':[13]", inspect.getsource(verbs))) - {'does not hold'}
     assert {'invalid','needs audit','valid'}<=said

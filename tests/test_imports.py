@@ -96,7 +96,7 @@ def test_a_row_with_an_import_is_not_ranked_even_if_it_uses_no_part_of_it(here, 
     "The file could have changed anything"
     rc,out,err = cli('run --dataset digits --size 16 --epochs 1 --seeds 1 --import other.py')
     assert rc==0 and 'unranked: changed code' in out, err
-    assert 'not in this package, so it runs as it is written: the file other' in out
+    assert 'this is your own code: the file other' in out
     rec = json.loads(next((here/'records').rglob('*.json')).read_text())
     assert rec['outside']=={} and [o['name'] for o in rec['imports']]==['other'] and rec['code']['dirty'] is True
 

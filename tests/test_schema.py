@@ -19,7 +19,8 @@ real = [json.loads(o.read_bytes()) for o in sorted((root/'records').rglob('*/*.j
 def row():
     "A record of the newest schema, with something in every field"
     one = dict(name='my_trick', sha256='0'*64)
-    more = dict(imports=[one], callbacks=[one | dict(observes=True)], outside={'act mine':'0'*16})
+    more = dict(imports=[one], callbacks=[one | dict(observes=True)], outside={'act mine':'0'*16},
+                own_code={'act mine':'x = 1'})
     return json.loads(to_bytes(Dogs().entry())) | more
 
 @pytest.fixture(scope='module')

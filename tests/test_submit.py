@@ -286,8 +286,8 @@ def test_fork_branch_and_request(hub, send, made, out, monkeypatch):
     assert sent==json.loads(to_bytes(made[1])) | dict(claim=dict(method='Mish and friends',
                                                                  authors='ann bob-1')) and record_id(sent)==rid
     rep = check_base('main', f'row/{rid}', fork)
-    assert rep.word=='record candidate' and not rep.other, str(rep)
-    assert rep.items[0][1].reasons[0] in pull['body'] and 'record candidate' in '\n'.join(lines)
+    assert rep.word=='new best' and not rep.other, str(rep)
+    assert rep.items[0][1].reasons[0] in pull['body'] and 'new best' in '\n'.join(lines)
     assert sh(fork, 'log', '-1', '--format=%an %ae %cn', f'row/{rid}')=='ann 7+ann@users.noreply.github.com ann'
     assert sh(hub.root/'dogs/kennel', 'branch', '--format=%(refname:short)')=='main'
     assert hub.calls.count(
@@ -580,7 +580,7 @@ def test_without_a_token_the_steps_work(hub, send, made, tmp_path, monkeypatch):
                GIT_COMMITTER_EMAIL='ann@localhost')
     subprocess.run(['sh', '-e', '-c', '\n'.join(steps[:-1]).replace('YOU', 'ann')], cwd=tmp_path/'shell', check=True,
                    capture_output=True, env=os.environ | who)
-    assert check_base('origin/main', f'row/{rid}', tmp_path/'shell/kennel').word=='record candidate'
+    assert check_base('origin/main', f'row/{rid}', tmp_path/'shell/kennel').word=='new best'
 
 def test_short_records_fit_into_a_link():
     from urllib.parse import parse_qs, urlsplit

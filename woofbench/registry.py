@@ -21,7 +21,7 @@ from fastcore.basics import patch
 
 # %% ../nbs/00_registry.ipynb #bad-input-class
 class BadInput(ValueError):
-    "A mistake that the user can mend; its text is one line that says how"
+    "A mistake that the user can correct; its text is one line that says how"
     def __str__(self):
         text = super().__str__()
         # it comes from a loader process, with its traceback

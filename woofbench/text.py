@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['PLAIN', 'LOGIN', 'EVERY', 'percent', 'number_of', 'md_escape', 'tex', 'md_table', 'safe_text', 'plain_text',
-           'plainly', 'value', 'typed', 'show', 'in_words', 'in_bytes', 'to_stderr', 'hello', 'quiet', 'in_notebook',
-           'live', 'tqdm_bar', 'no_bar', 'bar', 'speaking', 'RowBar']
+           'plainly', 'shown', 'value', 'typed', 'show', 'in_words', 'in_bytes', 'to_stderr', 'hello', 'quiet',
+           'in_notebook', 'live', 'tqdm_bar', 'no_bar', 'bar', 'speaking', 'RowBar']
 
 # %% ../nbs/02_text.ipynb #imports
 import ast, os, re, sys, time, unicodedata, warnings
@@ -74,6 +74,15 @@ def plainly(s:str) -> str:
     return s.lstrip(' ._()/,+@-')[:300].strip() or 'unknown'
 
 LOGIN = r'[A-Za-z0-9](?:[A-Za-z0-9]|-(?=[A-Za-z0-9])){0,38}(?:_[A-Za-z0-9]+)?' # GitHub's rule
+
+# %% ../nbs/02_text.ipynb #79ea6210
+def shown(
+    text:str,
+    keep='', # Characters that stay as they are
+) -> str:
+    "`text` with everything written out that a terminal or a page would act on"
+    if text.isprintable(): return text
+    return ''.join(o if o.isprintable() or o in keep else ascii(o)[1:-1] for o in text)
 
 # %% ../nbs/02_text.ipynb #value-def
 _switch = dict(true=True, yes=True, false=False, no=False) | {'1':True, '0':False}

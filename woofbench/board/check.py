@@ -85,7 +85,7 @@ def check_bytes(
     "The verdict on one file, whatever is in it"
     try:
         rec = from_bytes(raw, place)
-        if place!=record_path(rec).as_posix(): raise BadInput(f'its place is {record_path(rec)}')
+        if place!=record_path(rec).as_posix(): raise BadInput(f'the file must be at {record_path(rec)}')
     except BadInput as e: return _invalid(str(e)), None
     review = (reviews or {}).get(rec['record_id'])
     v = judge(rec, rows, review=review)

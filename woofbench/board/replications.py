@@ -56,7 +56,7 @@ def _word(f, same, alike):
         return 'cannot tell', f'the environment is the same, and yet seed {", ".join(odd)} gives other predictions'
     if f['tol'] is None: return 'cannot tell', 'nothing is known of the noise'
     if f['tol']>f['smallest']:
-        return 'cannot tell', f'too few runs: five seeds a side would find {100*f["smallest"]:.2f} points'
+        return 'cannot tell', f'too few runs: five seeds against five would find {100*f["smallest"]:.2f} points'
     if alike and odd: return 'consistent', 'though the environment is the same, no seed gives the same predictions'
     return 'consistent', ''
 

@@ -56,7 +56,7 @@ def parse_review(
     if not re.fullmatch(r'[0-9a-f]{16}\.json', name) or Path(place).name!=name:
         raise BadInput(f'a review of {o.record_id} is in a file called {name}')
     if o.state not in STATES: raise BadInput(f'a review says {", ".join(STATES)}, not {o.state}')
-    if not o.why or not is_time(o.date): raise BadInput('a review says why, and on which date')
+    if not o.why or not is_time(o.date): raise BadInput('a review needs a reason (why) and a date')
     return Review(o.record_id, o.state, o.why, o.date)
 
 # %% ../../nbs/board/01_reviews.ipynb #read-def

@@ -141,6 +141,9 @@ def to_latex(self:Row,
 
 # %% ../../nbs/board/02_row.ipynb #props-def
 @patch(as_prop=True)
+def own_code(self:Row) -> dict: return dict(self.record.own_code or {}) # text of its author's code, by file or part
+
+@patch(as_prop=True)
 def taken_out(self:Row) -> bool: return self.review is not None and not self.review.stands # by a review
 
 @patch(as_prop=True)

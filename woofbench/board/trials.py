@@ -25,7 +25,7 @@ def _known(path):
         odd = next((f'{ascii(o)[:40]} is not a hash' for o in found if not re.fullmatch('[0-9a-f]{16}', o)), '')
         if not odd: return found
     raise BadInput(f'{path} cannot be used: {odd}. It lists what was tried, 16 hexadecimal digits a '
-                   'line, and records name the count: mend it, or bring it back from a copy')
+                   'line, and records name the count: correct it, or bring it back from a copy')
 
 # %% ../../nbs/board/11_trials.ipynb #count-trial-def
 def _add(path, key):

@@ -95,8 +95,9 @@ def weights_path(
 def check_parts_of(row) -> None:
     "Raise `BadInput` unless every part that a row names is registered"
     if gone := missing(row.record['recipe']):
+        more = f'. woofbench code {row.id} shows the source code that the record has' if row.own_code else ''
         raise BadInput(f'{row.id} needs {", ".join(gone)}, not registered here: import the file that has it, with '
-                       '--import FILE or import_parts')
+                       f'--import FILE or import_parts{more}')
 
 # %% ../../nbs/board/13_weights.ipynb #check-code-def
 def _check_code(row):

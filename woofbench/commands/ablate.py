@@ -84,8 +84,8 @@ def _certainty(a):
     which = {1:'The interval holds', 2:'Both intervals hold together'}.get(k, f'All {k} intervals hold together')
     yield f'{which} with a probability of {100*a.level:g} %.'
     yield (f'From seed to seed accuracy varies by {a.std:.2f} points (standard deviation); {n} seeds find an effect of '
-           f'{a.smallest:.2f} points four times in five, and smaller ones less often. So an effect that you do not see '
-           'here may still exist.')
+           f'{a.smallest:.2f} points with a power of 80 %, and smaller ones less often. So an effect that you do not '
+           'see here may still exist.')
     lost = {label:sum(o['diverged'] for o in r.runs) for label,r in (('the base', a.base), *a.rows)}
     bad = [f'{v} of {label}' for label,v in lost.items() if v]
     if bad: yield f'Diverged seeds, {", ".join(bad)}, count as they ended and widen all intervals.'
@@ -153,7 +153,7 @@ class Ablation:
 
     @property
     def smallest(self) -> float:
-        "The smallest effect, in points, that is found four times in five"
+        "The smallest effect, in points, that is found with a power of 80 %"
         return smallest_effect(self.std, self.base.n, level=self.level, k=len(self.rows))
 
     def table(self):

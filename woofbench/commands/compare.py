@@ -104,8 +104,8 @@ def _more(v):
     n = seeds_needed(diff, v.std)
     if n is None: return 'there is no difference to look for'
     more = n-min(v.a.n, v.b.n)
-    now = f', {more} more than now,' if more>0 else ''
-    return f'if {diff:.2f} points are real, {n} seeds a side{now} would show it four times in five'
+    now = f' ({more} more than now)' if more>0 else ''
+    return f'to find a true difference of {diff:.2f} points with a power of 80 %, each row needs {n} seeds{now}'
 
 def _tie(v):
     inside = _points(claim(v.a.acc, v.b.acc, v.a.prior, .9), 90) # two one-sided tests at 5 %
@@ -125,7 +125,7 @@ def sentence(self:Comparison) -> str:
     if v.outcome=='beats': return f'{a} beats {b} by {_points(c)}: {wins}.'
     if v.outcome=='better': return f'{a} is better than {b} on average, by {_points(c)}, but does not beat it: {wins}.'
     if v.outcome=='ties': return f'{a} ties with {b} {_tie(v)}, and {wins}.'
-    return f'{a} cannot be told from {b} by these seeds: the difference is {_points(c)}, and {wins}; {_more(v)}.'
+    return f'These seeds show no sure difference between {a} and {b}: it is {_points(c)}, and {wins}; {_more(v)}.'
 
 # %% ../../nbs/commands/03_compare.ipynb #images-def
 @patch(as_prop=True)
@@ -150,6 +150,9 @@ def _test(o):
 def _tests(v):
     if min(v.a.n, v.b.n)<2: return
     yield f'Welch: {_test(welch(v.a.acc, v.b.acc))}'
+    if v.a.floored:
+        least = v.a.image_noise,v.b.image_noise
+        yield f'Welch, with at least the image noise as spread: {_test(welch(v.a.acc, v.b.acc, floor=least))}'
     if not v.a.prior:
         yield 'moderated: no band of known noise for this dataset and these epochs'
         return
@@ -162,16 +165,16 @@ def _by_image(v):
     if o is None: return 'by image: not possible, the rows have other images'
     only = f'{o["only_a"]} images are right by most seeds of {v.a.id[:8]} only, {o["only_b"]} of {v.b.id[:8]} only'
     return (f'by image: {_points(o)}, p {_p(o["p"])}; {only}, p {_p(o["p_mcnemar"])} (McNemar): '
-            'about these networks on other images of the kind, not about other seeds')
+            'this says something about these networks on other images, and nothing about other seeds')
 
 def _seeds(v):
     if not v.std or min(v.a.n, v.b.n)<2: return
     diff = 100*abs(v.claims[0]['diff'])
     n,least = seeds_to_beat(diff, v.std),smallest_effect(v.std, v.a.n, v.b.n)
-    beat = f'brings p_beat to {P_BEAT} with {n} seeds a side'
-    if not n: beat = f'is too small for a p_beat of {P_BEAT}, with any number of seeds'
+    beat = f'p_beat reaches {P_BEAT} with {n} seeds for each row'
+    if not n: beat = f'p_beat stays below {P_BEAT} with any number of seeds'
     yield (f'seeds: the noise is {v.std:.2f} points; {v.a.n} against {v.b.n} seeds find a difference of {least:.2f} '
-           f'four times in five; one of {diff:.2f}, if it stays, {beat}')
+           f'with a power of 80 %; if the true difference is {diff:.2f}, {beat}')
 
 @patch
 def lines(self:Comparison) -> list[str]:

@@ -111,7 +111,8 @@ def help_text(
     text:str, # A comment
     default, # Shown behind it in brackets
 ) -> str:
-    "The help of a flag"
+    "The help of a flag: what is None in Python is a flag that you leave out"
+    text = text.replace('if None', 'if you leave it out').replace('if none', 'if you leave it out')
     if default in (None, '', False, _empty): return text.replace('%', '%%')
     shown = ','.join(map(str, default)) if isinstance(default, tuple) else str(default)
     return f'{text} [{shown}]'.replace('%', '%%')

@@ -9,6 +9,7 @@ __all__ = ['kinds', 'kind_of', 'listing', 'card', 'parts_text', 'parts_facts', '
 import inspect
 from ..board.tricks import cards_of
 from ..registry import BadInput, Registry, near, whole
+from ..text import number_of
 
 # %% ../../nbs/commands/10_listing.ipynb #kinds-def
 def kinds() -> dict[str,Registry]:
@@ -134,4 +135,4 @@ def costs_of(
     table,how = costs_table(arch, changes, **how)
     size,bs,rounds,precision = (how[k] for k in ('size','bs','rounds','precision'))
     return (f'{table.to_string()}\n\n{size} px, batches of {bs}, {precision}; x is images per second over those of the '
-            f'first line, median (quartiles) of {rounds} rounds in turns')
+            f'first line, median (quartiles) of {number_of(rounds, "round")} in turns')

@@ -205,7 +205,7 @@ def _landed(row, out):
 # %% ../../nbs/commands/04_reproduce.ipynb #challenge-call
 def challenge(
     name:str|Path|Row, # Id of a record, the beginning of one, or the path of its file
-    nonce:str|None=None, # A word unknown when it was made; the commit that brought it to the main branch if None
+    nonce:str|None=None, # A text that was not known when the row was trained; its commit on the main branch if None
     k:int=5, # Seeds to train
     data:str|Path|None=None, # Folder of the dataset; `$WOOFBENCH_DATA` if None, else a download
     out:str|Path='.', # Folder of the board, where the challenge is written

@@ -11,7 +11,7 @@ __all__ = ['check_sides', 'check_effect', 'recipe_of', 'plan', 'SeedFolder', 'tr
 import inspect, os, time
 from collections.abc import Callable
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
@@ -42,7 +42,7 @@ from ..text import safe_text
 from ..board.record.record import EPOCHS, Made, Purpose, from_bytes, make_record, to_bytes, write_record
 from ..board.record.record import read_file, read_record, read_records, record_path
 from ..board.record.record import seed_bytes, seed_dict, seed_from
-from ..board.record.provenance import code_facts, context_id, env_facts, file_of, named, ours, outside
+from ..board.record.provenance import code_facts, context_id, env_facts, file_of, named, ours, outside, own_code
 from ..board.record.provenance import source_of, sources, training_sha
 
 # %% ../../nbs/commands/01_run.ipynb #imports-part3
@@ -110,8 +110,8 @@ def _writing(path, done):
     "What to do where a file cannot be written"
     try: yield
     except OSError as e:
-        raise BadInput(f'cannot write {path}: {e.strerror or e}; {done} finished seeds are kept, mend it and run '
-                       'the same command again') from e
+        raise BadInput(f'cannot write {path}: {e.strerror or e}; {done} finished seeds are kept; correct this and '
+                       'run the same command again') from e
 
 # %% ../../nbs/commands/01_run.ipynb #seeds-def
 class SeedFolder:
@@ -264,11 +264,11 @@ def _write(rec, out):
         write_record(out, rec)
         if read_record(path)!=rec: raise BadInput(f'{path} is not what was written')
     except OSError as e:
-        raise BadInput(f'cannot write the record: {e.strerror or e}; all seeds are kept, mend it and run the same '
-                       'command again') from e
+        raise BadInput(f'cannot write the record: {e.strerror or e}; all seeds are kept; correct this and run '
+                       'the same command again') from e
     except BadInput as e:
         path.unlink(missing_ok=True)
-        raise BadInput(f'the record does not hold: {e}; all seeds are kept') from e
+        raise BadInput(f'the record failed its own check: {e}; all seeds are kept') from e
     return rec
 
 # %% ../../nbs/commands/01_run.ipynb #board-publish
@@ -276,7 +276,7 @@ def _publish(rec, out, folder, say):
     "Bring leaderboard.csv in step with a record that is there, then remove its seeds"
     path = out/record_path(rec)
     try: update_csv(out, more=of_board(out), say=say)
-    except BadInput as e: raise BadInput(f'the record is written, {path}, but not its line: {e}') from e
+    except BadInput as e: raise BadInput(f'the record {path} is written, but leaderboard.csv is not: {e}') from e
     finally: folder.tidy(rec['runs'])
     return Row(rec, path)
 
@@ -402,18 +402,25 @@ def check_job(
     check_parts(job.recipe, machine.device)
 
 # %% ../../nbs/commands/01_run.ipynb #run-check-job-2
+def _say_code(kind, say):
+    "Which code of yours others will be able to read"
+    if mine := ', '.join(kind.own_code):
+        say(f'note: the record will have the source code of {mine}: everyone who gets the record can read it')
+    if gone := ', '.join(o.name for o in kind.imports if o.name not in kind.own_code):
+        say(f'note: the record will have the hash of {gone}, and not its source code')
+
 def _say_notes(job, odd, told, device, say):
     "The job in a line, and what its reader should know before it is trained"
     size = f'{job.cost["params"]/1e6:.2f} M parameters, {_gmacs(job.cost)} GMACs'
     say(f'{job.track}: {job.recipe}  ({size}, {job.manifest.edition})')
     rank = 'the row will be unranked' if odd else 'the row has no rank until the code is merged'
-    if mine := odd or told: say(f'note: not in this package, so it runs as it is written: {", ".join(mine)}; {rank}')
+    if mine := odd or told: say(f'note: this is your own code: {", ".join(mine)}; {rank}')
     for o in filter(None, map(does_more, map(new_callback, job.cbs))): say(f'note: {o}; the row will be unranked')
     if job.logs: say(f'logs: {job.logs.folder}')
     if not packaged(job.track.dataset): say('note: images of your own; the row will be for practice')
     elif not job.manifest.known: say(f'note: {job.manifest.edition}; the row will be unranked')
     if job.recipe.precision=='bf16' and lacks_bf16(device):
-        say('note: this processor has no bf16 instructions: precision=fp32 takes a fraction of the time, and is '
+        say('note: this processor has no bf16 instructions: precision=fp32 is several times as fast, and is '
             'another configuration')
 
 # %% ../../nbs/commands/01_run.ipynb #run-kind
@@ -428,6 +435,7 @@ class RowKind:
     imports:tuple # `Imported`
     outside:dict # Hash of the source of each foreign part
     callbacks:tuple = () # From `used`
+    own_code:dict = field(default_factory=dict) # From `own_code`
     processes:int = 1 # Of one seed
 
     @property
@@ -447,7 +455,7 @@ def record(self:RowKind, runs, recs, begun=()):
     job,now = self.job,datetime.now(timezone.utc).strftime('%Y-%m-%dT%H:%M:%SZ')
     tried = {job.config_id, *begun} | {o['config_id'] for o in recs if Track(**o['track'])==job.track}
     made = Made(self.code, self.env, job.cost, now, self.engine, self.imports, self.outside, self.callbacks,
-                self.processes)
+                self.processes, self.own_code)
     return make_record(job.track, job.recipe, job.manifest.facts(), runs, made,
                        replace(self.purpose, attempts=len(tried)))
 
@@ -465,11 +473,12 @@ def row_kind(
     if odd: code['dirty'] = True # no commit can have them
     cbs = used(job, source_of)
     parts = foreign | changing(cbs)
+    texts = own_code(job.recipe, [o for o in map(new_callback, job.cbs) if does_more(o)])
     more = dict(processes=machine.processes) if machine.processes>1 else {}
     settings = {k:v for k,v in env.items() if k!='workers'} | more # loader processes change seconds only
     same = context_id(training_sha(), settings, job.manifest.sha256, parts, machine.engine, files)
     kind = RowKind(job, purpose, code, env | dict(context=same), machine.engine, files, foreign | told, cbs,
-                 machine.processes)
+                 texts, machine.processes)
     return kind, odd, list(told)
 
 # %% ../../nbs/commands/01_run.ipynb #run-row
@@ -566,6 +575,7 @@ def train_row(
     purpose = replace(purpose, tuning=trials(out, job.track))
     kind,odd,told = row_kind(job, machine, purpose)
     _say_notes(job, odd, told, machine.device, say)
+    _say_code(kind, say)
     if machine.processes>1: say(f'note: {machine.processes} processes train each seed; the row will be unranked')
     last = max((o['created'] for o in read_records(out)[0]), default='')
     if why := clock_fault(last): say(f'note: {why}; set the clock first, or the row will be refused')
@@ -595,7 +605,7 @@ def run(
     cache:bool=True, # Keep the fast engine's decoded images on disk?
     official:bool=False, # Seeds from the configuration's hash, as a rank needs them, in place of 0 to 4?
     again:bool=False, # Train even if this very row is there already?
-    keep:Literal['nothing','weights']='nothing', # Of each seed, below .woofbench/weights in `out`
+    keep:Literal['nothing','weights']='nothing', # What to keep of each seed; weights go to .woofbench/weights in `out`
     note:str='', # Free text for the record
     cbs=(), # Callbacks of fastai, their classes, or functions that make them; each seed gets its own
     log_to:Annotated[list[str]|None,'LOGGER']=None, # Where seeds are logged: csv, tensorboard, wandb, trackio

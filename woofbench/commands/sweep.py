@@ -15,7 +15,7 @@ from pathlib import Path
 from fastcore.basics import patch
 from ..files import try_lock, write_atomic
 from ..registry import BadInput
-from ..text import EVERY, in_notebook, in_words, live, quiet
+from ..text import EVERY, in_notebook, in_words, live, number_of, quiet
 from .sweep_plan import Plan, PlanCost, plan_cost, read_plan
 from .workers import Failed, Local, node
 
@@ -51,7 +51,7 @@ def hopeless(
     seeds:int, # Of each, at the end
     level:float=.95, # Probability that no recipe as good as the best is dropped
 ) -> set: # Recipes
-    "Those that cannot win any more"
+    "Those that are very probably not the best"
     from scipy.special import stdtrit
     from woofbench.board.stats.tests import pooled_std
     if len(accs)<2 or min(map(len, accs.values()))<2: return set()
@@ -72,7 +72,7 @@ def table(
     parts += [f'{o[k]} {word}' for k,word in (('failed','rows failed'), ('dropped','recipes dropped')) if o[k]]
     left = f'about {in_words(o["left_s"])} left, ' if o['left_s'] is not None else ''
     res = [f'sweep {o["key"][:8]}: {", ".join(parts)}; {o["records"]} of {o["rows"]} records',
-           f'{o["state"]}: {left}{in_words(o["device_s"])} of devices used, {o["size"]} at the same time']
+           f'{o["state"]}: {left}{in_words(o["device_s"])} of device time, {number_of(o["size"], "device")} at a time']
     wide = max([len(c['track']) for c in o['cells']], default=0)
     for c in o['cells']:
         best = f'   best so far: {c["best"]}, {100*c["mean"]:.2f} % ({c["n"]} seeds)' if c['best'] is not None else ''
@@ -190,7 +190,7 @@ class Driver:
         out:Path, # Folder of the board
         say:Callable=quiet, # Called with lines
         budget:Budget|None=None,
-        adaptive:bool=False, # Drop recipes that cannot win any more?
+        adaptive:bool=False, # Drop recipes that are very probably not the best?
         tasks:dict|None=None, # Functions of the workers
     ):
         self.plan,self.executor,self.out,self.screen = plan,executor,out,Screen(say)
@@ -306,7 +306,7 @@ def lose(self:Driver, key, o, value, began):
 
 @patch
 def drop(self:Driver, cell):
-    "Drop recipes of a cell that cannot win any more"
+    "Drop recipes of a cell that are very probably not the best"
     mine = {i:o for i,o in enumerate(self.rows) if o.facts['cell']==cell and not (o.why or o.twin)}
     accs = {i:list(o.acc.values()) for i,o in mine.items() if not o.dropped}
     for i in hopeless(accs, len(mine), len(self.plan.seeds)):
@@ -434,10 +434,10 @@ def estimate_plan(
 def sweep(
     plan:str|Path|dict|Plan, # A TOML file, or what is in one
     workers:int|None=None, # Local processes; one for each GPU if None, or one for every two cores
-    address:str='', # Of a Ray cluster, or auto; local starts Ray here, slurm queues jobs
-    gpu_share:float=1, # Of a GPU, for each seed: .5 trains two seeds on each
+    address:str='', # Address of a Ray cluster, or auto; local starts Ray here, slurm queues jobs
+    gpu_share:float=1, # Share of a GPU for each seed: .5 trains two seeds on each
     budget:str='', # Stop after so many device-hours, such as 2h or 30m, or seeds, such as 40 seeds
-    adaptive:bool=False, # Drop recipes that cannot win any more; exploration seeds only
+    adaptive:bool=False, # Drop recipes that are very probably not the best; exploration seeds only
     price:float|None=None, # What a device costs an hour, for the estimate
     dry_run:bool=False, # Say how many runs, device-hours, bytes and how much money it takes; train nothing
     status:bool=False, # Say how far a sweep of this plan is, from another shell

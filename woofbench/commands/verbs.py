@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['run', 'ablate', 'tune', 'sweep', 'board', 'compare', 'check', 'submit', 'reproduce', 'challenge', 'site', 'cost_',
-           'parts', 'doctor', 'cache', 'new', 'export']
+           'parts', 'doctor', 'cache', 'new', 'export', 'code']
 
 # %% ../../nbs/commands/08_verbs.ipynb #imports
 import os, sys, time
@@ -392,3 +392,34 @@ def export(
     from woofbench.board.table import find_row
     path = find_row(id, out).export(file, seed, as_)
     _print(json, f'{path} is written', lambda: dict(file=path))
+
+# %% ../../nbs/commands/08_verbs.ipynb #8936369a
+def _write_code(texts, folder):
+    "Write each text as a file of `folder`; returns the files; raises `BadInput` where another file is there"
+    from woofbench.board.record.record import code_file
+    folder = Path(folder).expanduser()
+    files = {folder/code_file(k):text.encode() for k,text in texts.items()}
+    if len(files)<len(texts): raise BadInput('two of its names would be one file')
+    for path,raw in files.items():
+        if path.exists() and path.read_bytes()!=raw: raise BadInput(f'{path} is there already, with other text')
+    folder.mkdir(parents=True, exist_ok=True)
+    for path,raw in files.items(): path.write_bytes(raw)
+    return list(files)
+
+# %% ../../nbs/commands/08_verbs.ipynb #26a63e86
+@verb(board='out')
+def code(
+    id:str, /, # Id of a record, the beginning of one, or the path of its file
+    to:Annotated[str|None,'DIR']=None, # Write a file for each text, and print no text
+    out:str='.', # Folder of the board
+    json:bool=False, # Print JSON and nothing else
+) -> None:
+    "Show the source code of its author that a row carries, or write it as files; nothing runs it"
+    _wait()
+    from woofbench.board.table import find_row
+    row = find_row(id, out)
+    if not (texts := row.own_code): raise BadInput(f'{row.id} carries no source code of its author')
+    files = _write_code(texts, to) if to else []
+    text = '\n'.join(f'{o} is written: read it before you import it' for o in files)
+    plain = '\n\n'.join(f'# {k}\n{o.rstrip()}' for k,o in texts.items()).replace('\r\n', '\n')
+    _print(json, text or plain, lambda: dict(files=files, code=texts))

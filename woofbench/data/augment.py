@@ -156,7 +156,7 @@ def cut_box(
     return x1, y1, x2, y2
 
 # %% ../../nbs/data/06_augment.ipynb #mix-mix
-@augs.register('mix', params=dict(alpha=Param(.4, 'Alpha of both', 1e-3, 10),
+@augs.register('mix', params=dict(alpha=Param(.4, 'Alpha of mixup and cutmix', 1e-3, 10),
                                   cut=Param(.5, 'Share of batches with cutmix; the others have mixup', 0, 1)))
 def mix(r, *, alpha, cut):
     "Mixup (https://arxiv.org/abs/1710.09412) or cutmix (https://arxiv.org/abs/1905.04899), for each batch one of them"

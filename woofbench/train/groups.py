@@ -68,7 +68,7 @@ def grouped(
     "A learner's arguments for these groups; raises `BadInput` where a parameter is in no group, or in two"
     ids = [id(p) for ps,*_ in found for p in ps]
     if len(ids)!=len(set(ids)) or set(ids)!={id(p) for p in model.parameters()}:
-        raise BadInput('groups must hold every parameter of the model once')
+        raise BadInput('groups must hold every parameter of the model exactly once')
     found = [o for o in found if len(o[0])]
     if len(found)==1 and found[0][1:]==(1., 1.): return {}
     at = [[i for i,p in enumerate(model.parameters()) if id(p) in {id(q) for q in ps}] for ps,*_ in found]

@@ -132,11 +132,11 @@ _muon = dict(
     rest_rate=Param(.3, 'Rate of all other weights, as a share of the rate', 1e-6, 1e3),
     rest_mom=Param(.9, 'Momentum of all other weights', 0, .9999),
     rest=Param('adam', 'What trains all other weights', choices=('adam','radam')),
-    lookahead=Param(False, 'Lookahead around all of it?'), nesterov=Param(True, 'Look ahead with the momentum?'),
+    lookahead=Param(False, 'Lookahead around Muon?'), nesterov=Param(True, 'Look ahead with the momentum?'),
     steps=Param(5, 'Steps of Newton and Schulz', 1, 20),
     fixed_norm=Param(True, 'Keep the norm of filters fixed, as in airbench?'),
     ks=Param(3, 'Muon trains convolutions with a kernel of this side or larger', 1, 64),
-    scale=Param('none', 'What steps are multiplied by, from the shape', choices=('none','original','rms')))
+    scale=Param('none', 'How a step is scaled by the shape of its matrix', choices=('none','original','rms')))
 
 @opts.register('muon', 'Muon', params=_muon)
 def muon(r, *, lookahead, rest_rate, rest_mom, **how):

@@ -184,8 +184,8 @@ class Guard:
 # %% ../../nbs/train/17_observers.ipynb #guard-compare
 def _caught(cb, event, did):
     promise = 'says `observes = True`' if _claims(cb) else 'is to look only'
-    return BadInput(f'the callback {name_of(cb)} {promise}, and {did} in {event}: mend it, or let it not say so (then '
-                    'the row is unranked)')
+    return BadInput(f'the callback {name_of(cb)} {promise}, and {did} in {event}: correct it, or remove '
+                    '`observes = True` (then the row is unranked)')
 
 @patch
 def compare(self:Guard, learn, cb, event, was, randoms):

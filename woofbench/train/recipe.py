@@ -32,7 +32,7 @@ from ..text import value
 class Recipe:
     "Everything that may differ between two rows of a cell; the defaults are the official protocol"
     model:XResNetSpec|ModelSpec = XResNetSpec(act='mish') # What is trained
-    opt:str = 'ranger'          # Optimiser: ranger, radam, lookahead, adam, rmsprop or sgd
+    opt:str = 'ranger'          # Optimiser, such as ranger or muon; `woofbench parts opt` lists all
     lr:float = 1e-2             # Learning rate
     mom:float = .9              # Momentum, or beta1
     sqr_mom:float = .99         # Beta2
@@ -42,7 +42,7 @@ class Recipe:
     wd:float = 1e-2             # Decoupled weight decay, not on biases and fastai's norm types
     gamma_l2:float = 0.         # L2 penalty on the scales of norms, which makes channels prunable; 0: none
     bs:int = 64                 # Batch size; an incomplete last batch is dropped
-    sched:str = 'flat_cos'      # Schedule: flat_cos or one_cycle
+    sched:str = 'flat_cos'      # Schedule, such as flat_cos or one_cycle; `woofbench parts sched` lists all
     pct_start:float = .75       # Share of the steps before the schedule goes down
     div:float = 25.             # one_cycle begins at lr/div
     div_final:float = 1e5       # one_cycle ends at lr/div_final

@@ -56,8 +56,8 @@ def forward(self:DropPath, x):
     return x*(kept/(1-self.p)).view(-1, *[1]*(x.ndim-1))
 
 # %% ../../nbs/tricks/stochastic_depth.ipynb #block-def
-_params = dict(rate=Param(.1, 'Chance that the last block is skipped; the others rise to it', 1e-3, .9),
-               of=Param('res', 'The block it is done to', choices=('res','reduce_first')))
+_params = dict(rate=Param(.1, 'Chance that the last block is skipped; earlier blocks have smaller ones', 1e-3, .9),
+               of=Param('res', 'The block whose branch is skipped', choices=('res','reduce_first')))
 
 @blocks.register('drop_path', params=_params)
 def drop_path_block(spec, ni, nf, stride=1, *, rate, of):

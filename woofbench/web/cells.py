@@ -239,8 +239,8 @@ def ties(c:Cell) -> Markup:
     rows = Markup(''.join(_tie_line(c, best, o) for o in others[:8]))
     rest = h('p', f'{len(others)-8} more rows are tied with it.', class_='note') if others[8:] else None
     intro = h('p', h('strong', best.name), f' leads, but {number_of(len(others), "row")} cannot be told '
-              'from it. If a difference is real, so many more seeds a side show it four times in five.')
-    heads = ['Row', *[dict(text=o, class_='num') for o in ('Behind, points','More seeds a side')], 'Commands']
+              'from it. If a difference is real, so many more seeds of each row find it with a power of 80 %.')
+    heads = ['Row', *[dict(text=o, class_='num') for o in ('Behind, points','More seeds each')], 'Commands']
     return join(intro, table('Rows tied with the best one', heads, rows, 'ties', hide=True), rest)
 
 # %% ../../nbs/web/07_cells.ipynb #noise-def
@@ -276,7 +276,7 @@ def downloads(c:Cell) -> Markup:
 
 _rank = 'Rows that cannot be told apart share a range of ranks, and a bar joins them.'
 _beat = ('The probability that a new run of the row is above a new run of the best row. Near 0.5 the two cannot be '
-         f'told apart; to be the new best, a row needs {P_BEAT} against the old one.')
+         f'told apart. The check calls a row the new best from {P_BEAT} on.')
 
 def _legend(c):
     words = sorted({word(e) for e in c.entries} | {e.row.review.state for e in c.entries if e.row.review})

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['BRANCH', 'facts', 'row_json', 'board_json', 'cell_json', 'csv_row', 'cell_csv', 'with_interval', 'tex_row',
-           'tex_ends', 'cell_tex', 'bib', 'cell_bib', 'view_data', 'usual_recipe', 'needs', 'command', 'python',
-           'colab_link', 'again_code', 'notebook', 'feed']
+           'tex_ends', 'cell_tex', 'bib', 'cell_bib', 'view_data', 'usual_recipe', 'own_files', 'needs', 'command',
+           'python', 'colab_link', 'again_code', 'notebook', 'feed']
 
 # %% ../../nbs/web/06_export.ipynb #imports
 import csv, io, json, re, shlex
@@ -16,6 +16,7 @@ from ..data.track import facts_of, official_source, packaged
 from .facts import SiteData, Cell, Entry, cell_title
 from .markup import h
 from ..board.record.provenance import strangers
+from ..board.record.record import code_file
 from ..text import number_of, tex
 
 # %% ../../nbs/web/06_export.ipynb #facts-def
@@ -159,9 +160,12 @@ def _flag(k, v, known):
     flag = k.replace('_', '-')
     return {'true':f'--{flag}', 'false':f'--no-{flag}'}.get(v) or f'--{flag} {shlex.quote(v)}'
 
-def _imports(e):
-    "Flags for the files of a row's own parts"
-    return [f'--import {shlex.quote(o.name)}.py' for o in e.record.imports] if strangers(e.record['recipe']) else []
+def own_files(e:Entry) -> list: # Of names
+    "The files that a row's own parts are in, as `woofbench code` names them; nothing if it has no such parts"
+    names = dict.fromkeys((*(o.name for o in e.record.imports), *e.row.own_code))
+    return [code_file(o) for o in names] if strangers(e.record['recipe']) else []
+
+def _imports(e): return [f'--import {o}' for o in own_files(e)] # flags
 
 def needs(e:Entry) -> list: # Flags
     "What you must have to run a row: files of its own parts, a folder of its own images; nothing for most rows"
@@ -176,6 +180,7 @@ def command(e:Entry) -> str:
     if _official(e): words.append('--official')
     return ' \\\n  '.join(words)
 
+# %% ../../nbs/web/06_export.ipynb #type-def-2
 def _value(e, k, v):
     o = v if k=='arch' else e.fields.get(k, v)
     return repr('none' if o is None else o)
@@ -187,7 +192,9 @@ def python(e:Entry) -> str:
     first = ', '.join([repr(dataset), *(f'{k}={v!r}' for k,v in more)])
     parts = [first, *(f'{k}={_value(e, k, v)}' for k,v in _changes(e))]
     if _official(e): parts.append('official=True')
-    return 'from woofbench import run\n\nrow = run(' + ',\n          '.join(parts) + ')'
+    files,call = own_files(e),'row = run(' + ',\n          '.join(parts) + ')'
+    names,first = ('import_parts, run', [f'import_parts({o!r})' for o in files]) if files else ('run', [])
+    return '\n'.join([f'from woofbench import {names}', '', *first, call])
 
 # %% ../../nbs/web/06_export.ipynb #notebook-def
 BRANCH = 'notebooks' # the workflow that publishes the pages writes it

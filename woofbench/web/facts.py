@@ -278,7 +278,7 @@ def _claims(self:Cell):
 
 @patch
 def more_seeds(self:Cell, a:Entry, b:Entry) -> int|None:
-    "Seeds a side that would show a real difference of two rows four times in five; None if nothing is known"
+    "Seeds of each row that find a real difference with a power of 80 %; None if nothing is known"
     if not self.std or a.mean==b.mean: return None
     return seeds_needed(abs(a.mean-b.mean), self.std)
 

@@ -403,7 +403,7 @@ TERMS = {
             'Official seeds follow from the recipe, so you cannot choose them.'),
     'Interval':'Where the mean would lie with many more seeds: 95 % of such intervals contain it.',
     'p_beat':('The probability that a new run of one row is above a new run of another. Near 0.5 the two cannot be '
-              f'told apart. To be the new best, a row needs {P_BEAT} against the old best row.'),
+              f'told apart. The check calls a row the new best if it has {P_BEAT} or more against the best row.'),
     'Rank':'Rows that cannot be told apart share a range of ranks. A bar at the left joins them.',
     'Image noise':('The part of the spread between seeds that comes from the finite set of validation images: '
                    'some are a coin toss for every network.'),

@@ -4,17 +4,19 @@
 
 # %% auto #0
 __all__ = ['seeds', 'learning', 'confusion', 'known_names', 'confused', 'right_by_most', 'hardest', 'mistakes', 'relatives',
-           'compared', 'dl', 'costs', 'again', 'recipe', 'rerun', 'cite', 'badge_text', 'badge_svg', 'row_page',
-           'neighbours_of', 'row_files']
+           'compared', 'dl', 'costs', 'again', 'recipe', 'source_code', 'rerun', 'cite', 'badge_text', 'badge_svg',
+           'row_page', 'neighbours_of', 'row_files']
 
 # %% ../../nbs/web/08_rows.ipynb #imports
 from functools import lru_cache
 import numpy as np
 from .cells import LEGEND, NOISE, amount, duration, links, pct, people, places, prob, status, word
 from .draw import badge, curves, direction
-from ..text import number_of, show
-from .export import (again_code, bib, colab_link, command, needs, notebook, python, row_json, tex_row,
-                                  with_interval)
+from ..data.track import packaged
+from ..board.record.record import code_file
+from ..text import number_of, show, shown
+from .export import (again_code, bib, colab_link, command, needs, notebook, own_files, python, row_json,
+                                  tex_row, with_interval)
 from .facts import SiteData, Cell, Entry, against, side
 from .markup import Markup, code_block, escape, h, join, page, table
 
@@ -225,21 +227,40 @@ def recipe(e:Entry) -> Markup:
     return join(h('h3', 'As a command'), code_block(command(e)), h('h3', 'As Python'), code_block(python(e)),
                 h('details', h('summary', f'All {len(rows)} settings'), code_block('\n'.join(rows))))
 
+def source_code(e:Entry) -> Markup:
+    "The code of its author that a row carries, as text"
+    def lines(text): return number_of(text.count('\n')+(not text.endswith('\n')), 'line')
+    def one(name, text):
+        text = text.replace('\r\n', '\n')
+        return h('details', h('summary', f'{code_file(name)}, {lines(text)}'), code_block(shown(text, '\n\t')))
+    why = ('The author of this row sent this code with it. woofbench shows it as text and does not run it. A character '
+           'that you could not see is written out.')
+    return join(h('p', why, class_='note'), *[one(*o) for o in e.row.own_code.items()])
+
 def _on_colab(e, b):
     to = colab_link(e, b)
     if not to: return 'In a notebook with a GPU: '
     return ['On Colab: ', h('a', 'open the notebook of this row', href=to), ', choose a GPU under Runtime, and run all '
             'cells. The link works as soon as the row is on the published board. ']
 
-_needed = ('This row has parts or images of its author. The record names them and does not hold them: ask its author '
-           'for the files, and put their paths into the commands.')
+_images = 'This row has images of its author. Ask for them, and put the path of their folder into the commands.'
+_hashes = ('This row has parts of its author. The record has the hash of their source code, and not the code: ask for '
+           'the files, and put their paths into the commands.')
+
+# %% ../../nbs/web/08_rows.ipynb #recipe-def-2
+def _needed(e):
+    "What you need before you can run a row again"
+    write = h('code', f'woofbench code {e.id} --to .')
+    saved = ['This row has code of its author. ', write, ' saves it as files. Read them before you run them.']
+    code = [saved if e.row.own_code else _hashes] if own_files(e) else []
+    return [h('p', o) for o in (*code, *([_images]*(not packaged(e.track.dataset))))]
 
 def rerun(e:Entry, b:SiteData) -> Markup:
     "How to run the row again"
     more = ''.join(f' {o}' for o in needs(e))
     steps = [h('li', 'On your machine, in a clone of the board: ', code_block(f'woofbench reproduce {e.id}{more}')),
              h('li', 'With fresh seeds, as a challenge: ', code_block(f'woofbench challenge {e.id}{more}'))]
-    if more: return join(h('p', _needed), h('ol', steps))
+    if more: return join(_needed(e), h('ol', steps))
     steps = [*steps, h('li', _on_colab(e, b), h('a', 'Download the notebook', href=f'{e.id}.ipynb', download=True),
                ', or paste this into one of yours: ',
                code_block('\n'.join(o for lines in again_code(e, b) for o in lines)))]
@@ -308,6 +329,7 @@ def row_page(e:Entry, b:SiteData, neighbours:dict) -> bytes:
     "The page of a row, with all its sections"
     parts = (('Seeds', 'seeds', [seeds(e), learning(e)]), ('Where the spread comes from', 'noise', [_noise(e)]),
              ('Mistakes', 'mistakes', [mistakes(e, b)]), ('Recipe', 'recipe', [recipe(e)]),
+             *([('Code of its author', 'code', [source_code(e)])] if e.row.own_code else []),
              ('Beside other rows', 'compare', [compared(e, neighbours)]),
              ('Costs and machine', 'costs', [costs(e)]), ('Replications and challenges', 'again', [again(e, b)]),
              ('Run it again', 'rerun', [rerun(e, b)]), ('Cite it', 'cite', [cite(e, b)]))

@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['code_facts', 'training_files', 'training_sha', 'env_facts', 'context_id', 'file_of', 'source_of', 'named', 'missing',
-           'strangers', 'ours', 'outside', 'is_library', 'sources']
+           'strangers', 'ours', 'outside', 'is_library', 'sources', 'own_code']
 
 # %% ../../../nbs/board/record/07_provenance.ipynb #imports
-import ast, dis, importlib, importlib.metadata, json, os, platform, site, sys, sysconfig
+import ast, dis, importlib, importlib.metadata, json, linecache, os, platform, site, sys, sysconfig
+from contextlib import suppress
 from functools import lru_cache, partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,12 +16,15 @@ from types import ModuleType
 from fastcore.basics import patch
 from ...train.recipe import Recipe, registries, to_dict
 from ...files import digest, source_sha
-from ...train.imports import as_imported
+from ...train.imports import as_imported, files_run
 from .part_source import modules_of, part_shas
 from ...registry import BadInput, Registry, code_text, in_package, syntax_tree, unwrapped, who
 from ...text import plainly
 from ...models.spec import TimmSpec, arch_of, archs, slot_of
 from .git import git
+from .record import code_size
+from .schema import MOST_CODE
+from ...train.observers import name_of
 
 # %% ../../../nbs/board/record/07_provenance.ipynb #code-facts
 _packages = 'torch torchvision fastai fastcore timm numpy pillow'.split()
@@ -286,13 +290,15 @@ def _part(reg, name):
     import timm
     return timm.models.model_entrypoint(part.name)
 
-def _files(part):
-    "The files that the code of a part is from, its own first"
+def _coded(part):
+    "A part, and what of it has code"
     part = unwrapped(part)
     if not isinstance(part, type) and not hasattr(part, '__code__'): part = type(part)
     inner = vars(part).values() if isinstance(part, type) else [getattr(part, '__wrapped__', None)]
     inner = [getattr(o, '__func__', getattr(o, 'fget', o)) for o in inner]
-    return [file_of(o) for o in (part, *(o for o in inner if hasattr(o, '__code__')))]
+    return [part, *(o for o in inner if hasattr(o, '__code__'))]
+
+def _files(part): return [*map(file_of, _coded(part))] # that its code is from, its own first
 
 def ours(reg:Registry, name:str) -> bool:
     "Is the part `name`, and all of its code, this package's?"
@@ -301,6 +307,7 @@ def ours(reg:Registry, name:str) -> bool:
     mine = _files(reg.providers[prefix][0]) if rest and name not in reg else files[:1]
     return reg.own(name) and all(map(in_package, mine)) and all(in_package(o) or _in_library(o) for o in files)
 
+# %% ../../../nbs/board/record/07_provenance.ipynb #ours-def-2
 def outside(
     recipe:Recipe,
 ) -> dict: # Hash of the source by field and name
@@ -333,3 +340,31 @@ def sources(
     used = [(reg, k, v) for reg,k,v in named(to_dict(recipe)) if reg.there(v) and not ours(reg, v)]
     found = {f'{k} {v}':o for reg,k,v in used if (o := _told(reg, v))}
     return {k:o[1] for k,o in found.items()}, {o[0] for o in found.values()}
+
+# %% ../../../nbs/board/record/07_provenance.ipynb #06952d81
+def _typed_text(part):
+    "The cell, or the file, with the code of a part; None where `files_run` has it, and where Python does not"
+    mine = [(o, file) for o in _coded(part) if not (in_package(file := file_of(o)) or _in_library(file))]
+    if any(as_imported(file) for _,file in mine): return None
+    cells = [o.__code__.co_filename if hasattr(o, '__code__') else file for o,file in mine]
+    return next(filter(None, (''.join(linecache.getlines(o)) for o in cells)), None)
+
+def _texts(recipe, cbs):
+    "(name, source code) of all that is not this package's"
+    for path,(o,raw) in files_run().items():
+        if _in_library(path): continue
+        with suppress(UnicodeDecodeError): yield o.name, raw.decode()
+    used = [(f'{k} {v}', _part(reg, v)) for reg,k,v in named(to_dict(recipe)) if reg.there(v) and not ours(reg, v)]
+    for k,part in (*used, *((f'callback {name_of(o)}', o) for o in cbs)):
+        if text := _typed_text(part): yield k, text
+
+# %% ../../../nbs/board/record/07_provenance.ipynb #aa5d0ad6
+def own_code(
+    recipe:Recipe,
+    cbs=(), # Callbacks of yours that may change the training
+) -> dict: # Text by file, part or callback
+    "The source code that a record carries"
+    found,room = {},MOST_CODE
+    for k,text in _texts(recipe, cbs):
+        if (need := code_size(text))<=room and len(found)<64: found[k],room = text,room-need
+    return found

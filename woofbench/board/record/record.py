@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['EPOCHS', 'as_record', 'record_id', 'Made', 'Purpose', 'make_record', 'seed_dict', 'check_seed', 'check_seeds_of',
-           'check_credit', 'check_record', 'check_full', 'check_current', 'seed_bytes', 'seed_from', 'record_path',
-           'to_bytes', 'from_bytes', 'write_record', 'read_file', 'read_record', 'read_records']
+           'check_credit', 'code_size', 'code_file', 'check_record', 'check_full', 'check_current', 'seed_bytes',
+           'seed_from', 'record_path', 'to_bytes', 'from_bytes', 'write_record', 'read_file', 'read_record',
+           'read_records']
 
 # %% ../../../nbs/board/record/05_record.ipynb #imports
 import hashlib, json, re
@@ -20,7 +21,7 @@ from ...train.recipe import Recipe, config_id, from_dict, to_dict
 from .seeds import check_seeds, seeds_kind
 from ...text import LOGIN, number_of, plain_text, plainly
 from .strict import MOST, parse_json, plain, typed
-from .schema import SCHEMAS, Credit, Record, Seed
+from .schema import MOST_CODE, SCHEMAS, Credit, Record, Seed
 from .preds import decode_preds, encode_preds
 
 # %% ../../../nbs/board/record/05_record.ipynb #as-def
@@ -53,6 +54,7 @@ class Made:
     outside:dict = field(default_factory=dict) # Hash of the source of each foreign part, from `outside`
     callbacks:tuple = ()    # Name and hash of each callback that you brought, and whether it only looks
     processes:int = 1       # Of one seed
+    own_code:dict = field(default_factory=dict) # Text of the code that is not this package's, from `own_code`
 
 @dataclass(frozen=True)
 class Purpose:
@@ -81,6 +83,7 @@ def make_record(
                seeds=dict(kind=kind, nonce=said.pop('nonce')), runs=sorted(runs, key=lambda o: o['seed']),
                claim=dict(method='', authors='')) | asdict(made) | said
     rec['env'] = dict(compile=False, seeds_at_once=1) | dict(rec['env']) # ty: ignore[no-matching-overload]
+    if not made.own_code: del rec['own_code']
     rec = as_record(json.loads(canonical(plain(rec)))) # as it will be read back
     return replace(rec, record_id=record_id(rec))
 
@@ -107,8 +110,8 @@ def check_seed(
     diffs = decode_preds(r.preds, n_val)
     zeros = diffs.count(0)
     if not zeros==r.correct==r.curve[-1].correct:
-        said = f'{r.correct} correct, its curve {r.curve[-1].correct}'
-        raise BadInput(f'seed {r.seed} says {said} and its predictions {zeros}')
+        said = f'{r.correct} correct images, its curve {r.curve[-1].correct}'
+        raise BadInput(f'seed {r.seed} says {said}, and its predictions give {zeros}')
     if len(r.curve)!=epochs and not (r.diverged and len(r.curve)<epochs):
         raise BadInput(f'seed {r.seed} has {number_of(len(r.curve), "epoch")}, not {epochs}')
     most = max(o.correct for o in r.curve)
@@ -149,6 +152,31 @@ def check_credit(
                        'no @, and one space between them')
     if len(authors)>300: raise BadInput(f'{len(logins)} authors are too many: they have 300 characters')
 
+# %% ../../../nbs/board/record/05_record.ipynb #c93dc82d
+def code_size(
+    text:str,
+) -> int: # Bytes
+    "What source code needs in a record"
+    return len(json.dumps(text))
+
+def code_file(
+    name:str, # Of a file, a part or a callback in `own_code`
+) -> str: # Without anything that a path could use
+    "The name of a file for source code from a record"
+    return f'{re.sub("[^A-Za-z0-9_]+", "_", name)}.py'
+
+def _check_own_code(rec):
+    "Raise `BadInput` where source code is not what the record names, or is too much"
+    files,texts = {o.name:o.sha256 for o in rec.imports},rec.own_code or {}
+    known = {*files, *(rec.outside or ()), *(f'callback {o.name}' for o in rec.callbacks)}
+    for k,text in texts.items():
+        if k not in known: raise BadInput(f'it has source code of {ascii(k)[1:-1][:60]}, and does not name that')
+        try: sha = hashlib.sha256(text.encode()).hexdigest()
+        except UnicodeEncodeError as e: raise BadInput(f'the source code of {k} is not text') from e
+        if sha!=files.get(k, sha): raise BadInput(f'the source code of {k} is not that of the imported file')
+    if (n := sum(map(code_size, texts.values())))>MOST_CODE:
+        raise BadInput(f'{n} bytes of source code are more than {MOST_CODE}')
+
 # %% ../../../nbs/board/record/05_record.ipynb #check-def
 def check_record(
     rec, # A `Record`, or a dict as a file has it
@@ -161,6 +189,7 @@ def check_record(
     if rid!=rec.record_id: raise BadInput(f'its content has the id {rid}: it was changed after it was written')
     if (cid := config_id(track, recipe))!=rec.config_id: raise BadInput(f'config_id should be {cid}')
     check_seeds_of(rec, track.epochs)
+    _check_own_code(rec)
     return rec
 
 def check_full(rec:Record) -> None:
@@ -199,7 +228,7 @@ def seed_from(
     "A seed's evidence from its file; raises `BadInput` for what is damaged or of another run"
     r = plain(typed(parse_json(raw), _SeedFile, 'seed'))
     sha,r = r.pop('sha256'),typed(r, Seed, 'seed')
-    if r.seed!=seed: raise BadInput(f'it is seed {r.seed}')
+    if r.seed!=seed: raise BadInput(f'it has seed {r.seed}, and not the one in its name')
     if sha!=_seed_hash(key, plain(r)): raise BadInput('it was changed after it was written, or belongs to another run')
     check_seed(r, n_val, epochs, classes)
     return r
@@ -229,7 +258,7 @@ def from_bytes(
     if key in _passed: return _passed[key]
     rec = check_record(parse_json(raw))
     if Path(parts[-1]).stem!=rec.record_id: raise BadInput(f'its id is {rec.record_id}')
-    if parts!=record_path(rec).parts: raise BadInput(f'its place is {record_path(rec)}')
+    if parts!=record_path(rec).parts: raise BadInput(f'the file must be at {record_path(rec)}')
     if raw!=to_bytes(rec): raise BadInput('the file is not written as `woofbench` writes it')
     return _passed.setdefault(key, rec)
 
@@ -263,7 +292,7 @@ def read_records(
         if path==Path(root)/'records'/'reported.json': continue # rows of the public board, which are not records
         try:
             rec = read_record(path)
-            if path!=Path(root)/record_path(rec): raise BadInput(f'{path}: its place is {record_path(rec)}')
+            if path!=Path(root)/record_path(rec): raise BadInput(f'{path}: the file must be at {record_path(rec)}')
             recs.append(rec)
         except BadInput as e: bad.append(str(e))
     return recs, bad

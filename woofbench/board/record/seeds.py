@@ -60,7 +60,7 @@ def check_seeds(
     n = len(seeds)
     if kind not in kinds: raise BadInput(f'unknown kind of seeds {kind!r}')
     if (kind=='challenge')!=(nonce is not None):
-        raise BadInput('a nonce belongs to a challenge, and a challenge has one')
+        raise BadInput('give a nonce for a challenge, and only for a challenge')
     if kind=='challenge' and based_on is None: raise BadInput('a challenge says which record it challenges')
     if kind=='challenge': want = challenge_seeds(based_on, nonce, n)
     elif kind=='official': want = official_seeds(config_id, n)

@@ -12,7 +12,7 @@ from ...registry import BadInput
 from ...text import plain_text, safe_text
 
 # %% ../../../nbs/board/record/02_strict.ipynb #parse-hooks
-MOST,DEEPEST = 1<<20, 6 # bytes, levels of brackets
+MOST,DEEPEST = 5<<18, 6 # bytes, levels of brackets
 
 def _pairs(pairs):
     "An object; each key may be there once"

@@ -74,7 +74,7 @@ def seeds_needed(
     level:float=.95, # Of a two-sided test
     power:float=.8, # Probability with which the difference is to be found
 ) -> int|None: # A side; None for no difference
-    "The smallest number of seeds a side that find a difference of `diff` with probability `power`; raises `ValueError`"
+    "The smallest number of seeds of each recipe that find `diff` with probability `power`; raises `ValueError`"
     r = _ratio(diff, std)
     if not 1-level<power<1: raise ValueError(f'power must be above {1-level:.2g} and below 1, not {power}')
     if r==0: return None
@@ -88,8 +88,8 @@ def seeds_to_beat(
     std:float, # Standard deviation from seed to seed
     p_beat:float=P_BEAT, # To be reached
 ) -> int|None: # A side; None if a million are not enough, as for a difference below 1.19 standard deviations
-    """The smallest number of seeds a side at which a difference of `diff` has `p_beat`, if it stays as it is; raises
-    `ValueError`"""
+    """The smallest number of seeds of each recipe at which a difference of `diff` has `p_beat`, if it stays as it is;
+    raises `ValueError`"""
     r,most = _ratio(diff, std)/2**.5,1_000_000
     def enough(n): return stats.t.cdf(r/(1+1/n)**.5, 2*n-2)>=p_beat
     return 2+bisect_left(range(2, most), True, key=enough) if enough(most) else None
