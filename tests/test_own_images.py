@@ -190,11 +190,22 @@ def test_a_row_is_practice_and_names_no_path(row):
 
 def test_the_shell_trains_and_ablates(flowers, tmp_path, cli):
     rc,out,err = cli(f'run --dataset {flowers} {SMALL} --out {tmp_path}')
-    assert rc==0 and 'images of your own; the row will be for practice' in out, (out, err)
+    assert rc==0 and 'images of your own; the row will be for practice' in out and 'left out' not in out, (out, err)
     two = SMALL.replace('--seeds 1', '--seeds 2')
     rc,out,err = cli(f'ablate --one-at-a-time act=relu --dataset {flowers} {two} --out {tmp_path}')
     assert rc==0, err
     assert {o.track.dataset for o in read_records(tmp_path)[0]}=={'flowers'} and len(read_records(tmp_path)[0])==3
+
+
+@pytest.mark.parametrize('split', (False, True))
+def test_files_that_are_left_out_are_named(tmp_path, split):
+    for i,part in enumerate(('train','val') if split else ('',)):
+        images(tmp_path/'birds'/part, classes=('a','b'), side=(40+i, 32)) # no image is in both
+    home = tmp_path/'birds'/('val' if split else '')
+    for o in ('a/raw.dng', 'a/.hidden', 'b/no_suffix', 'list.txt'): (home/o).write_bytes(b'x')
+    said = []
+    run(tmp_path/'birds', out=tmp_path/'board', seeds=1, workers=0, **small | dict(say=said.append))
+    assert 'note: 2 files of this folder left out, not known as images: a/raw.dng, ...' in said
 
 
 # Readers that do not know the dataset

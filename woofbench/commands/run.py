@@ -21,6 +21,7 @@ from ..registry import BadInput, unwrapped, whole, yes_no
 from ..data.track import Track, datasets, make_track, packaged
 from ..data.own_images import as_dataset
 from ..files import try_lock, locked, probe, sweep, write_atomic, cache_dir
+from ..data.images import other_files
 from ..data.manifest import find, verify
 from ..data.loaders import with_noise
 from ..models.spec import optional
@@ -38,7 +39,7 @@ from ..train.callbacks import side_at, start_of
 from ..board.record.seeds import official_seeds
 from ..board.record.strict import typed
 from ..board.record.schema import SEEDS, Data
-from ..text import safe_text
+from ..text import number_of, safe_text
 from ..board.record.record import EPOCHS, Made, Purpose, from_bytes, make_record, to_bytes, write_record
 from ..board.record.record import read_file, read_record, read_records, record_path
 from ..board.record.record import seed_bytes, seed_dict, seed_from
@@ -409,6 +410,13 @@ def _say_code(kind, say):
     if gone := ', '.join(o.name for o in kind.imports if o.name not in kind.own_code):
         say(f'note: the record will have the hash of {gone}, and not its source code')
 
+def _say_images(m, say):
+    "What a row of your own images is, and which files of their folder it leaves out"
+    say('note: images of your own; the row will be for practice')
+    others = [o for k in (('train','val') if m.depth else ('',)) for o in other_files(m.root/k)]
+    if others: say(f'note: {number_of(len(others), "file")} of this folder left out, not known as images: {others[0]}'
+                   + ', ...'*(len(others)>1))
+
 def _say_notes(job, odd, told, device, say):
     "The job in a line, and what its reader should know before it is trained"
     size = f'{job.cost["params"]/1e6:.2f} M parameters, {_gmacs(job.cost)} GMACs'
@@ -417,7 +425,7 @@ def _say_notes(job, odd, told, device, say):
     if mine := odd or told: say(f'note: this is your own code: {", ".join(mine)}; {rank}')
     for o in filter(None, map(does_more, map(new_callback, job.cbs))): say(f'note: {o}; the row will be unranked')
     if job.logs: say(f'logs: {job.logs.folder}')
-    if not packaged(job.track.dataset): say('note: images of your own; the row will be for practice')
+    if not packaged(job.track.dataset): _say_images(job.manifest, say)
     elif not job.manifest.known: say(f'note: {job.manifest.edition}; the row will be unranked')
     if job.recipe.precision=='bf16' and lacks_bf16(device):
         say('note: this processor has no bf16 instructions: precision=fp32 is several times as fast, and is '
