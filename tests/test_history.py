@@ -146,12 +146,13 @@ def test_wrong_source():
 def test_500_images_under_the_new_name():
     r = replace(GOOD, accuracy='75.56%', n=5, protocol=None,
                 logged=('0.760000','0.768000','0.762000','0.746000','0.742000'))
-    assert faults(r)==['0.760000 is no number of right answers of 3929; all runs fit the 500 of the first edition']
+    assert faults(r)==['no whole number of correct answers of 3929 gives 0.760000; '
+                       'all runs fit the 500 of the first edition']
     assert not faults(replace(r, edition=1))
 
 def test_impossible_number():
     assert faults(replace(GOOD, dataset='imagewang', size=256, epochs=200, accuracy='71.78%', n=1, protocol=None,
-                          logged=None))==['71.78% is no number of right answers of 3929']
+                          logged=None))==['no whole number of correct answers of 3929 gives 71.78%']
 
 def test_truncation_is_named():
     assert '76.87% is cut off: the runs average 76.88 %' in faults(row('imagewoof', 256, 5, accuracy='76.87%',
@@ -196,7 +197,7 @@ def test_another_validation_on_this_side():
 
 def test_obstacles_on_this_side():
     assert comparable(mine('imagewoof', 128, 5, n=4), GOOD)==(False, '4 of 5 runs on this side')
-    assert 'no known edition' in comparable(mine('imagewoof', 128, 5, known=False), GOOD)[1]
+    assert 'is not known' in comparable(mine('imagewoof', 128, 5, known=False), GOOD)[1]
 
 
 # Boards

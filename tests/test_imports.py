@@ -140,7 +140,7 @@ def test_a_hostile_project_file_in_a_board_does_nothing(here, cli):
     reads = dict(check=['check', f'check records/digits/32-s32-e5/{a}.json'], board=['board', 'board --check'],
                  compare=[f'compare {b} {c}'], submit=[f'submit {a} --dry-run --clone {root}'],
                  site=['site --out pages'], parts=['parts', 'parts act'],
-                 doctor=['doctor'], cache=['cache'], code=[f'code {a}'], export=[f'export {a} net.onnx'],
+                 doctor=['doctor'], cache=['cache'], code=[f'code {a}'],
                  new=['new trick idea', 'new trick --from evil.py'])
     reads['sweep'] = ['sweep plan.toml --dry-run'] # its tasks import, in processes of their own, what the plan names
     assert {*reads}=={k for k,v in verbs.items() if not v.imports}, 'a verb is missing here'
@@ -155,7 +155,8 @@ def test_a_hostile_project_file_in_a_board_does_nothing(here, cli):
 def test_only_flags_of_verbs_that_train_lead_to_an_import():
     used = {o.relative_to(root/'woofbench').as_posix() for o in (root/'woofbench').rglob('*.py')
             if re.search(r'\b(project_imports|import_parts)\b', o.read_text(encoding='utf-8')) and o.name!='_modidx.py'}
-    children = {'commands/sweep_tasks.py', 'train/processes.py'} # processes that get the files by name
+    # processes that get the files by name, and the verb that hands them over
+    children = {'commands/sweep_tasks.py', 'commands/verbs.py', 'train/processes.py'}
     named = {'commands/run.py', 'board/weights.py', 'web/export.py'} # in a message, or in code for readers
     assert used=={'train/imports.py', 'commands/flags.py', '__init__.py'} | children | named
     assert {k for k,v in verbs.items() if v.imports}>={'run', 'ablate', 'cost', 'reproduce', 'challenge'}

@@ -1,9 +1,13 @@
 "What would go wrong without a word: another thing than you asked for, a wrong count, files that are lost"
 import json
+from functools import lru_cache
 from pathlib import Path
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from torch import nn
+from woofbench import Param, acts, archs, losses, scheds
 from woofbench.board.stats.tests import smallest_effect
 from woofbench.board.table import find_row
 from woofbench.board.trials import count_trial, trials
@@ -239,3 +243,109 @@ def test_a_class_that_no_record_can_name_says_what_to_do(name, tmp_path):
     for o in ('train','val'): (root/o/'a').rename(root/o/name)
     with pytest.raises(BadInput, match='rename its folder'): run(root, seeds=1, out=tmp_path/'board', **small)
     assert not list(tmp_path.rglob('seed-*'))
+
+
+# Parts of yours
+
+@pytest.fixture
+def parts():
+    "Takes registered parts away again"
+    before = {reg.kind:{*reg} for reg in (acts, archs, losses, scheds)}
+    yield
+    for reg in (acts, archs, losses, scheds):
+        for k in {*reg}-before[reg.kind]: reg.pop(k)
+        for k in {*reg.params}-{*reg}: del reg.params[k]
+
+SCALE = torch.tensor([.5, 1., 1.5, 2.])
+
+class Gate(nn.Module):
+    "ReLU with a fixed scale for each channel"
+    def __init__(self, scale=None):
+        super().__init__()
+        self.register_buffer('scale', SCALE if scale is None else scale)
+    def forward(self, x): return x.relu()*self.scale.repeat(x.shape[1]//4)[None,:,None,None]
+
+digits = dict(dataset='digits', epochs=1, arch='xresnet10_tiny', seeds=1, say=None)
+
+def test_counting_costs_changes_no_tensor_of_yours(tmp_path, parts):
+    acts.register('gate')(Gate)
+    acts.register('copied')(lambda: Gate(SCALE.clone()))
+    rows = [run(act=o, out=tmp_path/o, **digits) for o in ('gate','copied')]
+    assert SCALE.tolist()==[.5, 1., 1.5, 2.] and rows[0].acc==rows[1].acc and rows[0].acc[0]>.5
+
+def test_networks_that_share_a_parameter_are_refused(tmp_path, parts):
+    one,slope = nn.PReLU(),torch.full((1,), .25)
+    acts.register('one_module')(lambda: one)
+    acts.register('one_tensor')(type('Tied', (nn.PReLU,), dict(
+        __init__=lambda self: (nn.PReLU.__init__(self), setattr(self, 'weight', nn.Parameter(slope)))[0])))
+    for o in ('one_module','one_tensor'):
+        with pytest.raises(BadInput, match='share the parameter'): run(act=o, out=tmp_path, **digits)
+    assert one.weight.requires_grad and one.weight.item()==slope.item()==.25
+
+def test_a_tensor_that_is_kept_from_the_first_network_on(tmp_path, parts):
+    "Kernels are often made once"
+    table = lru_cache(lambda: torch.linspace(.5, 2., 4))
+    acts.register('cached')(lambda: Gate(table()))
+    assert run(act='cached', out=tmp_path, **digits).acc[0]>.5
+
+@pytest.mark.parametrize('layer,said', (
+    (lambda n, px: nn.Linear(3*px*px, 300), r'shape \(1, 300\) for one image and 10 classes'),
+    (lambda n, px: nn.Linear(3*px*px, 5), r'shape \(1, 5\)'), (lambda n, px: nn.LazyLinear(n), 'lazy layer'),
+    (lambda n, px: nn.Sequential(nn.Linear(3*px*px, n), nn.Unflatten(1, (n, 1))), r'shape \(1, 10, 1\)')))
+def test_a_network_without_logits_is_refused(tmp_path, parts, layer, said):
+    archs.register('odd_net')(lambda n_out, size: nn.Sequential(nn.Flatten(), layer(n_out, size)))
+    with pytest.raises(BadInput, match=said): run(out=tmp_path, **digits | dict(arch='odd_net'))
+
+def test_two_parts_that_need_one_value_are_refused(parts):
+    acts.register('w1', params=dict(slope=Param(.1, 'Slope', 0, 1)))(lambda *, slope: nn.LeakyReLU(slope))
+    acts.register('w2', params=dict(slope=Param(3., 'Slope', 1, 9)))(lambda *, slope: nn.LeakyReLU(slope))
+    with pytest.raises(BadInput, match='act w1 and act w2 both have a parameter slope'):
+        plan('digits', act=('w1','w2','w2','w2'))
+    assert dict(plan('digits', act='w2').recipe.model.params)=={'act_slope':3.}
+    for p,said in ((2., 'must be a Param'), (Param(5., 'x', 0, 1), 'the default of k .* from 0 to 1, not 5'),
+                   (Param(None, 'x'), 'must be a word'), (Param(123456., 'x'), 'more than four digits')):
+        with pytest.raises(BadInput, match=said): acts.register('w3', params=dict(k=p))(nn.ReLU)
+    with pytest.raises(BadInput, match="another type than that of act 'w1'"):
+        acts.register('w3', params=dict(slope=Param(True, 'x')))(nn.ReLU)
+
+def test_parts_that_differ_in_a_value_alone_are_two_parts(parts):
+    class Scaled(nn.Module):
+        def __init__(self, k):
+            super().__init__()
+            self.k = torch.tensor(k)
+        def forward(self, x): return x.relu()*self.k
+    for name,k in (('half',.5), ('double',2.)): acts.register(name)(lambda k=k: Scaled(k))
+    for o in (dict(act='double', stem_act='half'), dict(act=('half','double','double','double'))): plan('digits', **o)
+    assert plan('digits', act='double', stem_act='double').recipe.model.stem_act is None
+
+def test_a_loss_of_torch_predicts_and_says_what_it_cannot_mix(tmp_path, parts):
+    losses.register('plain_ce')(lambda r: nn.CrossEntropyLoss())
+    row = run(loss='plain_ce', keep='weights', out=tmp_path, **digits)
+    p = row.predict(np.zeros((32, 32, 3), np.uint8))
+    assert abs(p.probabilities.sum()-1)<1e-5
+    with pytest.raises(BadInput, match='plain_ce takes no mixed classes'):
+        run(loss='plain_ce', mixup=.4, out=tmp_path, **digits)
+
+def test_a_schedule_that_leaves_out_epochs_is_named(tmp_path, parts):
+    scheds.register('short')(lambda learn, epochs, r: learn.fit(1, r.lr))
+    with pytest.raises(BadInput, match='the schedule short has trained 1 epoch and not 2'):
+        run(sched='short', out=tmp_path, **digits | dict(epochs=2))
+
+def test_tuning_begins_anew_with_other_code(tmp_path, parts):
+    class Half(nn.Module):
+        def forward(self, x): return x.relu()
+    class None_(nn.Module):
+        def forward(self, x): return x*0
+    how = dict(dataset='digits', epochs=1, arch='xresnet10_tiny', out=tmp_path, act='mine', say=None)
+    acts.register('mine')(Half)
+    first = tune('lr=1e-3,2e-2', trials=1, **how)
+    acts.pop('mine')
+    acts.register('mine')(None_)
+    second = tune('lr=1e-3,2e-2', trials=1, **how)
+    assert first.search.key!=second.search.key and second.spent==2
+    assert second.study.best_value<.2<first.study.best_value and first.importance()=={}
+
+def test_draws_again_are_no_trials(tmp_path):
+    found = tune('bs=16,32', dataset='digits', epochs=1, arch='xresnet10_tiny', trials=4, out=tmp_path, say=None)
+    assert found.spent==2 and str(found).count('%')==2, found
+    with pytest.raises(BadInput, match='each once'): parse_space('act=mish,Mish')

@@ -301,7 +301,7 @@ def test_the_text(hub, send, made, out):
     for r in row.runs: assert f'| {r["seed"]} | {r["correct"]} of 3929 |' in body
     for o in (f'woofbench reproduce {row.id}', f'{100*row.mean:.2f} ± {100*row.std:.2f} %', f'`{plain.id}`',
               f'{100*(row.mean-plain.mean):+.2f} points',
-              f'p_beat {claim(row.acc, plain.acc, band("imagewoof", 5))["p_beat"]:.2f}', 'the first recipe',
+              f'p_beat {claim(row.acc, plain.acc, band("imagewoof", 5))["p_beat"]:.2f}', '1 recipe tried',
               row.record['env']['device'], 'torch'):
         assert o in body, o
     folder = out/f'.woofbench/submit/{row.id}'

@@ -186,15 +186,22 @@ def params_of(self:Registry, name:str) -> dict:
     if name in self: return self.params.get(name, {})
     return self._params_of[prefix](rest) if prefix in self._params_of and self.there(name) else {}
 
+# %% ../nbs/00_registry.ipynb #registry-call-2
 @patch
 def _check_params(self:Registry, name, params):
-    for k in params:
+    who = f'{self.kind} {name!r}'
+    for k,p in params.items():
         if not re.fullmatch('[a-z0-9_]{1,40}', k):
-            raise BadInput(f'{k!r} cannot name a parameter of {self.kind} {name!r}: use small letters, digits '
-                           'and _')
+            raise BadInput(f'{k!r} cannot name a parameter of {who}: use small letters, digits and _')
         if k in self.taken:
-            raise BadInput(f'{self.kind} {name!r} cannot have a parameter {k!r}: {self.kind}_{k} is a field of every '
-                           'network')
+            raise BadInput(f'{who} cannot have a parameter {k!r}: {self.kind}_{k} is a field of every network')
+        if not isinstance(p, Param): raise BadInput(f'{who}: its parameter {k} must be a Param, not {p!r}')
+        if (v := check(f'the default of {k} of {who}', p, p.default))!=p.default:
+            raise BadInput(f'{who}: the default of {k} has more than four digits, and recipes keep four: write {v}')
+        for o,ps in self.params.items():
+            if o!=name and k in ps and type(ps[k].default) is not type(p.default):
+                raise BadInput(f'{who}: its parameter {k} has another type than that of {self.kind} {o!r}, and one '
+                               'flag cannot be both: give it another name')
     return dict(params)
 
 # %% ../nbs/00_registry.ipynb #registry-names
@@ -419,8 +426,16 @@ def check(
 def fields_of(
     parts:list[tuple[Registry,str]], # (registry, name) of the parts that are used
 ) -> dict[str,Param]: # By field
-    "The parameters of some parts"
-    return {f'{reg.kind}_{k}':p for reg,name in parts for k,p in reg.params_of(name).items()}
+    "The parameters of some parts; raises `BadInput` where two of them need one value and do not agree on it"
+    res,of = {},{}
+    for reg,name in parts:
+        for k,p in reg.params_of(name).items():
+            field = f'{reg.kind}_{k}'
+            if res.setdefault(field, p)!=p:
+                raise BadInput(f'{reg.kind} {of[field]} and {reg.kind} {name} both have a parameter {k}, with other '
+                               'defaults or limits, and would get one value: give one of them another name')
+            of.setdefault(field, name)
+    return res
 
 def all_fields(
     registries:list[Registry],
@@ -432,6 +447,7 @@ def all_fields(
             for k,p in reg.params[name].items(): res.setdefault(f'{reg.kind}_{k}', p)
     return res
 
+# %% ../nbs/00_registry.ipynb #params-fields-def-2
 def settled(
     found:dict[str,Param], # From `fields_of`
     given:dict, # Values that were given, by field

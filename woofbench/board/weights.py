@@ -9,7 +9,7 @@ __all__ = ['weights_name', 'weights_folder', 'predictions_sha', 'belong', 'move_
 
 # %% ../../nbs/board/13_weights.ipynb #imports
 import os
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import NamedTuple
 from ..registry import BadInput
@@ -222,7 +222,8 @@ def predict(
     nets = [network_of(row, o) for o in ([r.seed for r in row.runs] if seed is None else [seed])]
     x = torch.tensor(np.asarray(as_square(_image(image), row.track.size, row.val_resize))).permute(2,0,1)[None]/255
     with using(dict(row.spec.params)): loss = losses(row.spec.loss)(row.spec)
-    with torch.no_grad(): probs = torch.stack([loss.activation(o(x))[0] for o in nets]).mean(0).numpy()
+    probs_of = getattr(loss, 'activation', partial(torch.softmax, dim=-1))
+    with torch.no_grad(): probs = torch.stack([probs_of(o(x))[0] for o in nets]).mean(0).numpy()
     i = int(probs.argmax())
     return Prediction(row.data['classes'][i], i, probs)
 

@@ -41,7 +41,7 @@ def _check_alike(base, rows):
 
 # %% ../../nbs/commands/02_ablate.ipynb #verdict-def
 def _verdict(o, alpha):
-    if o['p']!=o['p']: return 'cannot say: no seed differs from another'
+    if o['p']!=o['p'] or o['lo']==o['hi']: return 'cannot say: no seed differs from another'
     if o['p']>=alpha: return 'no visible effect'
     return 'better' if o['diff']>0 else 'worse'
 
@@ -59,7 +59,7 @@ def _cells(a):
     "The table as text, after the base's line"
     yield f'base: {a.base.recipe}', percent(a.base.mean, a.base.std), '', '', '', ''
     for k,o in _table(a).iterrows():
-        p = f'{o["p"]:.2g}' if o['p']>=.001 else '< 0.001'
+        p = '< 0.001' if o['p']<.001 else f'{o["p"]:.2g}' if o['p']==o['p'] else ''
         interval = f'{o["lo"]:+.2f} to {o["hi"]:+.2f}'
         yield k, f'{o["mean"]:.2f} ± {o["std"]:.2f}', f'{o["diff"]:+.2f}', interval, p, o['verdict']
 

@@ -24,7 +24,8 @@ from ..files import try_lock, locked, probe, sweep, write_atomic, cache_dir
 from ..data.images import other_files
 from ..data.manifest import find, verify
 from ..data.loaders import with_noise
-from ..models.spec import optional
+from ..models.spec import optional, own_names
+from ..models.xresnet import build, without_numbers
 from ..train.recipe import Recipe, own, of_model, recipes, to_dict
 
 # %% ../../nbs/commands/01_run.ipynb #imports-part2
@@ -33,7 +34,7 @@ from ..train.observers import changing, does_more, new_callback, used, watched
 from ..train.machine import Machine, check_engine, lacks_bf16, machine as machine_for, device_memory
 from ..train.processes import with_processes
 from ..train.imports import as_imported, imported
-from ..models.costs import cost
+from ..models.costs import LARGEST, cost
 from ..models.effect import idle_fields
 from ..train.callbacks import side_at, start_of
 from ..board.record.seeds import official_seeds
@@ -379,12 +380,24 @@ def _check_sent(job):
                        'and import that with --import FILE or import_parts(FILE)')
 
 # %% ../../nbs/commands/01_run.ipynb #run-check-job
+def _check_apart(job):
+    "Raise `BadInput` for a part of yours that gives two networks one parameter: training one would change the other"
+    def made(): return build(job.recipe.model, job.n_classes, job.track.size)
+    if not own_names(job.recipe.model) or job.cost['params']>LARGEST: return
+    with without_numbers('cpu'): one,two = made(),made()
+    have = {o.untyped_storage().data_ptr() for o in one.parameters() if o.numel()}
+    shared = next((k for k,o in two.named_parameters() if o.untyped_storage().data_ptr() in have), None)
+    if shared:
+        raise BadInput(f'two networks of this recipe share the parameter {shared}, so a seed would begin with what '
+                       'another one has learnt: make it anew in the part, for example with .clone()')
+
 def _check_steps(job):
     "Raise `BadInput` for an accumulation over more batches than the training has: it would never step"
     n = len(job.manifest.train)//job.recipe.bs*job.track.epochs
     if job.recipe.grad=='accumulate' and (batches := dict(job.recipe.params)['grad_batches'])>n:
         raise BadInput(f'grad_batches={batches} is more than the {n} batches of the training: no weight would change')
 
+# %% ../../nbs/commands/01_run.ipynb #run-check-job-2
 def check_job(
     job:Job,
     seeds:list[int],
@@ -397,12 +410,13 @@ def check_job(
                        f'at most {EPOCHS} epochs in all')
     _check_words(job.manifest, note)
     _check_steps(job)
+    _check_apart(job)
     if machine.processes>1 or machine.apart: _check_sent(job)
     check_memory(job.cost, machine, len(seeds))
     from woofbench.train.learner import check_parts
     check_parts(job.recipe, machine.device)
 
-# %% ../../nbs/commands/01_run.ipynb #run-check-job-2
+# %% ../../nbs/commands/01_run.ipynb #4d110108
 def _say_code(kind, say):
     "Which code of yours others will be able to read"
     if mine := ', '.join(kind.own_code):

@@ -111,6 +111,12 @@ def _beside(folder, name):
     path = Path(name).expanduser()
     return str(folder/path) if path.suffix=='.py' and not path.is_absolute() else name
 
+def _here(folder, track):
+    "A track whose folders of images count from the folder of the plan"
+    def is_path(k, v): return isinstance(v, str) and (k=='data' or v.startswith(('.','~')) or '/' in v)
+    return {k:str(folder/Path(v).expanduser()) if k in ('data','dataset') and is_path(k, v) else v
+            for k,v in track.items()}
+
 def _source(what):
     "(what a plan says, the folder of its file)"
     if isinstance(what, dict): return what, Path('.')
@@ -118,6 +124,7 @@ def _source(what):
     if not path.is_file(): raise BadInput(f'there is no plan {what}')
     return read_toml(path), path.parent
 
+# %% ../../nbs/commands/19_sweep_plan.ipynb #read-def-2
 def read_plan(
     what:str|Path|dict|Plan, # A TOML file, or what is in one
     imports=(), # More files of parts, or modules
@@ -129,7 +136,7 @@ def read_plan(
     for k in ('recipe','note'):
         if not isinstance(said[k], str): raise BadInput(f'{k} must be a text, not {said[k]!r}')
     files = [_beside(folder, o) for o in _list(said.get('import', []), 'import', str)]
-    tracks = tuple(o | ({'data':str(folder/o['data'])} if 'data' in o else {}) for o in _tracks(said))
+    tracks = tuple(_here(folder, o) for o in _tracks(said))
     how = dict(_known(said['machine'], _machine_keys, 'machine'))
     return Plan(said['recipe'], *_changes(said), tracks, *_seeds(said, given), tuple([*files, *imports]), how,
                 said['note'])

@@ -10,6 +10,7 @@ import math
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -27,10 +28,12 @@ from ..models.costs import cost
 # %% ../../nbs/commands/18_tune.ipynb #imports-2
 from ..models.spec import parts_of
 from ..train.changes import label_of
+from ..train.imports import imported
 from ..train.job import Job
 from ..train.machine import Machine, check_engine, machine as machine_for
 from ..train.recipe import Recipe, field_type, near_field, parameters, parse, recipe_parts
 from ..text import speaking
+from ..board.record.provenance import outside
 from ..board.row import Row
 from ..board.trials import count_trial, trials
 from .run import check_effect, check_sides, check_board, given, out_folder, quiet, recipe_of, run
@@ -88,7 +91,7 @@ def _limits(name, text):
 def _values(name, text):
     "Choices such as mish,relu; with | between them where the values themselves have commas"
     found = tuple(o.strip() for o in text.split('|' if '|' in text else ','))
-    if len({repr(parse(name, o)) for o in found})<max(2, len(found)):
+    if len({repr(parse(name, o)).lower() for o in found})<max(2, len(found)):
         raise BadInput(f'give {name} two or more values, each once, or a range such as 1e-3..1e-2; not {text!r}')
     return Choices(found)
 
@@ -202,12 +205,13 @@ class _Search:
     out:Path            # Folder of the board
     say:Callable
     prune:bool          # Stop trials that fall behind?
+    code:tuple=()       # A hash of the source of all parts of yours that a trial may use; empty if there are none
 
     @property
     def key(self) -> str:
         "Of all that must be the same when a study goes on"
         return digest('study', [self.job.config_id, self.job.manifest.sha256, list(self.seeds),
-                                {k:repr(o) for k,o in self.space.items()}])
+                                {k:repr(o) for k,o in self.space.items()}, *self.code])
 
     @property
     def file(self) -> Path:
@@ -231,7 +235,7 @@ def train(self:_Search, trial, job, optuna):
     from woofbench.train.multi_seed import train_seeds
     from woofbench.train.watch import Shown
     def log(epoch, o, seed):
-        if epoch==1: count_trial(self.out, job.track, job.config_id, job.manifest.sha256, seed)
+        if epoch==1: count_trial(self.out, job.track, job.config_id, job.manifest.sha256, seed, *self.code)
         trial.set_user_attr('epochs', trial.user_attrs.get('epochs', 0)+1)
         if seed!=self.seeds[0]: return # the first one decides whether to go on
         trial.report(o['correct']/job.n_val, epoch)
@@ -250,6 +254,15 @@ def known(self:_Search, study, job):
     return next((t for t in study.trials if t.user_attrs.get('config')==job.config_id
                  and t.state.name in ('COMPLETE','PRUNED')), None)
 
+def _own_code(base, space):
+    "A hash of the source of all parts of yours that a trial may use, in a tuple; an empty one if there are none"
+    found = outside(base)
+    for o in _extremes(space):
+        with suppress(BadInput): found |= outside(_recipe_of(base, o))
+    files = [[o.name, o.sha256] for o in imported()] if found else []
+    return (digest('parts', [found, files]),) if found else ()
+
+# %% ../../nbs/commands/18_tune.ipynb #trial-one-2
 @patch
 def one(self:_Search, study, optuna):
     "Ask for values, train them, tell the study"
@@ -260,6 +273,7 @@ def one(self:_Search, study, optuna):
         return self.say(f'trial {trial.number+1}: these values do not go together: {e}')
     name = label_of(self.job.recipe, job.recipe) or 'the base'
     if (same := self.known(study, job)) is not None:
+        trial.set_user_attr('repeats', same.number+1)
         for epoch,v in same.intermediate_values.items(): trial.report(v, epoch)
         study.tell(trial, same.value if same.state==state.COMPLETE else None, state=same.state)
         return self.say(f'trial {trial.number+1}: {name}: as trial {same.number+1}, and not trained again')
@@ -275,13 +289,16 @@ def one(self:_Search, study, optuna):
 # %% ../../nbs/commands/18_tune.ipynb #budget-def
 def _finished(study, optuna):
     "Trials that were trained, to the end or until they were stopped"
-    return [t for t in study.trials if t.state in (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED)]
+    state = optuna.trial.TrialState
+    return [t for t in study.trials if t.state in (state.COMPLETE, state.PRUNED) and 'repeats' not in t.user_attrs]
 
 def _spent(study, optuna, begin, budget):
     "What of the budget is spent, in words; None while there is some left"
     done,failed = _finished(study, optuna),sum(t.state==optuna.trial.TrialState.FAIL for t in study.trials)
     if len(done)>=budget['trials']: return f'{len(done)} trials'
     if failed>=10+budget['trials']: return f'{failed} trials that could not be trained'
+    repeats = sum('repeats' in t.user_attrs for t in study.trials)
+    if repeats>=10+budget['trials']: return f'{len(done)} trials: {repeats} more draws were values of these again'
     epochs = sum(t.user_attrs.get('epochs', 0) for t in done)
     if budget['max_epochs'] and epochs>=budget['max_epochs']: return f'{epochs} epochs'
     seconds = time.monotonic()-begin
@@ -295,7 +312,7 @@ def count(self:_Search, study):
     for t in study.trials:
         if not (epochs := t.user_attrs.get('epochs')) or 'config' not in t.user_attrs: continue
         for seed in self.seeds[:math.ceil(epochs/job.track.epochs)]:
-            count_trial(self.out, job.track, t.user_attrs['config'], job.manifest.sha256, seed)
+            count_trial(self.out, job.track, t.user_attrs['config'], job.manifest.sha256, seed, *self.code)
 
 @patch
 def go(self:_Search, study, optuna, budget):
@@ -339,7 +356,8 @@ class Tuning:
 @patch
 def __repr__(self:Tuning):
     t = self.to_df()
-    t = t[t.state=='COMPLETE'].sort_values('value', ascending=False).head(5)
+    once = t.repeats.isna() if 'repeats' in t else True
+    t = t[(t.state=='COMPLETE') & once].sort_values('value', ascending=False).head(5)
     names = list(self.search.space)
     lines = [[o.number+1, *(getattr(o, k, '') for k in names), f'{100*o.value:.2f} %'] for o in t.itertuples()]
     head = ['trial', *names, 'held-out accuracy']
@@ -356,6 +374,7 @@ def importance(self:Tuning) -> dict: # Field -> share of the differences that it
         if 1 not in t.intermediate_values: continue
         every.add_trial(optuna.trial.create_trial(value=t.intermediate_values[1], params=t.params,
                                                   distributions=t.distributions))
+    if len({t.value for t in every.trials})<2: return {}
     how = optuna.importance.FanovaImportanceEvaluator(seed=0)
     try: return {k:float(v) for k,v in optuna.importance.get_param_importances(every, evaluator=how).items()}
     except (ValueError, RuntimeError, ZeroDivisionError): return {}
@@ -446,7 +465,7 @@ def tune(
     _check_space(base, space, track.size)
     check_board(out, say)
     with speaking(say): search_of = _search(track, base, data, seeds, machine, source)
-    search = search_of(space=space, out=out, say=say, prune=prune)
+    search = search_of(space=space, out=out, say=say, prune=prune, code=_own_code(base, space))
     res = _tuned(search, optuna, budget, storage)
     what = dict(dataset=dataset, size=size, epochs=epochs, source=source, data=data)
     if confirm: res.row = _confirm(res, what | dict(workers=workers, device=device, engine=engine), say)

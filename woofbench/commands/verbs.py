@@ -150,7 +150,9 @@ def sweep(
     "Train many recipes, tracks and seeds: on all GPUs of this machine, or on a cluster; goes on after a stop"
     from json import dumps
     from woofbench.commands.sweep import sweep, table
-    res = sweep(plan, import_=import_ or (), say=to_stderr if json else print, **given)
+    from woofbench.train.imports import project_imports
+    files = [*project_imports(), *(import_ or ())]
+    res = sweep(plan, import_=files, say=to_stderr if json else print, **given)
     if given.get('status'): return print(dumps(res) if json else '\n'.join(table(res)))
     if given.get('dry_run'): return print(dumps(res.facts()) if json else f'{res}\nnothing was trained')
     if json: print(dumps(res.status | dict(ids=res.records, failed_rows=res.failed)))
@@ -378,7 +380,7 @@ def new(
     print(f'{new_board(name, anonymous)} is a board; its README.md says what comes next')
 
 # %% ../../nbs/commands/08_verbs.ipynb #export-def
-@verb(board='out')
+@verb(imports=True, board='out')
 def export(
     id:str, # Id of a record, the beginning of one, or the path of its file
     file:Annotated[str,'FILE'], /, # The file to write, such as dogs.onnx
@@ -393,19 +395,6 @@ def export(
     path = find_row(id, out).export(file, seed, as_)
     _print(json, f'{path} is written', lambda: dict(file=path))
 
-# %% ../../nbs/commands/08_verbs.ipynb #8936369a
-def _write_code(texts, folder):
-    "Write each text as a file of `folder`; returns the files; raises `BadInput` where another file is there"
-    from woofbench.board.record.record import code_file
-    folder = Path(folder).expanduser()
-    files = {folder/code_file(k):text.encode() for k,text in texts.items()}
-    if len(files)<len(texts): raise BadInput('two of its names would be one file')
-    for path,raw in files.items():
-        if path.exists() and path.read_bytes()!=raw: raise BadInput(f'{path} is there already, with other text')
-    folder.mkdir(parents=True, exist_ok=True)
-    for path,raw in files.items(): path.write_bytes(raw)
-    return list(files)
-
 # %% ../../nbs/commands/08_verbs.ipynb #26a63e86
 @verb(board='out')
 def code(
@@ -416,10 +405,11 @@ def code(
 ) -> None:
     "Show the source code of its author that a row carries, or write it as files; nothing runs it"
     _wait()
+    from woofbench.board.record.record import write_code
     from woofbench.board.table import find_row
     row = find_row(id, out)
     if not (texts := row.own_code): raise BadInput(f'{row.id} carries no source code of its author')
-    files = _write_code(texts, to) if to else []
+    files = write_code(texts, to) if to else []
     text = '\n'.join(f'{o} is written: read it before you import it' for o in files)
     plain = '\n\n'.join(f'# {k}\n{o.rstrip()}' for k,o in texts.items()).replace('\r\n', '\n')
     _print(json, text or plain, lambda: dict(files=files, code=texts))

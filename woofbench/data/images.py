@@ -60,6 +60,7 @@ def _is_picture(path):
     kind = Image.registered_extensions().get(_suffix(path))
     return kind is not None and Image.MIME.get(kind, '').startswith('image/')
 
+# %% ../../nbs/data/03_images.ipynb #list-list-images-2
 def other_files(
     root:Path, # Folder of class folders
 ) -> list[str]: # Paths below `root`

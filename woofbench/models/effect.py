@@ -10,7 +10,7 @@ from dataclasses import fields, replace
 from functools import lru_cache
 import torch
 from ..registry import BadInput
-from .spec import XResNetSpec, ModelSpec, arch_of, archs, per_stage
+from .spec import XResNetSpec, ModelSpec, arch_of, archs, own_names, per_stage
 from .xresnet import build, without_numbers
 
 # %% ../../nbs/models/05_effect.ipynb #idle-def
@@ -32,8 +32,12 @@ def _look(m):
 @lru_cache(256)
 def _network(spec):
     "`_look` of all modules of a network, in order"
-    with without_numbers(): model = build(spec)
+    with without_numbers('cpu' if own_names(spec) else 'meta'): model = build(spec)
     return [(k, _look(m)) for k,m in model.named_modules()][1:] # the network itself carries its spec
+
+def _has_own(spec):
+    "Is a module of the network of a class that no library here has?"
+    return any(look[1].partition('.')[0] not in ('woofbench','torch','fastai','timm') for _,look in _network(spec))
 
 # %% ../../nbs/models/05_effect.ipynb #others-def
 def _neighbours(v):
@@ -58,8 +62,11 @@ _unbuildable = (BadInput,RuntimeError,ValueError,AssertionError,TypeError)
 def _changes_nothing(spec, k):
     "Is the network the same with another value of field `k`?"
     def same(v):
-        try: return _network(replace(spec, **{k:v}))==_network(spec)
+        other = replace(spec, **{k:v})
+        try: alike = _network(other)==_network(spec)
         except _unbuildable: return False # what cannot be built is another network
+        # modules of yours may differ in what a look does not show, such as a function or the values of a tensor
+        return alike and (own_names(other)==own_names(spec) or not _has_own(spec))
     return any(v!=getattr(spec, k) and same(v) for v in _others(spec, k))
 
 @lru_cache(256)

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['slot_of', 'per_stage', 'spec_fields', 'optional', 'archs', 'introductions', 'XResNetSpec', 'arch', 'ModelSpec',
-           'TimmSpec', 'parts_of', 'change', 'arch_of']
+           'TimmSpec', 'parts_of', 'own_names', 'change', 'arch_of']
 
 # %% ../../nbs/models/02_spec.ipynb #imports
 from dataclasses import dataclass, replace, fields
@@ -178,6 +178,12 @@ def parts_of(
     if isinstance(spec, ModelSpec): return [(archs, spec.name)]
     found = {(k, o) for k in slot_of for v in [getattr(spec, k)] for o in (v if isinstance(v, tuple) else (v,)) if o}
     return [(slot_of[k], o) for k,o in sorted(found)]
+
+def own_names(
+    spec:XResNetSpec|ModelSpec,
+) -> set: # Of (kind, name)
+    "The parts of a network that are yours: this package does not have them"
+    return {(reg.kind, o) for reg,o in parts_of(spec) if not reg.own(o)}
 
 # %% ../../nbs/models/02_spec.ipynb #change-filled
 def _filled(spec, was, given, known):

@@ -26,6 +26,7 @@ from fastai.metrics import accuracy, top_k_accuracy
 from fastai.torch_core import set_seed
 from fastcore.basics import noop
 from ..registry import BadInput, using
+from ..text import number_of
 from ..files import write_atomic
 from ..data.loaders import Batching, make_loaders
 from .augmented import augmentation
@@ -185,8 +186,13 @@ def check_parts(
     with using(dict(recipe.params)):
         precision_cbs(recipe, device)
         augmentation(recipe, 0)
-        for reg,name in ((opts, recipe.opt), (varies, recipe.vary), (grads, recipe.grad), (averages, recipe.average),
-                         (losses, recipe.loss)): reg(name)(recipe)
+        for reg,name in ((varies, recipe.vary), (grads, recipe.grad), (averages, recipe.average)): reg(name)(recipe)
+        opt,loss = opts(recipe.opt)(recipe),losses(recipe.loss)(recipe)
+    if not callable(opt): raise BadInput(f'opt {recipe.opt} gives {opt!r}, and must give a function of parameters')
+    mixes = recipe.mixup or recipe.cutmix or recipe.aug=='mix'
+    if mixes and not getattr(loss, 'y_int', False):
+        raise BadInput(f'loss {recipe.loss} takes no mixed classes: mixup, cutmix and aug=mix need a loss with '
+                       '`y_int = True` and `reduction`')
 
 # %% ../../nbs/train/08_learner.ipynb #learner-def
 def _extended(parts, recipe, augmented):
@@ -296,6 +302,7 @@ def weights_sha(model) -> str:
     "sha256 of a model's state, 16 hexadecimal digits"
     h = hashlib.sha256()
     for k,v in model.state_dict().items():
+        if not isinstance(v, torch.Tensor): continue # from `get_extra_state`
         h.update(k.encode())
         h.update(v.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
     return h.hexdigest()[:16]
@@ -314,11 +321,13 @@ _no_memory = (*_no_shared, 'out of memory', 'allocate memory', 'alloc_cpu', 'dat
 
 # %% ../../nbs/train/08_learner.ipynb #fit-fit
 def _check_whole(job, ev):
-    "Raise `BadInput` where a callback has ended the training"
+    "Raise `BadInput` where a callback or a schedule has not trained all epochs once"
     done,n = len(ev.curve),job.track.epochs
-    if not job.cbs or ev.diverged or done==n and len(ev.preds or ())==job.n_val: return
-    raise BadInput(f'a callback has ended the training in epoch {done} of {n}: a row needs all epochs and the '
-                   'predictions for every validation image; leave it out of cbs')
+    if ev.diverged or done==n and len(ev.preds or ())==job.n_val: return
+    needs = 'a row needs all epochs, and the predictions for every validation image'
+    if job.cbs:
+        raise BadInput(f'a callback has ended the training in epoch {done} of {n}: {needs}; leave it out of cbs')
+    raise BadInput(f'the schedule {job.recipe.sched} has trained {number_of(done, "epoch")} and not {n}: {needs}')
 
 def _memory_line(e, job):
     "What to say if an error `e` is a lack of memory; None for other errors"

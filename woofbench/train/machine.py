@@ -29,6 +29,7 @@ def _is_device(name):
 def _check_device(device):
     "Raise `BadInput`, with near names, where `device` is not the name of a device"
     kind,_,number = str(device).partition(':')
+    if isinstance(device, int): raise BadInput(f'device {device!r} is a number: write its kind as well, as in cuda:0')
     if isinstance(device, str) and kind not in _devices and not _is_device(device):
         raise BadInput(f'unknown device {device!r}; {near(kind, _devices, other=_other_names)}')
     if number and not number.isdigit():

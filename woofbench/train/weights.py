@@ -19,7 +19,9 @@ from ..registry import BadInput
 def weights_of(
     model:nn.Module,
 ) -> dict: # Tensors by name, on the processor
-    "A copy of a network's state"
+    "A copy of a network's state; raises `BadInput` for a state that is not a tensor"
+    if odd := next((k for k,v in model.state_dict().items() if not isinstance(v, torch.Tensor)), None):
+        raise BadInput(f'the weights of this network cannot be kept: {odd} is not a tensor')
     return {k:v.detach().cpu().contiguous().clone() for k,v in model.state_dict().items()}
 
 def write_weights(

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['EPOCHS', 'as_record', 'record_id', 'Made', 'Purpose', 'make_record', 'seed_dict', 'check_seed', 'check_seeds_of',
-           'check_credit', 'code_size', 'code_file', 'check_record', 'check_full', 'check_current', 'seed_bytes',
-           'seed_from', 'record_path', 'to_bytes', 'from_bytes', 'write_record', 'read_file', 'read_record',
-           'read_records']
+           'check_credit', 'code_size', 'check_record', 'check_full', 'check_current', 'seed_bytes', 'seed_from',
+           'record_path', 'to_bytes', 'from_bytes', 'write_record', 'read_file', 'code_file', 'write_code',
+           'read_record', 'read_records']
 
 # %% ../../../nbs/board/record/05_record.ipynb #imports
 import hashlib, json, re
@@ -159,12 +159,6 @@ def code_size(
     "What source code needs in a record"
     return len(json.dumps(text))
 
-def code_file(
-    name:str, # Of a file, a part or a callback in `own_code`
-) -> str: # Without anything that a path could use
-    "The name of a file for source code from a record"
-    return f'{re.sub("[^A-Za-z0-9_]+", "_", name)}.py'
-
 def _check_own_code(rec):
     "Raise `BadInput` where source code is not what the record names, or is too much"
     files,texts = {o.name:o.sha256 for o in rec.imports},rec.own_code or {}
@@ -276,6 +270,27 @@ def read_file(path:Path) -> bytes:
     if not path.exists(): raise BadInput('there is no such file')
     if (n := path.stat().st_size)>MOST: raise BadInput(f'{n} bytes are more than {MOST}')
     return path.read_bytes()
+
+# %% ../../../nbs/board/record/05_record.ipynb #5595cd37
+def code_file(
+    name:str, # Of a file, a part or a callback in `own_code`
+) -> str: # Without anything that a path could use
+    "The name of a file for source code from a record"
+    return f'{re.sub("[^A-Za-z0-9_]+", "_", name)}.py'
+
+def write_code(
+    texts:dict, # Source code by name, as a record has it
+    folder:str|Path, # Made if it is not there
+) -> list[Path]:
+    "Write each text as a file; raises `BadInput` where another file is there"
+    folder = Path(folder).expanduser()
+    files = {folder/code_file(k):text.encode() for k,text in texts.items()}
+    if len(files)<len(texts): raise BadInput('two of its names would be one file')
+    for path,raw in files.items():
+        if path.exists() and path.read_bytes()!=raw: raise BadInput(f'{path} is there already, with other text')
+    folder.mkdir(parents=True, exist_ok=True)
+    for path,raw in files.items(): write_atomic(path, raw)
+    return list(files)
 
 # %% ../../../nbs/board/record/05_record.ipynb #read-def
 def read_record(path:str|Path) -> Record:
