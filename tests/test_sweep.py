@@ -275,3 +275,14 @@ def test_a_cluster_of_eight_workers_does_five_hundred_tasks():
     from benchmarks.sweep_scale import HEAD, measure
     o = dict(zip(HEAD, measure('ray', 8, 500, .2)))
     assert float(o['tasks_per_s'])>8 and float(o['driver_mib'])<400, o
+
+
+def test_folders_of_a_plan_count_from_its_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv('HOME', str(tmp_path/'home'))
+    (tmp_path/'sub').mkdir()
+    track = '[[tracks]]\ndataset = "{}"\ndata = "{}"\n'
+    (tmp_path/'sub/plan.toml').write_text(track.format('./img', '~/d') + track.format('imagewoof', 'e'))
+    a,b = read_plan('sub/plan.toml').tracks
+    assert (a['dataset'], a['data'])==('sub/img', str(tmp_path/'home/d'))
+    assert (b['dataset'], b['data'])==('imagewoof', 'sub/e')

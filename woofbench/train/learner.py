@@ -264,7 +264,7 @@ class SeedRun:
 class Evidence(Callback):
     "Records the curve and the last predictions of one run; `log(epoch, numbers)` is called after every epoch"
     order = ProgressCallback.order+1
-    def __init__(self, log=None): self.log,self.curve,self.preds,self.diverged = log,[],None,False
+    def __init__(self, log=None): self.log,self.curve,self.preds,self.diverged,self.cut = log,[],None,False,False
     def before_train(self): self._start()
     def before_validate(self):
         self.trained = self._stop()
@@ -293,7 +293,11 @@ def after_validate(self:Evidence):
     self.preds = torch.cat(self.out).tolist()
     self.curve.append(dict(train_loss=train_loss, valid_loss=valid_loss, correct=int(self.correct), train_s=train_s,
                            eval_s=eval_s))
-    if self.log: self.log(len(self.curve), self.curve[-1])
+    try:
+        if self.log: self.log(len(self.curve), self.curve[-1])
+    except CancelFitException:
+        self.cut = True # as `reproduce --quick` does after an epoch
+        raise
     self.diverged = train_loss is None or valid_loss is None
     if self.diverged: raise CancelFitException()
 
@@ -323,7 +327,7 @@ _no_memory = (*_no_shared, 'out of memory', 'allocate memory', 'alloc_cpu', 'dat
 def _check_whole(job, ev):
     "Raise `BadInput` where a callback or a schedule has not trained all epochs once"
     done,n = len(ev.curve),job.track.epochs
-    if ev.diverged or done==n and len(ev.preds or ())==job.n_val: return
+    if ev.diverged or ev.cut or done==n and len(ev.preds or ())==job.n_val: return
     needs = 'a row needs all epochs, and the predictions for every validation image'
     if job.cbs:
         raise BadInput(f'a callback has ended the training in epoch {done} of {n}: {needs}; leave it out of cbs')
