@@ -120,11 +120,13 @@ def torch_flops(
 def _counted(spec, size, n_out):
     "Parameters and multiply-accumulates; networks with parts of yours are counted as copies, so that yours stay"
     def made(device):
-        with without_numbers(device): model = deepcopy(build(spec, n_out, size))
+        with without_numbers(device): model = build(spec, n_out, size)
+        if yours: model = deepcopy(model)
         if any(map(is_lazy, model.parameters())):
             raise BadInput('a lazy layer has no weights before its first batch: write its number of inputs')
         return model.eval().requires_grad_(False)
-    device = 'cpu' if own_names(spec) else 'meta' # yours may keep a tensor of its first network
+    yours = own_names(spec)
+    device = 'cpu' if yours else 'meta' # a part of yours may keep a tensor of its first network
     model,flops = made(device),None
     if _numel(model)>LARGEST and device=='cpu': device,model = 'meta',made('meta')
     if _numel(model)<=SMALL and size<=64: flops = small_flops(model if device=='cpu' else made('cpu'), size, n_out)
@@ -140,7 +142,8 @@ def _tried(spec, size, n_out):
     except Exception: large = False # a part cannot be built without numbers
     device = 'meta' if large else 'cpu'
     with torch.random.fork_rng(devices=[]), torch.no_grad():
-        model = deepcopy(made(device))
+        model = made(device)
+        if own_names(spec): model = deepcopy(model)
         check_logits(model(torch.zeros(1, 3, size, size, device=device)), n_out)
     return dict(params=_numel(model), macs=None)
 
