@@ -1,5 +1,5 @@
 "What would go wrong without a word: another thing than you asked for, a wrong count, files that are lost"
-import json
+import json, sys
 from functools import lru_cache
 from pathlib import Path
 import numpy as np
@@ -349,3 +349,16 @@ def test_draws_again_are_no_trials(tmp_path):
     found = tune('bs=16,32', dataset='digits', epochs=1, arch='xresnet10_tiny', trials=4, out=tmp_path, say=None)
     assert found.spent==2 and str(found).count('%')==2, found
     with pytest.raises(BadInput, match='each once'): parse_space('act=mish,Mish')
+
+@pytest.mark.parametrize('say', (True, 'x'))
+def test_say_is_a_function_or_none(tmp_path, say):
+    with pytest.raises(BadInput, match='say must be a function'): run(out=tmp_path, **digits | dict(say=say))
+
+def test_an_error_of_a_part_says_in_which_seed_and_epoch(tmp_path, parts):
+    class Late(nn.Module):
+        def forward(self, x):
+            if self.training and x.std()>0: raise RuntimeError('too late')
+            return x.relu()
+    acts.register('late')(Late)
+    with pytest.raises(RuntimeError) as e: run(act='late', out=tmp_path, **digits | dict(seeds=[3]))
+    assert sys.version_info<(3, 11) or 'seed 3, epoch 1 of 1; finished seeds are kept' in e.value.__notes__[0]

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['PLAIN', 'LOGIN', 'EVERY', 'percent', 'number_of', 'md_escape', 'tex', 'md_table', 'safe_text', 'plain_text',
            'plainly', 'shown', 'value', 'typed', 'show', 'in_words', 'in_bytes', 'to_stderr', 'hello', 'quiet',
-           'in_notebook', 'live', 'tqdm_bar', 'no_bar', 'bar', 'speaking', 'RowBar']
+           'speaker', 'in_notebook', 'live', 'tqdm_bar', 'no_bar', 'bar', 'speaking', 'RowBar']
 
 # %% ../nbs/02_text.ipynb #imports
 import ast, os, re, sys, time, unicodedata, warnings
@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import get_args
 from fastcore.basics import patch
+from .registry import BadInput
 
 # %% ../nbs/02_text.ipynb #md-def
 def percent(mean:float, std:float|None) -> str:
@@ -148,6 +149,13 @@ def hello(
 
 # %% ../nbs/02_text.ipynb #progress-live-def
 def quiet(line): "Takes a line of progress and says nothing"
+
+def speaker(
+    say, # A function that takes a line, or None
+): # A function that takes a line
+    "What a function that takes long reports to; raises `BadInput`"
+    if say is None or callable(say): return say or quiet
+    raise BadInput(f'say must be a function that takes a line, such as print, or None, and not {say!r}')
 
 def in_notebook() -> bool:
     "Is this a notebook that you look at?"

@@ -20,7 +20,7 @@ from ..train.changes import base_of, label_of, neighbours
 from ..board.stats.tests import dunnett, pooled_std, smallest_effect
 from ..board.row import Row
 from ..board.table import find_rows
-from ..text import quiet, speaking, md_table, percent
+from ..text import speaker, speaking, md_table, percent
 from .run import check_board, check_job, learner, out_folder, plan, run
 from .run import given, takes_fields, which_seeds
 
@@ -259,6 +259,6 @@ def ablate(
     todo = {'base': (base := _base(recipe, dataset, changes_of_base))} | neighbours(base, changes)
     what = dict(dataset=dataset, size=size, epochs=epochs, source=source, noise=noise, data=data)
     how = dict(workers=workers, device=device, engine=engine, seeds_at_once=seeds_at_once, compile=compile, note=note)
-    with speaking(say): _try_all(todo, _some_seeds(seeds), out, say or quiet, what, how)
+    with speaking(say): _try_all(todo, _some_seeds(seeds), out, speaker(say), what, how)
     watch = dict(cbs=cbs, log_to=which_loggers(log_to))
-    return _train_all(todo, say or quiet, seeds=seeds, out=out, cache=cache, **what, **how, **watch)
+    return _train_all(todo, speaker(say), seeds=seeds, out=out, cache=cache, **what, **how, **watch)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from ..registry import BadInput, whole
 from ..files import digest
-from ..text import quiet, speaking
+from ..text import speaker, speaking
 from ..train.recipe import from_dict
 from ..train.machine import Machine, computing_with, machine
 from ..train.job import Job
@@ -149,7 +149,7 @@ def reproduce(
 ) -> Replication:
     "Train a row again; raises `BadInput`"
     row = original(name, out)
-    todo,say = _seeds_for(row, whole('k', k, 1, SEEDS)),say or quiet
+    todo,say = _seeds_for(row, whole('k', k, 1, SEEDS)),speaker(say)
     with speaking(say): p = plan_of(row, data, trust_code)
     purpose = Purpose(rules=RULES, based_on=row.id)
     with computing_with(_threads_of(row)):
@@ -216,7 +216,7 @@ def challenge(
     say=print, # Called with lines of progress; None: no lines
 ) -> Challenge:
     "Train a row with fresh seeds, and say whether its claim holds; raises `BadInput`"
-    row,say = original(name, out),say or quiet
+    row,say = original(name, out),speaker(say)
     nonce = nonce or _landed(row, out)
     todo = challenge_seeds(row.id, nonce, whole('k', k, 1, SEEDS))
     with speaking(say): p = plan_of(row, data, trust_code)

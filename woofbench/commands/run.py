@@ -53,7 +53,7 @@ from ..board.row import Row
 from ..board.trials import begun, trials
 from ..board.reported.history import of_board
 from ..board.weights import belong, lacking, move_weights, predictions_sha, weights_name
-from ..text import bar, quiet, speaking
+from ..text import bar, speaker, speaking
 from ..board.rules import RULES, clock_fault
 
 # %% ../../nbs/commands/01_run.ipynb #resolve-def
@@ -588,7 +588,7 @@ def train_row(
     say=print, # Called with lines of progress; None: no lines
 ) -> Row:
     "Train the seeds of a job and publish the row: `run`, for a job that is there already; raises `BadInput`"
-    say,out,machine = say or quiet,out_folder(out),machine or machine_for(job.track)
+    say,out,machine = speaker(say),out_folder(out),machine or machine_for(job.track)
     purpose = purpose or Purpose(rules=RULES)
     machine = one_at_a_time(job, machine, say)
     yes_no(again=again)

@@ -15,7 +15,7 @@ from pathlib import Path
 from fastcore.basics import patch
 from ..files import try_lock, write_atomic
 from ..registry import BadInput
-from ..text import EVERY, in_notebook, in_words, live, number_of, quiet
+from ..text import EVERY, in_notebook, in_words, live, number_of, quiet, speaker
 from .sweep_plan import Plan, PlanCost, plan_cost, read_plan
 from .workers import Failed, Local, node
 
@@ -455,7 +455,7 @@ def sweep(
         executor = _executor(workers, address, gpu_share)
         try: return estimate_plan(plan, executor, out, price)
         finally: executor.stop()
-    return _swept(plan, folder, (workers, address, gpu_share), Budget(budget), adaptive, say or quiet)
+    return _swept(plan, folder, (workers, address, gpu_share), Budget(budget), adaptive, speaker(say))
 
 # %% ../../nbs/commands/21_sweep.ipynb #swept-def
 def _folder_made(folder):

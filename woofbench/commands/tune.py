@@ -18,7 +18,7 @@ from typing import get_args
 from fastcore.basics import patch
 from ..registry import BadInput, fields_of, whole, yes_no
 from ..files import try_lock, digest, read_toml
-from ..text import md_table
+from ..text import md_table, speaker
 from ..data.own_images import as_dataset
 from ..data.manifest import find
 from ..data.track import make_track
@@ -36,7 +36,7 @@ from ..text import speaking
 from ..board.record.provenance import outside
 from ..board.row import Row
 from ..board.trials import count_trial, trials
-from .run import check_effect, check_sides, check_board, given, out_folder, quiet, recipe_of, run
+from .run import check_effect, check_sides, check_board, given, out_folder, recipe_of, run
 from .run import takes_fields
 from .workers import node
 
@@ -455,7 +455,7 @@ def tune(
     **changes # Fields of the recipe or its model, and `arch`
 ) -> Tuning:
     "Search the values of fields on a split of the training images; raises `BadInput`"
-    optuna,say,out,space = _optuna(),say or quiet,out_folder(out),read_space(space)
+    optuna,say,out,space = _optuna(),speaker(say),out_folder(out),read_space(space)
     check_engine(engine)
     yes_no(confirm=confirm, prune=prune)
     budget = _budget(trials, max_epochs, max_seconds)

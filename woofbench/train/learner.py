@@ -7,6 +7,7 @@ __all__ = ['init_from_data', 'Learner', 'check_parts', 'make_learner', 'SeedRun'
 
 # %% ../../nbs/train/08_learner.ipynb #imports
 import gc, hashlib, math, random, shutil, time
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from copy import deepcopy
 from functools import partial
@@ -340,6 +341,15 @@ def _memory_line(e, job):
     return _shared_memory_line(e) or f'out of memory; {lower}, or take a smaller arch'
 
 # %% ../../nbs/train/08_learner.ipynb #fit-all
+@contextmanager
+def _noted(seed, ev, epochs):
+    "An error of a part says in which seed and epoch it came"
+    try: yield
+    except Exception as e:
+        if hasattr(e, 'add_note') and not isinstance(e, BadInput): # from Python 3.11 on
+            e.add_note(f'woofbench: this is seed {seed}, epoch {len(ev.curve)+1} of {epochs}; finished seeds are kept')
+        raise
+
 def _fit_all(learn, job, seed, seen, resumed):
     "Run the schedule with the callbacks `seen`, within the context `resumed`"
     quiet = quieted(learn, bool(job.cbs or job.logs)),learn.added_cbs(seen),logged(learn, job.logs, seed)
@@ -370,7 +380,8 @@ def fit(
             init = weights_sha(learn.model)
         if learn.dls.device.type=='cuda': torch.cuda.reset_peak_memory_stats()
         seen = [ev, *(watch(seed) if watch else ())]
-        _fit_all(learn, job, seed, seen, resuming(learn, resume, init, kept.lock))
+        with _noted(seed, ev, job.track.epochs):
+            _fit_all(learn, job, seed, seen, resuming(learn, resume, init, kept.lock))
     except NotTaken as e:
         return fit(job, seed, replace(machine, states=resume.again(e).as_states), log, kept, watch)
     except (RuntimeError, MemoryError) as e:
