@@ -194,10 +194,11 @@ def costs(e:Entry) -> Markup:
     versions = ', '.join(f'{k} {v}' for k,v in sorted(env['versions'].items()))
     sha = rec['code']['commit']
     commit = f', commit {sha[:12]}' if sha else ''
+    spent = e.cost and f'{e.cost/1e12:{",.1f" if e.cost>=1e11 else ".2g"}} ×10¹² multiply-adds (forward)'
     return dl([('Time of a seed', f'{duration(e.seconds)} (median)'), ('Training', f'{e.speed[0]:.0f} images a second'),
                ('Validation', f'{e.speed[1]:.0f} images a second'), ('Parameters', f'{e.params:,}'),
                ('Multiply-adds', 'unknown' if e.macs is None else f'{e.macs:,} for one image'),
-               ('One training run', '' if e.cost is None else f'{e.cost/1e12:,.1f} ×10¹² multiply-adds (forward)'),
+               ('One training run', spent),
                ('Device', e.device),
                ('Engine', f'{rec["engine"]}, {rec["recipe"]["precision"]}'),
                ('Processes of a seed', rec['processes'] if rec['processes']>1 else ''),
