@@ -42,10 +42,10 @@ def test_the_text_leads_to_the_same_row_again(here, cli, row, refused):  # noqa:
 
 def test_the_page_shows_it_and_says_how_to_use_it(here, cli, row):  # noqa: F811
     assert cli('site --out pages')[0]==0
-    page = (here/'pages'/'rows'/f'{row.id}.html').read_text()
+    page = (here/'pages'/'rows'/f'{row.id}.html').read_text(encoding='utf-8')
     assert 'Code of its author' in page and 'Grüße &lt;b&gt;\\u202e&amp;' in page and '<b>\\u202e' not in page
-    assert f'woofbench code {row.id} --to .' in page and '--import other.py' in page
-    assert re.search(r'from woofbench import import_parts, run\n\nimport_parts\(&#39;other.py&#39;\)', page)
+    assert f'woofbench code {row.id} --to code' in page and '--import code/other.py' in page
+    assert re.search(r'from woofbench import import_parts, run\n\nimport_parts\(&#39;code/other.py&#39;\)', page)
 
 def test_a_row_without_such_code_has_no_text(here, cli, refused):  # noqa: F811
     assert cli('run --dataset digits --size 16 --epochs 1 --seeds 1')[0]==0
@@ -81,16 +81,34 @@ def test_a_name_is_no_path(here, cli, row):  # noqa: F811
     rc,_,err = cli(f'code {path} --out c --to c/to')
     assert rc==2 and 'would be one file' in err and not (here/'c'/'to').exists()
 
+@pytest.mark.parametrize('name', ('json','torch','conftest','CON'))
+def test_no_file_takes_the_name_of_a_module(here, cli, row, name):  # noqa: F811
+    "A program that starts in that folder would run it"
+    evil = doctored(row.record, lambda r: r.update(imports=[], outside={name:'0'*16}, own_code={name:'x'}))
+    path = write_record(here/'b', check_record(evil))
+    rc,_,err = cli(f'code {path} --out b --to b/to')
+    assert rc==2 and 'the name of another module' in err and not (here/'b'/'to').exists()
+
+def test_a_file_that_another_one_imports_is_named(here, cli, monkeypatch):  # noqa: F811
+    monkeypatch.syspath_prepend(here)
+    (here/'helping.py').write_text('def f(x): return x\n')
+    (here/'other.py').write_text('from helping import f\n' + OTHER)
+    rc,out,err = cli(RUN)
+    assert rc==0 and 'it will not have that of helping, which your files import' in out, err
+
 def test_the_cell_of_a_typed_part_is_its_text(monkeypatch):
     "As in a notebook, also for a function, and for a class without methods"
     from IPython.core.interactiveshell import InteractiveShell
     shell = InteractiveShell()
     cell = ("from torch import nn\nfrom woofbench import acts\nbent = .1\n@acts.register('typed_act')\n"
+            "@acts.register('typed_too')\n"
             "class Typed(nn.LeakyReLU):\n    'max(x, bent*x)'\n    def __init__(self): super().__init__(bent)\n")
     try:
         assert shell.run_cell(cell, store_history=True).success
         assert own_code(Recipe().but(act='typed_act'))=={'act typed_act':cell}
-    finally: acts.pop('typed_act', None)
+        assert own_code(Recipe().but(act='typed_act', stem_act='typed_too'))=={'act typed_act':cell}, 'once'
+    finally:
+        for o in ('typed_act','typed_too'): acts.pop(o, None)
 
 def test_what_does_not_fit_is_said(here, cli):  # noqa: F811
     (here/'other.py').write_text(OTHER + '#'*MOST_CODE)

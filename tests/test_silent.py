@@ -12,9 +12,10 @@ from woofbench.board.stats.tests import smallest_effect
 from woofbench.board.table import find_row
 from woofbench.board.trials import count_trial, trials
 from woofbench.commands.cli import make_parser
-from woofbench.commands.run import out_folder, plan, run
+from woofbench.commands.run import check_apart, out_folder, plan, run
 from woofbench.commands.tune import parse_space, read_space, tune
 from woofbench.data.track import Track
+from woofbench.models.costs import cost
 from woofbench.registry import BadInput
 from woofbench.train.imports import import_parts
 
@@ -279,13 +280,46 @@ def test_networks_that_share_a_parameter_are_refused(tmp_path, parts):
     acts.register('one_tensor')(type('Tied', (nn.PReLU,), dict(
         __init__=lambda self: (nn.PReLU.__init__(self), setattr(self, 'weight', nn.Parameter(slope)))[0])))
     for o in ('one_module','one_tensor'):
-        with pytest.raises(BadInput, match='share the parameter'): run(act=o, out=tmp_path, **digits)
-    assert one.weight.requires_grad and one.weight.item()==slope.item()==.25
+        with pytest.raises(BadInput, match='share the tensor'): run(act=o, out=tmp_path, **digits)
+    assert one.weight.requires_grad and one.training and one.weight.item()==slope.item()==.25
+    norm,fixed = nn.BatchNorm2d(16, affine=False),nn.Conv2d(3, 8, 3).requires_grad_(False)
+    archs.register('stats')(lambda n_out, size: nn.Sequential(nn.Conv2d(3, 16, 1), norm, nn.Flatten(),
+                                                              nn.Linear(16*size*size, n_out)))
+    archs.register('frozen')(lambda n_out, size: nn.Sequential(fixed, nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+                                                               nn.Linear(8, n_out)))
+    with pytest.raises(BadInput, match='share the tensor 1.running_mean'):
+        run(out=tmp_path, **digits | dict(arch='stats'))
+    check_apart(plan('digits', arch='frozen').recipe, 10, 32) # nothing of it is learnt
+    with pytest.raises(BadInput, match='no trial was trained'):
+        tune('lr=1e-3,2e-2', trials=1, act='one_module', dataset='digits', epochs=1, arch='xresnet10_tiny',
+             out=tmp_path, say=None)
+
+def test_costs_of_networks_of_yours_are_those_of_others(parts):
+    def attention(n_out, size):
+        class Net(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.f = nn.functional # cannot be copied
+                self.conv,self.attn = nn.Conv2d(3, 32, 8, 8),nn.MultiheadAttention(32, 4, batch_first=True)
+                self.head = nn.Linear(32, n_out)
+            def forward(self, x):
+                x = self.conv(x).flatten(2).transpose(1, 2)
+                return self.head(self.attn(x, x, x, need_weights=False)[0].mean(1))
+        return Net()
+    archs.register('attends')(attention)
+    n,d = (64//8)**2,32 # tokens and channels
+    want = 3*64*n*d + 4*n*d*d + 2*n*n*d + 10*d
+    assert cost(plan('digits', arch='attends').recipe.model, 64)['macs']==want
 
 def test_a_tensor_that_is_kept_from_the_first_network_on(tmp_path, parts):
     "Kernels are often made once"
-    table = lru_cache(lambda: torch.linspace(.5, 2., 4))
+    table = lru_cache(lambda: torch.empty(4).uniform_(.5, 2.))
     acts.register('cached')(lambda: Gate(table()))
+    torch.manual_seed(1)
+    was = torch.get_rng_state()
+    plan('digits', act='cached')
+    assert torch.equal(torch.get_rng_state(), was), 'the random state is as before'
+    assert .5<=table().min()<table().max()<=2, 'numbers'
     assert run(act='cached', out=tmp_path, **digits).acc[0]>.5
 
 @pytest.mark.parametrize('layer,said', (
@@ -302,6 +336,8 @@ def test_two_parts_that_need_one_value_are_refused(parts):
     with pytest.raises(BadInput, match='act w1 and act w2 both have a parameter slope'):
         plan('digits', act=('w1','w2','w2','w2'))
     assert dict(plan('digits', act='w2').recipe.model.params)=={'act_slope':3.}
+    acts.register('w4', params=dict(slope=Param(.1, 'In other words', 0, 1)))(lambda *, slope: nn.ELU(slope))
+    plan('digits', act='w1', stem_act='w4')
     for p,said in ((2., 'must be a Param'), (Param(5., 'x', 0, 1), 'the default of k .* from 0 to 1, not 5'),
                    (Param(None, 'x'), 'must be a word'), (Param(123456., 'x'), 'more than four digits')):
         with pytest.raises(BadInput, match=said): acts.register('w3', params=dict(k=p))(nn.ReLU)
@@ -323,12 +359,12 @@ def test_a_loss_of_torch_predicts_and_says_what_it_cannot_mix(tmp_path, parts):
     row = run(loss='plain_ce', keep='weights', out=tmp_path, **digits)
     p = row.predict(np.zeros((32, 32, 3), np.uint8))
     assert abs(p.probabilities.sum()-1)<1e-5
-    with pytest.raises(BadInput, match='plain_ce takes no mixed classes'):
+    with pytest.raises(BadInput, match='plain_ce cannot be used with mixed classes'):
         run(loss='plain_ce', mixup=.4, out=tmp_path, **digits)
 
 def test_a_schedule_that_leaves_out_epochs_is_named(tmp_path, parts):
     scheds.register('short')(lambda learn, epochs, r: learn.fit(1, r.lr))
-    with pytest.raises(BadInput, match='the schedule short has trained 1 epoch and not 2'):
+    with pytest.raises(BadInput, match='the schedule short, or another part, has trained 1 epoch and not 2'):
         run(sched='short', out=tmp_path, **digits | dict(epochs=2))
 
 def test_tuning_begins_anew_with_other_code(tmp_path, parts):

@@ -12,7 +12,7 @@ import ast, difflib, inspect, os, re, sys, textwrap
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.util import find_spec
 from math import isfinite
@@ -431,7 +431,7 @@ def fields_of(
     for reg,name in parts:
         for k,p in reg.params_of(name).items():
             field = f'{reg.kind}_{k}'
-            if res.setdefault(field, p)!=p:
+            if replace(res.setdefault(field, p), about='')!=replace(p, about=''):
                 raise BadInput(f'{reg.kind} {of[field]} and {reg.kind} {name} both have a parameter {k}, with other '
                                'defaults or limits, and would get one value: give one of them another name')
             of.setdefault(field, name)

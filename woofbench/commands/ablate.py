@@ -41,7 +41,7 @@ def _check_alike(base, rows):
 
 # %% ../../nbs/commands/02_ablate.ipynb #verdict-def
 def _verdict(o, alpha):
-    if o['p']!=o['p'] or o['lo']==o['hi']: return 'cannot say: no seed differs from another'
+    if o['p']!=o['p'] or o['lo']==o['hi']: return 'cannot say: all seeds of a recipe ended alike'
     if o['p']>=alpha: return 'no visible effect'
     return 'better' if o['diff']>0 else 'worse'
 

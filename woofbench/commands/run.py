@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['check_sides', 'check_effect', 'recipe_of', 'plan', 'SeedFolder', 'train_claimed', 'sweep_board', 'check_board',
            'record_of', 'takes_fields', 'which_seeds', 'out_folder', 'given', 'keeps_weights', 'wanted_seeds',
-           'check_memory', 'check_job', 'RowKind', 'row_kind', 'one_at_a_time', 'train_row', 'run', 'learner']
+           'check_memory', 'check_apart', 'check_job', 'RowKind', 'row_kind', 'one_at_a_time', 'train_row', 'run',
+           'learner']
 
 # %% ../../nbs/commands/01_run.ipynb #imports
 import inspect, os, time
@@ -44,8 +45,8 @@ from ..text import number_of, safe_text
 from ..board.record.record import EPOCHS, Made, Purpose, from_bytes, make_record, to_bytes, write_record
 from ..board.record.record import read_file, read_record, read_records, record_path
 from ..board.record.record import seed_bytes, seed_dict, seed_from
-from ..board.record.provenance import code_facts, context_id, env_facts, file_of, named, ours, outside, own_code
-from ..board.record.provenance import source_of, sources, training_sha
+from ..board.record.provenance import code_facts, context_id, env_facts, file_of, helpers, named, ours, outside
+from ..board.record.provenance import own_code, source_of, sources, training_sha
 
 # %% ../../nbs/commands/01_run.ipynb #imports-part3
 from ..board.table import LOCK, check_csv, update_csv
@@ -380,16 +381,26 @@ def _check_sent(job):
                        'and import that with --import FILE or import_parts(FILE)')
 
 # %% ../../nbs/commands/01_run.ipynb #run-check-job
-def _check_apart(job):
-    "Raise `BadInput` for a part of yours that gives two networks one parameter: training one would change the other"
-    def made(): return build(job.recipe.model, job.n_classes, job.track.size)
-    if not own_names(job.recipe.model) or job.cost['params']>LARGEST: return
-    with without_numbers('cpu'): one,two = made(),made()
-    have = {o.untyped_storage().data_ptr() for o in one.parameters() if o.numel()}
-    shared = next((k for k,o in two.named_parameters() if o.untyped_storage().data_ptr() in have), None)
-    if shared:
-        raise BadInput(f'two networks of this recipe share the parameter {shared}, so a seed would begin with what '
-                       'another one has learnt: make it anew in the part, for example with .clone()')
+def _learnt(model):
+    "(name, address) of each tensor that training changes: parameters, and the statistics of norms"
+    from torch.nn.modules.batchnorm import _NormBase
+    norms = [f'{k}.{o}' for k,m in model.named_modules() if isinstance(m, _NormBase) for o,_ in m.named_buffers()]
+    buffers = dict(model.named_buffers())
+    found = [(k, o) for k,o in model.named_parameters() if o.requires_grad] + [(k, buffers[k]) for k in norms]
+    return [(k, o.untyped_storage().data_ptr()) for k,o in found if o.numel()]
+
+def check_apart(
+    recipe:Recipe,
+    n_classes:int,
+    size:int, # Side of the images, px
+) -> None:
+    "Raise `BadInput` where two networks share what they learn, which only a part of yours can do"
+    if not own_names(recipe.model): return
+    with without_numbers('cpu'): one,two = (build(recipe.model, n_classes, size) for _ in range(2))
+    have = {o for _,o in _learnt(one)}
+    if shared := next((k for k,o in _learnt(two) if o in have), None):
+        raise BadInput(f'two networks of this recipe share the tensor {shared}, so a seed would begin with what '
+                       'another one has learnt: create a new one in the part, for example with .clone()')
 
 def _check_steps(job):
     "Raise `BadInput` for an accumulation over more batches than the training has: it would never step"
@@ -410,7 +421,7 @@ def check_job(
                        f'at most {EPOCHS} epochs in all')
     _check_words(job.manifest, note)
     _check_steps(job)
-    _check_apart(job)
+    if job.cost['params']<=LARGEST: check_apart(job.recipe, job.n_classes, job.track.size)
     if machine.processes>1 or machine.apart: _check_sent(job)
     check_memory(job.cost, machine, len(seeds))
     from woofbench.train.learner import check_parts
@@ -419,8 +430,9 @@ def check_job(
 # %% ../../nbs/commands/01_run.ipynb #4d110108
 def _say_code(kind, say):
     "Which code of yours others will be able to read"
-    if mine := ', '.join(kind.own_code):
+    if mine := ', '.join(o if ' ' not in o else f'the whole cell or file that has {o}' for o in kind.own_code):
         say(f'note: the record will have the source code of {mine}: everyone who gets the record can read it')
+    if more := ', '.join(helpers()): say(f'note: it will not have that of {more}, which your files import')
     if gone := ', '.join(o.name for o in kind.imports if o.name not in kind.own_code):
         say(f'note: the record will have the hash of {gone}, and not its source code')
 

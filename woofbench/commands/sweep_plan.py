@@ -6,7 +6,7 @@
 __all__ = ['Plan', 'read_plan', 'seed_size', 'PlanCost', 'plan_cost']
 
 # %% ../../nbs/commands/19_sweep_plan.ipynb #imports
-import hashlib, itertools
+import hashlib, itertools, os
 from dataclasses import dataclass
 from pathlib import Path
 from fastcore.basics import patch
@@ -113,9 +113,11 @@ def _beside(folder, name):
 
 def _here(folder, track):
     "A track whose folders of images count from the folder of the plan"
-    def is_path(k, v): return isinstance(v, str) and (k=='data' or v.startswith(('.','~')) or '/' in v)
-    return {k:str(folder/Path(v).expanduser()) if k in ('data','dataset') and is_path(k, v) else v
-            for k,v in track.items()}
+    def is_path(k, v):
+        if k not in ('data','dataset') or not isinstance(v, (str,Path)): return False
+        return k=='data' or isinstance(v, Path) or v.startswith(('.','~')) or '/' in v or os.sep in v
+    # a path that begins with a folder stays a path: `digits` alone would be the name of a dataset
+    return {k:os.path.join(folder, Path(v).expanduser()) if is_path(k, v) else v for k,v in track.items()}
 
 def _source(what):
     "(what a plan says, the folder of its file)"

@@ -26,7 +26,7 @@ from ..data.tuning_split import split_training
 from ..models.costs import cost
 
 # %% ../../nbs/commands/18_tune.ipynb #imports-2
-from ..models.spec import parts_of
+from ..models.spec import own_names, parts_of
 from ..train.changes import label_of
 from ..train.imports import imported
 from ..train.job import Job
@@ -36,8 +36,8 @@ from ..text import speaking
 from ..board.record.provenance import outside
 from ..board.row import Row
 from ..board.trials import count_trial, trials
-from .run import check_effect, check_sides, check_board, given, out_folder, recipe_of, run
-from .run import takes_fields
+from .run import check_apart, check_effect, check_sides, check_board, given, out_folder
+from .run import recipe_of, run, takes_fields
 from .workers import node
 
 # %% ../../nbs/commands/18_tune.ipynb #range-def
@@ -226,6 +226,9 @@ def job_of(self:_Search, trial):
     check_sides(recipe, self.job.track.size)
     from woofbench.train.learner import check_parts
     check_parts(recipe, self.machine.device)
+    if own_names(recipe.model): # their outputs, and what they share, were not looked at before
+        cost(recipe.model, self.job.track.size, self.job.n_classes)
+        check_apart(recipe, self.job.n_classes, self.job.track.size)
     return replace(self.job, recipe=recipe, cost=None)
 
 # %% ../../nbs/commands/18_tune.ipynb #trial-def
@@ -298,7 +301,7 @@ def _spent(study, optuna, begin, budget):
     if len(done)>=budget['trials']: return f'{len(done)} trials'
     if failed>=10+budget['trials']: return f'{failed} trials that could not be trained'
     repeats = sum('repeats' in t.user_attrs for t in study.trials)
-    if repeats>=10+budget['trials']: return f'{len(done)} trials: {repeats} more draws were values of these again'
+    if repeats>=10+budget['trials']: return f'{len(done)} trials: {repeats} more draws repeated the values of these'
     epochs = sum(t.user_attrs.get('epochs', 0) for t in done)
     if budget['max_epochs'] and epochs>=budget['max_epochs']: return f'{epochs} epochs'
     seconds = time.monotonic()-begin
@@ -465,7 +468,9 @@ def tune(
     _check_space(base, space, track.size)
     check_board(out, say)
     with speaking(say): search_of = _search(track, base, data, seeds, machine, source)
-    search = search_of(space=space, out=out, say=say, prune=prune, code=_own_code(base, space))
+    code = _own_code(base, space)
+    if code!=_own_code(base, space): say('note: the source of a part cannot be told: this study cannot go on later')
+    search = search_of(space=space, out=out, say=say, prune=prune, code=code)
     res = _tuned(search, optuna, budget, storage)
     what = dict(dataset=dataset, size=size, epochs=epochs, source=source, data=data)
     if confirm: res.row = _confirm(res, what | dict(workers=workers, device=device, engine=engine), say)

@@ -8,8 +8,7 @@ __all__ = ['SMALL', 'LARGEST', 'saved_bytes', 'act_memory', 'check_logits', 'sma
 
 # %% ../../nbs/models/04_costs.ipynb #imports
 import time, traceback
-from copy import deepcopy
-from contextlib import nullcontext, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 import numpy as np
 import torch
@@ -49,11 +48,14 @@ def act_memory(
 # %% ../../nbs/models/04_costs.ipynb #counter-def
 def _numel(model): return sum(p.numel() for p in model.parameters())
 
-@torch.no_grad()
-def _zeros(model):
-    "A model that was built without numbers, with zeros in their place"
-    for o in (*model.parameters(), *model.buffers()): o.zero_()
-    return model
+@contextmanager
+def _still(model):
+    "In evaluation and without gradients; afterwards all of it is as it was"
+    modes,grads = [(o, o.training) for o in model.modules()],[(o, o.requires_grad) for o in model.parameters()]
+    try: yield model.eval().requires_grad_(False)
+    finally:
+        for o,v in modes: o.training = v
+        for o,v in grads: o.requires_grad_(v)
 
 def check_logits(
     out, # Of a network, for one image
@@ -92,13 +94,13 @@ class _Counter(TorchDispatchMode):
 
 # %% ../../nbs/models/04_costs.ipynb #6a5ede4f
 def small_flops(
-    model:torch.nn.Module, # On the processor; its weights become zeros
+    model:torch.nn.Module, # On the processor
     size:int, # Side of the images, px
     n_out:int|None=None, # Number of classes; any number of outputs if None
 ) -> int|None: # None where an operation is unknown
     "Floating point operations for one image of zeros; raises `BadInput` for outputs that are not logits"
-    x,out,model = torch.zeros(1, 3, size, size),None,_zeros(model)
-    with torch.no_grad(), suppress(Exception), _Counter() as counter: out = model(x)
+    x,out = torch.zeros(1, 3, size, size),None
+    with _still(model), torch.no_grad(), suppress(Exception), _Counter() as counter: out = model(x)
     if out is None: return None
     check_logits(out, n_out)
     return counter.flops
@@ -113,38 +115,42 @@ def torch_flops(
     """Floating point operations for one image, by PyTorch's own counter; a multiply-add is two of them. Raises
     `BadInput` for outputs that are not logits"""
     from torch.utils.flop_counter import FlopCounterMode
-    with FlopCounterMode(display=False) as counter: out = model(torch.zeros(1, 3, size, size, device=device))
+    x,fused = torch.zeros(1, 3, size, size, device=device),torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False) # the counter does not know fused attention
+    try:
+        with _still(model), FlopCounterMode(display=False) as counter: out = model(x)
+    finally: torch.backends.mha.set_fastpath_enabled(fused)
     check_logits(out, n_out)
     return counter.get_total_flops()
 
+# %% ../../nbs/models/04_costs.ipynb #cost-def-2
 def _counted(spec, size, n_out):
-    "Parameters and multiply-accumulates; networks with parts of yours are counted as copies, so that yours stay"
+    "Parameters and multiply-accumulates, on `meta`; networks with parts of yours on the processor, and unchanged"
     def made(device):
         with without_numbers(device): model = build(spec, n_out, size)
-        if yours: model = deepcopy(model)
         if any(map(is_lazy, model.parameters())):
             raise BadInput('a lazy layer has no weights before its first batch: write its number of inputs')
-        return model.eval().requires_grad_(False)
-    yours = own_names(spec)
-    device = 'cpu' if yours else 'meta' # a part of yours may keep a tensor of its first network
+        return model
+    device = 'cpu' if own_names(spec) else 'meta' # a part of yours may keep a tensor of its first network
     model,flops = made(device),None
     if _numel(model)>LARGEST and device=='cpu': device,model = 'meta',made('meta')
     if _numel(model)<=SMALL and size<=64: flops = small_flops(model if device=='cpu' else made('cpu'), size, n_out)
-    if flops is None: flops = torch_flops(_zeros(model), size, n_out, device)
+    if flops is None: flops = torch_flops(model, size, n_out, device)
     return dict(params=_numel(model), macs=flops//2)
 
 # %% ../../nbs/models/04_costs.ipynb #tried-def
 def _tried(spec, size, n_out):
     "Parameters and `macs=None`, if a forward pass of one image works; raises what the network raises"
     def made(device):
-        with torch.device(device) if device=='cpu' else without_numbers(): return build(spec, n_out, size).eval()
-    try: large = _numel(made('meta'))>LARGEST
+        with torch.device(device) if device=='cpu' else without_numbers(): return build(spec, n_out, size)
+    def size_of():
+        with without_numbers('cpu' if own_names(spec) else 'meta'): return _numel(build(spec, n_out, size))
+    try: large = size_of()>LARGEST
     except Exception: large = False # a part cannot be built without numbers
     device = 'meta' if large else 'cpu'
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         model = made(device)
-        if own_names(spec): model = deepcopy(model)
-        check_logits(model(torch.zeros(1, 3, size, size, device=device)), n_out)
+        with _still(model): check_logits(model(torch.zeros(1, 3, size, size, device=device)), n_out)
     return dict(params=_numel(model), macs=None)
 
 def _one_line(e):

@@ -7,7 +7,7 @@ __all__ = ['conv_layers', 'attentions', 'id_path', 'conv_path', 'ResBlock', 'con
            'without_numbers']
 
 # %% ../../nbs/models/03_xresnet.ipynb #imports
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 import torch
 from torch import nn
@@ -156,12 +156,18 @@ def build(
 
 # %% ../../nbs/models/03_xresnet.ipynb #without-numbers-def
 class _Undrawn(TorchFunctionMode):
-    "Draws leave tensors as they are"
+    "Draws leave tensors of one type as they are"
+    def __init__(self, kind):
+        super().__init__()
+        self.kind = kind
+
     def __torch_function__(self, func, types, args:tuple=(), kwargs=None):
-        if func in (torch.Tensor.normal_, torch.Tensor.uniform_): return args[0]
+        if func in (torch.Tensor.normal_, torch.Tensor.uniform_) and isinstance(args[0], self.kind): return args[0]
         return func(*args, **(kwargs or {}))
 
 @contextmanager
 def without_numbers(device='meta'):
-    "Networks that are built within have shapes, but no numbers to rely on"
-    with torch.device(device), _Undrawn(): yield
+    "Networks that are built within have shapes, but no numbers to rely on; on the processor only their parameters"
+    if torch.device(device).type=='meta': kind,state = torch.Tensor,nullcontext()
+    else: kind,state = nn.Parameter,torch.random.fork_rng(devices=[])
+    with state, torch.device(device), _Undrawn(kind): yield

@@ -192,8 +192,8 @@ def check_parts(
     if not callable(opt): raise BadInput(f'opt {recipe.opt} gives {opt!r}, and must give a function of parameters')
     mixes = recipe.mixup or recipe.cutmix or recipe.aug=='mix'
     if mixes and not getattr(loss, 'y_int', False):
-        raise BadInput(f'loss {recipe.loss} takes no mixed classes: mixup, cutmix and aug=mix need a loss with '
-                       '`y_int = True` and `reduction`')
+        raise BadInput(f'loss {recipe.loss} cannot be used with mixed classes: mixup, cutmix and aug=mix need a loss '
+                       'with `y_int = True` and an attribute `reduction`')
 
 # %% ../../nbs/train/08_learner.ipynb #learner-def
 def _extended(parts, recipe, augmented):
@@ -332,7 +332,10 @@ def _check_whole(job, ev):
     needs = 'a row needs all epochs, and the predictions for every validation image'
     if job.cbs:
         raise BadInput(f'a callback has ended the training in epoch {done} of {n}: {needs}; leave it out of cbs')
-    raise BadInput(f'the schedule {job.recipe.sched} has trained {number_of(done, "epoch")} and not {n}: {needs}')
+    if done==n:
+        raise BadInput(f'there are {len(ev.preds or ())} predictions for {job.n_val} validation images: {needs}')
+    raise BadInput(f'the schedule {job.recipe.sched}, or another part, has trained {number_of(done, "epoch")} and not '
+                   f'{n}: {needs}')
 
 def _memory_line(e, job):
     "What to say if an error `e` is a lack of memory; None for other errors"

@@ -29,7 +29,7 @@ def _is_device(name):
 def _check_device(device):
     "Raise `BadInput`, with near names, where `device` is not the name of a device"
     kind,_,number = str(device).partition(':')
-    if isinstance(device, int): raise BadInput(f'device {device!r} is a number: write its kind as well, as in cuda:0')
+    if isinstance(device, bool): raise BadInput(f'device must be the name of a device, such as cuda:0, not {device}')
     if isinstance(device, str) and kind not in _devices and not _is_device(device):
         raise BadInput(f'unknown device {device!r}; {near(kind, _devices, other=_other_names)}')
     if number and not number.isdigit():
@@ -40,6 +40,7 @@ def working(
 ) -> torch.device:
     "A device that works; raises `BadInput`"
     _check_device(device)
+    if isinstance(device, int): device = f'cuda:{device}' # PyTorch would take the processor where there is no GPU
     try:
         probe = torch.zeros(1, device=device or default_device())
         if probe.item()!=0: raise RuntimeError('a zero is not zero there')

@@ -161,9 +161,9 @@ def _flag(k, v, known):
     return {'true':f'--{flag}', 'false':f'--no-{flag}'}.get(v) or f'--{flag} {shlex.quote(v)}'
 
 def own_files(e:Entry) -> list: # Of names
-    "The files that a row's own parts are in, as `woofbench code` names them; nothing if it has no such parts"
+    "The files that a row's own parts are in, as `woofbench code ID --to code` saves them; nothing without such parts"
     names = dict.fromkeys((*(o.name for o in e.record.imports), *e.row.own_code))
-    return [code_file(o) for o in names] if strangers(e.record['recipe']) else []
+    return [f'code/{code_file(o)}' for o in names] if strangers(e.record['recipe']) else []
 
 def _imports(e): return [f'--import {o}' for o in own_files(e)] # flags
 

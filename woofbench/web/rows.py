@@ -251,8 +251,9 @@ _hashes = ('This row has parts of its author. The record has the hash of their s
 # %% ../../nbs/web/08_rows.ipynb #recipe-def-2
 def _needed(e):
     "What you need before you can run a row again"
-    write = h('code', f'woofbench code {e.id} --to .')
-    saved = ['This row has code of its author. ', write, ' saves it as files. Read them before you run them.']
+    write = h('code', f'woofbench code {e.id} --to code')
+    saved = ['This row has code of its author. ', write, ' saves it as files. Read them before you run them: a file '
+             'may be a whole script, and an import runs all of it.']
     code = [saved if e.row.own_code else _hashes] if own_files(e) else []
     return [h('p', o) for o in (*code, *([_images]*(not packaged(e.track.dataset))))]
 

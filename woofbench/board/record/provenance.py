@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['code_facts', 'training_files', 'training_sha', 'env_facts', 'context_id', 'file_of', 'source_of', 'named', 'missing',
-           'strangers', 'ours', 'outside', 'is_library', 'sources', 'own_code']
+           'strangers', 'ours', 'outside', 'is_library', 'sources', 'own_code', 'helpers']
 
 # %% ../../../nbs/board/record/07_provenance.ipynb #imports
 import ast, dis, importlib, importlib.metadata, json, linecache, os, platform, site, sys, sysconfig
@@ -16,7 +16,7 @@ from types import ModuleType
 from fastcore.basics import patch
 from ...train.recipe import Recipe, registries, to_dict
 from ...files import digest, source_sha
-from ...train.imports import as_imported, files_run
+from ...train.imports import as_imported, files_run, imported
 from .part_source import modules_of, part_shas
 from ...registry import BadInput, Registry, code_text, in_package, syntax_tree, unwrapped, who
 from ...text import plainly
@@ -366,5 +366,11 @@ def own_code(
     "The source code that a record carries"
     found,room = {},MOST_CODE
     for k,text in _texts(recipe, cbs):
-        if (need := code_size(text))<=room and len(found)<64: found[k],room = text,room-need
+        again = text in found.values() # another part of the same cell
+        if not again and (need := code_size(text))<=room and len(found)<64: found[k],room = text,room-need
     return found
+
+def helpers() -> list: # Of names
+    "Modules of yours that imported files import: a record does not have their source code"
+    names = set().union(*(modules_of(raw) for path,(_,raw) in files_run().items() if not _in_library(path)))
+    return sorted({o or 'a module beside it' for o in names if not is_library(o)} - {o.name for o in imported()})

@@ -276,7 +276,14 @@ def code_file(
     name:str, # Of a file, a part or a callback in `own_code`
 ) -> str: # Without anything that a path could use
     "The name of a file for source code from a record"
-    return f'{re.sub("[^A-Za-z0-9_]+", "_", name)}.py'
+    return f'{re.sub("[^A-Za-z0-9_]+", "_", name)[:100]}.py'
+
+_run_by_name = 'conftest','sitecustomize','usercustomize','setup','con','nul','aux','prn' # also devices of Windows
+
+def _is_taken(stem):
+    "Would a program that starts beside a file of this name run it in place of another module?"
+    from woofbench.board.record.provenance import is_library
+    return stem.lower() in _run_by_name or is_library(stem)
 
 def write_code(
     texts:dict, # Source code by name, as a record has it
@@ -285,7 +292,10 @@ def write_code(
     "Write each text as a file; raises `BadInput` where another file is there"
     folder = Path(folder).expanduser()
     files = {folder/code_file(k):text.encode() for k,text in texts.items()}
-    if len(files)<len(texts): raise BadInput('two of its names would be one file')
+    if len({o.name.lower() for o in files})<len(texts): raise BadInput('two of its names would be one file')
+    if odd := next((o.name for o in files if _is_taken(o.stem)), None):
+        raise BadInput(f'{odd} has the name of another module, and a program that starts beside it could run it: read '
+                       'the code with woofbench code, and save it yourself under another name')
     for path,raw in files.items():
         if path.exists() and path.read_bytes()!=raw: raise BadInput(f'{path} is there already, with other text')
     folder.mkdir(parents=True, exist_ok=True)
