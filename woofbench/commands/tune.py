@@ -6,6 +6,7 @@
 __all__ = ['Range', 'Choices', 'parse_space', 'read_space', 'Tuning', 'tune']
 
 # %% ../../nbs/commands/18_tune.ipynb #imports
+import itertools
 import math
 import os
 import time
@@ -277,6 +278,7 @@ def one(self:_Search, study, optuna):
     name = label_of(self.job.recipe, job.recipe) or 'the base'
     if (same := self.known(study, job)) is not None:
         trial.set_user_attr('repeats', same.number+1)
+        if new := self.untried(study): study.enqueue_trial(new)
         for epoch,v in same.intermediate_values.items(): trial.report(v, epoch)
         study.tell(trial, same.value if same.state==state.COMPLETE else None, state=same.state)
         return self.say(f'trial {trial.number+1}: {name}: as trial {same.number+1}, and not trained again')
@@ -318,11 +320,26 @@ def count(self:_Search, study):
             count_trial(self.out, job.track, t.user_attrs['config'], job.manifest.sha256, seed, *self.code)
 
 @patch
+def untried(self:_Search, study) -> dict|None:
+    "Values that no trial has had; None where all were tried, and for a space with a range"
+    if any(isinstance(o, Range) for o in self.space.values()): return None
+    have = {tuple(t.params.get(k) for k in self.space) for t in study.trials}
+    every = itertools.product(*(o.values for o in self.space.values()))
+    return next((dict(zip(self.space, o)) for o in every if o not in have), None)
+
+@patch
+def all_tried(self:_Search, study) -> str:
+    "How many combinations there are, in words, once no other one is left; empty before"
+    sizes = [0 if isinstance(o, Range) else len(o.values) for o in self.space.values()]
+    return f'all {math.prod(sizes)} combinations' if all(sizes) and not self.untried(study) else ''
+
+# %% ../../nbs/commands/18_tune.ipynb #budget-count-2
+@patch
 def go(self:_Search, study, optuna, budget):
     "Train trials until the budget is spent"
     if done := len(_finished(study, optuna)): self.say(f'going on: {done} trials are done')
     begin = time.monotonic()
-    while not (why := _spent(study, optuna, begin, budget)): self.one(study, optuna)
+    while not (why := _spent(study, optuna, begin, budget) or self.all_tried(study)): self.one(study, optuna)
     self.say(f'the study ends after {why}')
     if not [t for t in study.trials if t.value is not None and t.state==optuna.trial.TrialState.COMPLETE]:
         raise BadInput('no trial was trained to its end: give it a larger budget, or another space')

@@ -405,7 +405,7 @@ def code(
 ) -> None:
     "Show the source code of its author that a row carries, or write it as files; nothing runs it"
     _wait()
-    from woofbench.board.record.record import write_code
+    from woofbench.board.record.provenance import write_code
     from woofbench.board.table import find_row
     row = find_row(id, out)
     if not (texts := row.own_code): raise BadInput(f'{row.id} carries no source code of its author')

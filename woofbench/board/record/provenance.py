@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['code_facts', 'training_files', 'training_sha', 'env_facts', 'context_id', 'file_of', 'source_of', 'named', 'missing',
-           'strangers', 'ours', 'outside', 'is_library', 'sources', 'own_code', 'helpers']
+           'strangers', 'ours', 'outside', 'is_library', 'sources', 'own_code', 'helpers', 'write_code']
 
 # %% ../../../nbs/board/record/07_provenance.ipynb #imports
 import ast, dis, importlib, importlib.metadata, json, linecache, os, platform, site, sys, sysconfig
@@ -15,14 +15,14 @@ from pathlib import Path
 from types import ModuleType
 from fastcore.basics import patch
 from ...train.recipe import Recipe, registries, to_dict
-from ...files import digest, source_sha
+from ...files import digest, source_sha, write_atomic
 from ...train.imports import as_imported, files_run, imported
 from .part_source import modules_of, part_shas
 from ...registry import BadInput, Registry, code_text, in_package, syntax_tree, unwrapped, who
 from ...text import plainly
 from ...models.spec import TimmSpec, arch_of, archs, slot_of
 from .git import git
-from .record import code_size
+from .record import code_file, code_size
 from .schema import MOST_CODE
 from ...train.observers import name_of
 
@@ -374,3 +374,27 @@ def helpers() -> list: # Of names
     "Modules of yours that imported files import: a record does not have their source code"
     names = set().union(*(modules_of(raw) for path,(_,raw) in files_run().items() if not _in_library(path)))
     return sorted({o or 'a module beside it' for o in names if not is_library(o)} - {o.name for o in imported()})
+
+# %% ../../../nbs/board/record/07_provenance.ipynb #5bb7805a
+_run_by_name = 'conftest','sitecustomize','usercustomize','setup','con','nul','aux','prn' # also devices of Windows
+
+def _is_taken(stem):
+    "Would a program that starts beside a file of this name run it in place of another module?"
+    return stem.lower() in _run_by_name or is_library(stem)
+
+def write_code(
+    texts:dict, # Source code by name, as a record has it
+    folder:str|Path, # Made if it is not there
+) -> list[Path]:
+    "Write each text as a file; raises `BadInput` where another file is there"
+    folder = Path(folder).expanduser()
+    files = {folder/code_file(k):text.encode() for k,text in texts.items()}
+    if len({o.name.lower() for o in files})<len(texts): raise BadInput('two of its names would be one file')
+    if odd := next((o.name for o in files if _is_taken(o.stem)), None):
+        raise BadInput(f'{odd} has the name of another module, and a program that starts beside it could run it: read '
+                       'the code with woofbench code, and save it yourself under another name')
+    for path,raw in files.items():
+        if path.exists() and path.read_bytes()!=raw: raise BadInput(f'{path} is there already, with other text')
+    folder.mkdir(parents=True, exist_ok=True)
+    for path,raw in files.items(): write_atomic(path, raw)
+    return list(files)

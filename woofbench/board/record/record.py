@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['EPOCHS', 'as_record', 'record_id', 'Made', 'Purpose', 'make_record', 'seed_dict', 'check_seed', 'check_seeds_of',
            'check_credit', 'code_size', 'check_record', 'check_full', 'check_current', 'seed_bytes', 'seed_from',
-           'record_path', 'to_bytes', 'from_bytes', 'write_record', 'read_file', 'code_file', 'write_code',
-           'read_record', 'read_records']
+           'record_path', 'to_bytes', 'from_bytes', 'write_record', 'read_file', 'code_file', 'read_record',
+           'read_records']
 
 # %% ../../../nbs/board/record/05_record.ipynb #imports
 import hashlib, json, re
@@ -277,30 +277,6 @@ def code_file(
 ) -> str: # Without anything that a path could use
     "The name of a file for source code from a record"
     return f'{re.sub("[^A-Za-z0-9_]+", "_", name)[:100]}.py'
-
-_run_by_name = 'conftest','sitecustomize','usercustomize','setup','con','nul','aux','prn' # also devices of Windows
-
-def _is_taken(stem):
-    "Would a program that starts beside a file of this name run it in place of another module?"
-    from woofbench.board.record.provenance import is_library
-    return stem.lower() in _run_by_name or is_library(stem)
-
-def write_code(
-    texts:dict, # Source code by name, as a record has it
-    folder:str|Path, # Made if it is not there
-) -> list[Path]:
-    "Write each text as a file; raises `BadInput` where another file is there"
-    folder = Path(folder).expanduser()
-    files = {folder/code_file(k):text.encode() for k,text in texts.items()}
-    if len({o.name.lower() for o in files})<len(texts): raise BadInput('two of its names would be one file')
-    if odd := next((o.name for o in files if _is_taken(o.stem)), None):
-        raise BadInput(f'{odd} has the name of another module, and a program that starts beside it could run it: read '
-                       'the code with woofbench code, and save it yourself under another name')
-    for path,raw in files.items():
-        if path.exists() and path.read_bytes()!=raw: raise BadInput(f'{path} is there already, with other text')
-    folder.mkdir(parents=True, exist_ok=True)
-    for path,raw in files.items(): write_atomic(path, raw)
-    return list(files)
 
 # %% ../../../nbs/board/record/05_record.ipynb #read-def
 def read_record(path:str|Path) -> Record:
