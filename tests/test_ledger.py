@@ -296,7 +296,7 @@ def test_a_line_typed_during_training_keeps_record_and_line(bench, tmp_path, mon
         (out/'leaderboard.csv').write_text('mine\n')
         return go(rec, out)
     monkeypatch.setattr(runner, '_write', typed)
-    with pytest.raises(BadInput, match='the record is written'): bench.train(tmp_path)
+    with pytest.raises(BadInput, match='is written, but leaderboard.csv is not'): bench.train(tmp_path)
     assert len(read_records(tmp_path)[0])==1 and (tmp_path/'leaderboard.csv').read_text()=='mine\n'
 
 def test_quiet_and_here(bench, tmp_path, monkeypatch, capsys):

@@ -322,6 +322,19 @@ def test_a_tensor_that_is_kept_from_the_first_network_on(tmp_path, parts):
     assert .5<=table().min()<table().max()<=2, 'numbers'
     assert run(act='cached', out=tmp_path, **digits).acc[0]>.5
 
+def test_a_part_that_needs_numbers_to_be_built(tmp_path, parts):
+    "An inverted matrix of drawn numbers: without them it is singular"
+    class Mixed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.w = nn.Parameter(torch.zeros(4, 4))
+            nn.init.normal_(self.w)
+            self.register_buffer('inverse', torch.linalg.inv(self.w.detach()))
+        def forward(self, x): return x.relu() + 0*self.inverse.sum()
+    acts.register('mixed')(Mixed)
+    assert plan('digits', act='mixed').cost['macs']==plan('digits', act='relu').cost['macs']
+    assert run(act='mixed', out=tmp_path, **digits).n==1
+
 @pytest.mark.parametrize('layer,said', (
     (lambda n, px: nn.Linear(3*px*px, 300), r'shape \(1, 300\) for one image and 10 classes'),
     (lambda n, px: nn.Linear(3*px*px, 5), r'shape \(1, 5\)'), (lambda n, px: nn.LazyLinear(n), 'lazy layer'),

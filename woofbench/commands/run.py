@@ -26,7 +26,7 @@ from ..data.images import other_files
 from ..data.manifest import find, verify
 from ..data.loaders import with_noise
 from ..models.spec import optional, own_names
-from ..models.xresnet import build, without_numbers
+from ..models.xresnet import blank
 from ..train.recipe import Recipe, own, of_model, recipes, to_dict
 
 # %% ../../nbs/commands/01_run.ipynb #imports-part2
@@ -396,7 +396,7 @@ def check_apart(
 ) -> None:
     "Raise `BadInput` where two networks share what they learn, which only a part of yours can do"
     if not own_names(recipe.model): return
-    with without_numbers('cpu'): one,two = (build(recipe.model, n_classes, size) for _ in range(2))
+    one,two = (blank(recipe.model, n_classes, size, 'cpu') for _ in range(2))
     have = {o for _,o in _learnt(one)}
     if shared := next((k for k,o in _learnt(two) if o in have), None):
         raise BadInput(f'two networks of this recipe share the tensor {shared}, so a seed would begin with what '

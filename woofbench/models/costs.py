@@ -17,7 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from ..registry import BadInput
 from torch.nn.parameter import is_lazy
 from .spec import XResNetSpec, ModelSpec, arch_of, change, own_names, slot_of
-from .xresnet import build, without_numbers
+from .xresnet import blank, build, without_numbers
 
 # %% ../../nbs/models/04_costs.ipynb #saved-def
 def saved_bytes(
@@ -127,7 +127,7 @@ def torch_flops(
 def _counted(spec, size, n_out):
     "Parameters and multiply-accumulates, on `meta`; networks with parts of yours on the processor, and unchanged"
     def made(device):
-        with without_numbers(device): model = build(spec, n_out, size)
+        model = blank(spec, n_out, size, device)
         if any(map(is_lazy, model.parameters())):
             raise BadInput('a lazy layer has no weights before its first batch: write its number of inputs')
         return model
@@ -143,9 +143,7 @@ def _tried(spec, size, n_out):
     "Parameters and `macs=None`, if a forward pass of one image works; raises what the network raises"
     def made(device):
         with torch.device(device) if device=='cpu' else without_numbers(): return build(spec, n_out, size)
-    def size_of():
-        with without_numbers('cpu' if own_names(spec) else 'meta'): return _numel(build(spec, n_out, size))
-    try: large = size_of()>LARGEST
+    try: large = _numel(blank(spec, n_out, size, 'cpu' if own_names(spec) else 'meta'))>LARGEST
     except Exception: large = False # a part cannot be built without numbers
     device = 'meta' if large else 'cpu'
     with torch.random.fork_rng(devices=[]), torch.no_grad():

@@ -11,7 +11,7 @@ from functools import lru_cache
 import torch
 from ..registry import BadInput
 from .spec import XResNetSpec, ModelSpec, arch_of, archs, own_names, per_stage
-from .xresnet import build, without_numbers
+from .xresnet import blank
 
 # %% ../../nbs/models/05_effect.ipynb #idle-def
 _plain = (bool,int,float,str,type(None))
@@ -32,7 +32,7 @@ def _look(m):
 @lru_cache(256)
 def _network(spec):
     "`_look` of all modules of a network, in order"
-    with without_numbers('cpu' if own_names(spec) else 'meta'): model = build(spec)
+    model = blank(spec, device='cpu' if own_names(spec) else 'meta')
     return [(k, _look(m)) for k,m in model.named_modules()][1:] # the network itself carries its spec
 
 def _has_own(spec):

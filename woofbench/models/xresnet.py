@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['conv_layers', 'attentions', 'id_path', 'conv_path', 'ResBlock', 'conv3', 'stages', 'init_weights', 'XResNet', 'build',
-           'without_numbers']
+           'without_numbers', 'blank']
 
 # %% ../../nbs/models/03_xresnet.ipynb #imports
 from contextlib import contextmanager, nullcontext
@@ -171,3 +171,18 @@ def without_numbers(device='meta'):
     if torch.device(device).type=='meta': kind,state = torch.Tensor,nullcontext()
     else: kind,state = nn.Parameter,torch.random.fork_rng(devices=[])
     with state, torch.device(device), _Undrawn(kind): yield
+
+# %% ../../nbs/models/03_xresnet.ipynb #0f218833
+def blank(
+    spec:XResNetSpec|ModelSpec,
+    n_out:int=10, # Number of classes
+    size:int|None=None, # Side of the images, px; only some networks need it
+    device='meta', # Where the network is
+) -> nn.Module:
+    "A network to look at, and not to train; it has numbers only where a part cannot be built without them"
+    try:
+        with without_numbers(device): return build(spec, n_out, size)
+    except BadInput: raise
+    except Exception:
+        if torch.device(device).type=='meta': raise
+    with torch.random.fork_rng(devices=[]), torch.device(device): return build(spec, n_out, size)
