@@ -218,7 +218,7 @@ def speaking(
     say, # Of a function that takes long; None: nothing is said
 ):
     "Within the block, loops report to `say`"
-    token = _say.set(say or quiet)
+    token = _say.set(speaker(say))
     try: yield
     finally: _say.reset(token)
 

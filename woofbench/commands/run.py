@@ -384,9 +384,9 @@ def _check_sent(job):
 def _learnt(model):
     "(name, address) of each tensor that training changes: parameters, and the statistics of norms"
     from torch.nn.modules.batchnorm import _NormBase
-    norms = [f'{k}.{o}' for k,m in model.named_modules() if isinstance(m, _NormBase) for o,_ in m.named_buffers()]
-    buffers = dict(model.named_buffers())
-    found = [(k, o) for k,o in model.named_parameters() if o.requires_grad] + [(k, buffers[k]) for k in norms]
+    norms = [(k, m) for k,m in model.named_modules() if isinstance(m, _NormBase)]
+    found = [(k, o) for k,o in model.named_parameters() if o.requires_grad]
+    found += [(f'{k}.{name}', o) for k,m in norms for name,o in m.named_buffers()]
     return [(k, o.untyped_storage().data_ptr()) for k,o in found if o.numel()]
 
 def check_apart(

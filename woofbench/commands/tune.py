@@ -486,7 +486,8 @@ def tune(
     check_board(out, say)
     with speaking(say): search_of = _search(track, base, data, seeds, machine, source)
     code = _own_code(base, space)
-    if code!=_own_code(base, space): say('note: the source of a part cannot be told: this study cannot go on later')
+    if code and code!=_own_code(base, space):
+        say('note: the source of a part cannot be told: this study cannot go on later')
     search = search_of(space=space, out=out, say=say, prune=prune, code=code)
     res = _tuned(search, optuna, budget, storage)
     what = dict(dataset=dataset, size=size, epochs=epochs, source=source, data=data)

@@ -142,7 +142,8 @@ def _counted(spec, size, n_out):
 def _tried(spec, size, n_out):
     "Parameters and `macs=None`, if a forward pass of one image works; raises what the network raises"
     def made(device):
-        with torch.device(device) if device=='cpu' else without_numbers(): return build(spec, n_out, size)
+        if device=='meta': return blank(spec, n_out, size)
+        with torch.device(device): return build(spec, n_out, size)
     try: large = _numel(blank(spec, n_out, size, 'cpu' if own_names(spec) else 'meta'))>LARGEST
     except Exception: large = False # a part cannot be built without numbers
     device = 'meta' if large else 'cpu'

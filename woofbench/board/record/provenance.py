@@ -326,6 +326,10 @@ def is_library(
     except (ImportError, ValueError): return False
     return bool(spec and spec.origin and _in_library(spec.origin))
 
+def _yours(recipe):
+    "(registry, field, name) of the parts that a recipe names, and that are registered here and not this package's"
+    return [(reg, k, v) for reg,k,v in named(to_dict(recipe)) if reg.there(v) and not ours(reg, v)]
+
 def _told(reg, name):
     "(`Imported`, hash of the source) of a part whose file was imported and needs no other file of yours; else None"
     found = as_imported(file_of(unwrapped(_part(reg, name))))
@@ -337,8 +341,7 @@ def sources(
     recipe:Recipe,
 ) -> tuple[dict,set]: # (hash by field and name, `Imported`s that these parts are from)
     "The hash of the source of each foreign part that can be told from its file alone"
-    used = [(reg, k, v) for reg,k,v in named(to_dict(recipe)) if reg.there(v) and not ours(reg, v)]
-    found = {f'{k} {v}':o for reg,k,v in used if (o := _told(reg, v))}
+    found = {f'{k} {v}':o for reg,k,v in _yours(recipe) if (o := _told(reg, v))}
     return {k:o[1] for k,o in found.items()}, {o[0] for o in found.values()}
 
 # %% ../../../nbs/board/record/07_provenance.ipynb #06952d81
@@ -354,7 +357,7 @@ def _texts(recipe, cbs):
     for path,(o,raw) in files_run().items():
         if _in_library(path): continue
         with suppress(UnicodeDecodeError): yield o.name, raw.decode()
-    used = [(f'{k} {v}', _part(reg, v)) for reg,k,v in named(to_dict(recipe)) if reg.there(v) and not ours(reg, v)]
+    used = [(f'{k} {v}', _part(reg, v)) for reg,k,v in _yours(recipe)]
     for k,part in (*used, *((f'callback {name_of(o)}', o) for o in cbs)):
         if text := _typed_text(part): yield k, text
 

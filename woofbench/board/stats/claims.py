@@ -73,7 +73,7 @@ def seeds_needed(
     std:float, # Standard deviation from seed to seed
     level:float=.95, # Of a two-sided test
     power:float=.8, # Probability with which the difference is to be found
-) -> int|None: # A side; None for no difference
+) -> int|None: # Of each recipe; None for no difference
     "The smallest number of seeds of each recipe that find `diff` with probability `power`; raises `ValueError`"
     r = _ratio(diff, std)
     if not 1-level<power<1: raise ValueError(f'power must be above {1-level:.2g} and below 1, not {power}')
@@ -87,7 +87,7 @@ def seeds_to_beat(
     diff:float, # The difference that was seen, in the unit of `std`
     std:float, # Standard deviation from seed to seed
     p_beat:float=P_BEAT, # To be reached
-) -> int|None: # A side; None if a million are not enough, as for a difference below 1.19 standard deviations
+) -> int|None: # Of each recipe; None if a million are not enough, as for a difference below 1.19 standard deviations
     """The smallest number of seeds of each recipe at which a difference of `diff` has `p_beat`, if it stays as it is;
     raises `ValueError`"""
     r,most = _ratio(diff, std)/2**.5,1_000_000
