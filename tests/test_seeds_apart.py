@@ -1,7 +1,6 @@
 """Seeds side by side on a processor: the same evidence, one record, and nothing lost when something ends too early."""
 import os, signal, subprocess, sys, time
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 import pytest, torch
 from woofbench.commands.run import plan, run
@@ -28,9 +27,8 @@ def numbers(r):
 def ended(job, seeds, k, **kw):
     return {r.seed:numbers(r) for r in train_seeds(job, seeds, Machine('cpu', 0, seeds_at_once=k, **kw))}
 
-slow = partial(pytest.param, marks=pytest.mark.slow)
-
-@pytest.mark.parametrize('change', [{}, slow(dict(engine='fastai')), slow(dict(aug='rand'))], ids=str)
+@pytest.mark.slow
+@pytest.mark.parametrize('change', [dict(engine='fastai'), dict(aug='rand')], ids=str)
 def test_seeds_end_as_they_would_have_ended(change):
     "Also with tricks that draw from the generator of the process, which seeds in one process cannot have"
     how = {k:v for k,v in change.items() if k=='engine'}
@@ -45,13 +43,15 @@ def test_each_seed_has_its_share_of_the_threads(have, k, each):
     assert (m := Machine('cpu', seeds_at_once=k)).threads==each and m.name.endswith(f'({each} threads)')
     assert Machine('cpu').threads==have
 
-def test_threads_are_those_of_the_record(tmp_path):
-    """Two threads for two seeds at once are one for each: the record says so, for one seed and for three, and has the
-    context of a row that was trained with one thread, so seeds of both may go into one row"""
-    alone = run(seeds=[7], out=tmp_path, say=None, **small)
+def test_seeds_and_threads_of_a_record(tmp_path):
+    """Seeds end as they would have ended alone. Two threads for two seeds at once are one for each: the record says so,
+    and has the context of a row that was trained with one thread, so seeds of both may go into one row"""
+    alone = run(seeds=3, out=tmp_path/'alone', say=None, **small)
     torch.set_num_threads(2)
     said = []
-    row = run(seeds=3, seeds_at_once=2, out=tmp_path, say=said.append, **small)
+    row = run(seeds=3, seeds_at_once=2, out=tmp_path/'beside', say=said.append, **small)
+    assert [numbers(o) for o in row.runs]==[numbers(o) for o in alone.runs]
+    assert len({o.init_sha256 for o in row.runs})==3
     assert 'engine fast: 2 seeds at once, each in a process with 1 thread' in said
     env = row.record['env']
     assert (env['threads'], env['seeds_at_once'], env['device'].endswith('(1 threads)'))==(1, 2, True)

@@ -13,7 +13,7 @@ sys.path.insert(0, str(root))
 from benchmarks import sweep_faults as faults  # noqa: E402
 
 digits = [dict(dataset='digits', size=16, epochs=1)]
-small = dict(recipe='digits+arch=xresnet10_tiny', changes=['act=relu'], seeds=2, machine=dict(device='cpu'),
+small = dict(recipe='digits+arch=xresnet10_tiny,bs=128', changes=['act=relu'], seeds=2, machine=dict(device='cpu'),
              tracks=digits)
 
 
@@ -173,7 +173,8 @@ def EXPECTED(tmp_path):
     from woofbench.commands.run import run
     if not _expected:
         for kw in ({}, dict(act='relu')):
-            run(size=16, epochs=1, arch='xresnet10_tiny', seeds=2, device='cpu', out=tmp_path/'run', say=None, **kw)
+            run(size=16, epochs=1, arch='xresnet10_tiny', bs=128, seeds=2, device='cpu', out=tmp_path/'run', say=None,
+                **kw)
         _expected['board'] = numbers(tmp_path/'run')
     return _expected['board']
 
@@ -200,7 +201,8 @@ def test_records_equal_those_of_run(tmp_path):
     track = Track('digits', 16, 1, '32')
     count_begun(tmp_path/'sweep', track, '0123456789abcdef') # by an adaptive sweep that dropped it
     assert begun(tmp_path/'sweep', track)=={'0123456789abcdef'}
-    row = run(size=16, epochs=1, arch='xresnet10_tiny', lr=.005, seeds=1, device='cpu', out=tmp_path/'sweep', say=None)
+    row = run(size=16, epochs=1, arch='xresnet10_tiny', bs=128, lr=.005, seeds=1, device='cpu', out=tmp_path/'sweep',
+              say=None)
     assert row.record['attempts']==4
 
 full = """

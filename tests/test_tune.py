@@ -18,9 +18,9 @@ small = dict(size=16, epochs=2, arch='xresnet10_tiny', bs=16, min_scale=.6, flip
 @pytest.fixture(scope='module')
 def images(tmp_path_factory):
     "A fifth of the digits, as images of your own"
-    root = tmp_path_factory.mktemp('images')/'few'
-    for o in sorted(make_digits().rglob('*.png'))[::5]:
-        to = root/o.relative_to(make_digits())
+    root,digits = tmp_path_factory.mktemp('images')/'few',make_digits()
+    for o in sorted(digits.rglob('*.png'))[::5]:
+        to = root/o.relative_to(digits)
         to.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(o, to)
     return root

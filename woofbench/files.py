@@ -47,10 +47,11 @@ def _move(tmp, path, tries=20):
 # %% ../nbs/01_files.ipynb #write-replacing
 @contextmanager
 def replacing(
-    path:Path # Parent folders are made; a link stays one
+    path:Path, # Parent folders are made; a link stays one
+    flush:bool=True # Wait until the disk has it? If not, a crash of the computer can leave an empty file
 ):
-    """A new binary file that takes the place of `path` at the end of the `with` block, on disk and complete; where
-    the block fails, nothing changes"""
+    """A new binary file that takes the place of `path` at the end of the `with` block, complete; where the block
+    fails, nothing changes"""
     path = Path(os.path.realpath(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     f,tmp = _new(path)
@@ -58,7 +59,7 @@ def replacing(
         with f:
             yield f
             f.flush()
-            os.fsync(f.fileno())
+            if flush: os.fsync(f.fileno())
             if os.name!='nt': _move(tmp, path)
         if os.name=='nt': _move(tmp, path) # Windows moves no open file
     except BaseException:
@@ -68,12 +69,13 @@ def replacing(
 # %% ../nbs/01_files.ipynb #write-write-atomic
 def write_atomic(
     path:Path, # Parent folders are made
-    data:bytes
+    data:bytes,
+    flush:bool=True # As in `replacing`
 ):
-    "Write `data` under another name, flush it to disk, and move it to `path`: a reader sees all of it or nothing"
+    "Write `data` under another name, then move it to `path`: a reader sees all of it or nothing"
     for again in (True,True,False):
         try:
-            with replacing(path) as f: f.write(data)
+            with replacing(path, flush) as f: f.write(data)
             return
         except FileNotFoundError: # another process removed the folder, or swept where locks do not work
             if not again: raise

@@ -90,14 +90,16 @@ class Registry(dict):
         fault:Callable=lambda part: '', # f(part) -> what is wrong with a part; nothing if it is good
         none:bool=False, # May a part be called none? In a slot, none means that there is no part
         taken:tuple=(), # Names that no parameter of a part may have
+        plural:str='', # The name of the registry: `kind` with an s if empty
     ):
         super().__init__()
         self.kind,self.contract,self.fault,self.none,self.taken,self.homes = kind,contract,fault,none,taken,{}
+        self.plural = plural or f'{kind}s'
         self.params,self._params_of = {},{} # of a part: its `Param`s by name; the same of a provider's parts
         # `_own`: names, aliases and prefixes that this package has given
         self._aliases,self._providers,self._own = {},{},set()
-        self.aliases = Fixed(self._aliases, f'{kind}s.alias(name, of)')
-        self.providers = Fixed(self._providers, f'{kind}s.provide(prefix, find, names)')
+        self.aliases = Fixed(self._aliases, f'{self.plural}.alias(name, of)')
+        self.providers = Fixed(self._providers, f'{self.plural}.provide(prefix, find, names)')
 
 # %% ../nbs/00_registry.ipynb #registry-register
 @patch
@@ -112,8 +114,7 @@ def register(self:Registry, name:str, *aliases:str, params:dict|None=None) -> Ca
         self._check(name, part)
         mine = self._check_params(name, params or {})
         for o in (name, *aliases): self._claim(o, name, part, home, own)
-        self.put(name, part, home, own, aliases)
-        if mine: self.params[name] = mine
+        self.put(name, part, home, own, aliases, mine)
         return part
     return _f
 
@@ -296,10 +297,13 @@ def put(self:Registry,
     home:str, # Module or file that it is from
     own:bool, # Is it of this package? Then it cannot be removed
     aliases=(), # More names
+    params=None, # Its `Param`s by name
 ):
-    "Register a part without a check of its name; another part of this name is replaced"
+    "Register a part without a check of its name; another part of this name, and its parameters, are replaced"
     super(Registry, self).__setitem__(name, part)
     self.homes[name] = home
+    self.params.pop(name, None)
+    if params: self.params[name] = params
     self._aliases.update({a:name for a in aliases})
     if own: self._own.update((name, *aliases))
 

@@ -90,7 +90,7 @@ class Row:
         record:Record, # As it was read
         path:Path|None=None, # Its file; None if it is not from a board
         review:Review|None=None, # What a maintainer decided
-        tricks:dict|None=None, # Files of the record's tricks, as they were at its commit
+        tricks:dict|None=None, # Of each (part, hash) that the record names: is a trick with this code merged?
     ):
         self.record,self.path,self.review,self.tricks = as_record(record),path,review,tricks or {}
         rec = self.record

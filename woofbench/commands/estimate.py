@@ -118,8 +118,8 @@ class Forecast:
         return dict(track=str(job.track), recipe=str(job.recipe), config_id=job.config_id, seeds=self.seeds,
                     params=job.cost['params'], macs=job.cost['macs'], device=m.name, engine=m.engine,
                     workers=m.workers, epoch_seconds=self.epoch_s, seconds=self.seconds, how=self.how,
-                    memory_bytes=sum(o or 0 for o in self.parts), memory_here=device_memory(m.device), fetch=self.fetch,
-                    board=self.out.resolve())
+                    memory_bytes=None if None in self.parts else sum(self.parts),
+                    memory_here=device_memory(m.device), fetch=self.fetch, board=self.out.resolve())
 
 # %% ../../nbs/commands/16_estimate.ipynb #forecast-str
 @patch

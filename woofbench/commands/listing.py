@@ -32,9 +32,9 @@ def kind_of(
     "The kind of part that `name` means: itself, its plural, a field that takes such parts, or another word for it"
     from woofbench.models.spec import slot_of
     said,regs = name.lower().replace('-', '_'),kinds()
-    known = {k:k for k in regs}
+    known = {k:k for k in regs} | {o.plural:k for k,o in regs.items()}
     if not any(name in o.names() for o in regs.values()): known |= {k:o.kind for k,o in slot_of.items()} | _other_words
-    return next((known[o] for o in (said, said.removesuffix('s'), said.removesuffix('es')) if o in known), None)
+    return next((known[o] for o in (said, said.removesuffix('s')) if o in known), None)
 
 # %% ../../nbs/commands/10_listing.ipynb #listing-def
 def _about(part):
@@ -64,7 +64,7 @@ def card(
 ) -> str:
     "What there is to know of one part: its kind, its first line, and the table of its trick"
     prefix,_,rest = name.partition(':')
-    about = _about(reg(name)) if name in reg else f"{prefix}'s {rest}"
+    about = _about(reg[name]) if name in reg else f"{prefix}'s {rest}"
     trick = reg.homes.get(name, '').rpartition('.')[2]
     facts = cards_of([trick])[trick].rows
     if also := _others(reg, name): facts = {'also':', '.join(also)} | facts

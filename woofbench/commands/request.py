@@ -171,8 +171,9 @@ def trick_files(
 ) -> dict: # Bytes by path
     "A new trick, and all that has been exported from it; raises `BadInput`"
     path = Path(notebook).absolute()
-    home,here = path.parents[2],path.relative_to(path.parents[2]).as_posix()
-    if here!=f'nbs/tricks/{path.stem}.ipynb': raise BadInput(f'{notebook} is not nbs/tricks/NAME.ipynb in your clone')
+    if path.suffix!='.ipynb' or path.parts[-3:-1]!=('nbs','tricks'):
+        raise BadInput(f'{notebook} is not nbs/tricks/NAME.ipynb in your clone')
+    home = path.parents[2]
     found = [o for o in trick_paths(path.stem) if o!=CARDS or (home/o).is_file()]
     try: return {o:read_file(home/o) for o in found}
     except (BadInput, OSError) as e:

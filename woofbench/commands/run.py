@@ -42,7 +42,7 @@ from ..board.record.seeds import official_seeds
 from ..board.record.strict import typed
 from ..board.record.schema import SEEDS, Data
 from ..text import number_of, safe_text
-from ..board.record.record import EPOCHS, Made, Purpose, from_bytes, make_record, to_bytes, write_record
+from ..board.record.record import MOST_EPOCHS, Made, Purpose, from_bytes, make_record, to_bytes, write_record
 from ..board.record.record import read_file, read_record, read_records, record_path
 from ..board.record.record import seed_bytes, seed_dict, seed_from
 from ..board.record.provenance import code_facts, context_id, env_facts, file_of, helpers, named, ours, outside
@@ -416,9 +416,9 @@ def check_job(
     note:str='', # Free text for the record
 ) -> None:
     "Can these seeds be trained here, and their record be written? Raises `BadInput`"
-    if len(seeds)*job.track.epochs>EPOCHS:
+    if len(seeds)*job.track.epochs>MOST_EPOCHS:
         raise BadInput(f'{len(seeds)} seeds of {job.track.epochs} epochs are more than one record holds; '
-                       f'at most {EPOCHS} epochs in all')
+                       f'at most {MOST_EPOCHS} epochs in all')
     _check_words(job.manifest, note)
     _check_steps(job)
     if job.cost['params']<=LARGEST: check_apart(job.recipe, job.n_classes, job.track.size)
@@ -637,7 +637,7 @@ def run(
     processes:int=1, # Processes that train one seed together, each on a GPU of its own or on the processor
     compile:bool=False, # Compile the network with `torch.compile`? Fast engine only; worth it for long rows
     cache:bool=True, # Keep the fast engine's decoded images on disk?
-    official:bool=False, # Seeds from the configuration's hash, as a rank needs them, in place of 0 to 4?
+    official:bool=False, # Seeds from the configuration's hash, as a rank needs them, in place of 0, 1, 2, ...?
     again:bool=False, # Train even if this very row is there already?
     keep:Literal['nothing','weights']='nothing', # What to keep of each seed; weights go to .woofbench/weights in `out`
     note:str='', # Free text for the record

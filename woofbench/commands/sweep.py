@@ -359,7 +359,7 @@ def status(self:Driver, end=False):
     rows,cells = [o for o in self.rows if not o.twin and not o.why],{}
     for o in rows: cells.setdefault(o.facts['cell'], []).append(o)
     running = sum(k[0]=='seed' for k in self.active)
-    left = len(self.todo)+running
+    left = sum(self.rows[r].open for r,_ in self.todo)+running
     rate = (time.time()-self.began)/(self.seeds-running) if self.seeds>running else None
     state = 'running' if not end else f'stopped: {self.why}' if self.why else 'done'
     return dict(key=self.plan.key, state=state, pid=os.getpid(), host=node(), began=self.began, updated=time.time(),

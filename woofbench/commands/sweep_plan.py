@@ -7,7 +7,7 @@ __all__ = ['Plan', 'read_plan', 'seed_size', 'PlanCost', 'plan_cost']
 
 # %% ../../nbs/commands/19_sweep_plan.ipynb #imports
 import hashlib, itertools, os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from fastcore.basics import patch
 from ..files import digest, read_toml
@@ -132,7 +132,7 @@ def read_plan(
     imports=(), # More files of parts, or modules
 ) -> Plan:
     "A plan, checked as far as it can be without PyTorch; raises `BadInput`"
-    if isinstance(what, Plan): return what
+    if isinstance(what, Plan): return replace(what, imports=(*what.imports, *imports))
     given,folder = _source(what)
     said = _keys | _known(given, [*_keys, 'import'], 'the plan')
     for k in ('recipe','note'):

@@ -44,9 +44,6 @@ class _Here:
         "Of its finished seeds, where `run` has them"
         return SeedFolder(self.job, self.out/'.woofbench'/self.job.track.cell/self.kind.folder)
 
-    @property
-    def purpose(self): return Purpose(self.kind.purpose.note, RULES)
-
 def _recipes(args):
     "(the base, the recipe of the row)"
     usual = datasets(as_dataset(args['track']['dataset'])).recipe
@@ -158,7 +155,7 @@ def publish(
 ) -> dict:
     "Write the record of a row from its kept seeds, and bring the board in step"
     h,begin = here(args),time.monotonic()
-    row = train_row(h.job, h.seeds, h.out, h.machine, h.purpose, say=quiet)
+    row = train_row(h.job, h.seeds, h.out, h.machine, h.kind.purpose, say=quiet)
     return dict(record=row.id, mean=row.mean, std=row.std, seconds=time.monotonic()-begin)
 
 def prepare(

@@ -12,6 +12,7 @@ import os
 import re
 from pathlib import Path
 from ..board.record.provenance import is_library
+from .listing import kinds
 from ..files import write_atomic
 from ..board.record.part_source import exported, modules_of, part_shas
 from ..registry import BadInput
@@ -41,12 +42,12 @@ def _code_cells(
     return res
 
 # %% ../../nbs/commands/13_to_notebook.ipynb #words-def
-def _notebook(name, about, kinds, code):
+def _notebook(name, about, slots, code):
     "The cells of a new notebook, as (kind, id, text)"
     first,*rest = about.splitlines() or [name]
     more = '\n'.join(rest).strip()
-    slots = ', '.join(f'`{o}`' for o in kinds)
-    words = (f'| | |\n|---|---|\n| slot | {slots} |\n| source | where the idea comes from: a paper or a link |\n'
+    of = ', '.join(f'`{o}`' for o in slots)
+    words = (f'| | |\n|---|---|\n| slot | {of} |\n| source | where the idea comes from: a paper or a link |\n'
              '| costs | parameters, memory and time, beside what it replaces |\n\n'
              'Say here which problem it solves, for a reader who does not know it. Show it with a few numbers:')
     look = "before = {x: max(x, 0) for x in (-1, 0, 1)} # take numbers that show your problem\nbefore"
@@ -92,8 +93,8 @@ def trick_notebook(
     if not to.parent.is_dir(): raise BadInput(f'there is no folder {folder}: start this in your clone of the project')
     if os.path.lexists(to): raise BadInput(f'{to} is there already, and stays as it is')
     text = raw.decode('utf-8-sig', errors='replace').replace('\r\n', '\n')
-    kinds = sorted({o.removesuffix('es' if o=='losses' else 's') for o,_ in parts})
-    new = _bytes(_notebook(name, ast.get_docstring(ast.parse(text)) or '', kinds, _code_cells(text)))
+    slots = sorted(k for k,o in kinds().items() if any(o.plural==r for r,_ in parts))
+    new = _bytes(_notebook(name, ast.get_docstring(ast.parse(text)) or '', slots, _code_cells(text)))
     if part_shas(exported(new, f'tricks.{name}'))!=parts:
         raise BadInput(f'{path} cannot become a notebook with the same code: write its statements in a simpler way')
     try: write_atomic(to, new)

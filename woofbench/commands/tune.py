@@ -34,7 +34,7 @@ from ..train.job import Job
 from ..train.machine import Machine, check_engine, machine as machine_for
 from ..train.recipe import Recipe, field_type, near_field, parameters, parse, recipe_parts
 from ..text import speaking
-from ..board.record.provenance import outside
+from ..board.record.provenance import outside, training_sha
 from ..board.row import Row
 from ..board.trials import count_trial, trials
 from .run import check_apart, check_effect, check_sides, check_board, given, out_folder
@@ -211,8 +211,8 @@ class _Search:
     @property
     def key(self) -> str:
         "Of all that must be the same when a study goes on"
-        return digest('study', [self.job.config_id, self.job.manifest.sha256, list(self.seeds),
-                                {k:repr(o) for k,o in self.space.items()}, *self.code])
+        return digest('study', [self.job.config_id, self.job.manifest.sha256, list(self.seeds), training_sha(),
+                                self.machine.engine, {k:repr(o) for k,o in self.space.items()}, *self.code])
 
     @property
     def file(self) -> Path:

@@ -12,6 +12,7 @@ from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import takewhile
 from pkgutil import resolve_name
 from fastcore.basics import patch
 from ..registry import BadInput
@@ -97,7 +98,8 @@ def _no_main():
 # %% ../../nbs/commands/20_workers.ipynb #gpus-def
 def gpus() -> list[str]:
     "Names of the GPUs that may be used, without importing PyTorch"
-    if (said := os.environ.get('CUDA_VISIBLE_DEVICES')) is not None: return [o for o in said.split(',') if o.strip()]
+    if (said := os.environ.get('CUDA_VISIBLE_DEVICES')) is not None: # CUDA reads it up to the first -1
+        return [*takewhile(lambda o: o!='-1', filter(None, map(str.strip, said.split(','))))]
     try: out = subprocess.run(['nvidia-smi', '-L'], capture_output=True, text=True, timeout=30).stdout
     except (OSError, subprocess.TimeoutExpired): return []
     return [str(i) for i,_ in enumerate(o for o in out.splitlines() if o.startswith('GPU '))]

@@ -70,7 +70,8 @@ def with_noise(
 ) -> Manifest:
     "`m`, with a hash of its own where labels are changed: other labels are other data"
     if not track.noise: return m
-    return replace(m, sha256=digest('noisy', [m.sha256, noisy_labels(m, track.dataset, track.noise)]))
+    labels = noisy_labels(m, track.dataset, track.noise)
+    return replace(m, sha256=digest('noisy', [m.sha256, labels]), files_sha=m.sha256)
 
 # %% ../../nbs/data/07_loaders.ipynb #settings-def
 @dataclass(frozen=True)

@@ -58,7 +58,7 @@ def make_digits() -> Path:
             if _holds(path, im): continue
             buf = io.BytesIO()
             im.save(buf, 'png')
-            write_atomic(path, buf.getvalue())
+            write_atomic(path, buf.getvalue(), flush=False)
         write_atomic(root/'complete', _files_sha(root).encode())
     except OSError as e:
         raise BadInput(f'cannot keep the digits in {root} ({e.strerror or e}); set $WOOFBENCH_CACHE to a folder for '
@@ -138,7 +138,7 @@ class Manifest:
     train:tuple         # Relative paths, sorted
     val:tuple           # Relative paths, sorted: the order of stored predictions
     classes:tuple       # Folder names under `train`, sorted
-    sha256:str          # Of names, sizes and contents
+    sha256:str          # Of names and contents, and of the labels if a track changes them
     edition:str         # Name of the edition
     known:bool          # Is it a complete official file list, with the images that a maintainer has seen, if one has?
     source:str          # Shorter side of the files, px, or full
@@ -146,6 +146,7 @@ class Manifest:
     # Of the contents of every file, training and validation, in their order; empty: nothing is compared
     digests:tuple=field(default=(), repr=False)
     depth:int=1         # Which part of a path is the class: 1 below `train` and `val`, 0 without them
+    files_sha:str=''    # Of names and contents alone, where `sha256` counts labels; else empty
 
     def label(self, path:str) -> str:
         "The class of a relative path: the name of its folder"

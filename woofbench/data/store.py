@@ -135,7 +135,7 @@ _magic,_head = b'woofpix2',struct.Struct('<8s32s32sq')
 
 def _key(m, split):
     "32 bytes that identify the images of `split` and the decoder"
-    facts = [_magic.decode(), 'upright', m.sha256, split, PIL.__version__,
+    facts = [_magic.decode(), 'upright', m.files_sha or m.sha256, split, PIL.__version__,
              *(str(features.version(o)) for o in ('jpg', 'libjpeg_turbo'))]
     return hashlib.sha256('\n'.join(facts).encode()).digest()
 

@@ -87,7 +87,7 @@ def update_(
     p:list, g:list, m:list, v:list, # Weights, gradients and moments, which take the same numbers
     t:int, # Step, from 1
     h:dict, # Hyper-parameters lr, wd, mom, sqr_mom, eps and beta
-    whole:bool, # Are they `memory`?
+    whole:bool, # Do all of them lie in memory without gaps?
 ) -> None:
     "One step in place, in one pass where that is possible; raises `BadInput`"
     h = Hypers(*(float(h[k]) for k in ('lr','wd','mom','sqr_mom','eps','beta')))

@@ -9,14 +9,14 @@ __all__ = ['SMALL', 'LARGEST', 'saved_bytes', 'act_memory', 'check_logits', 'sma
 # %% ../../nbs/models/04_costs.ipynb #imports
 import time, traceback
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import replace
 import numpy as np
 import torch
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
-from ..registry import BadInput
+from ..registry import BadInput, fields_of
 from torch.nn.parameter import is_lazy
-from .spec import XResNetSpec, ModelSpec, arch_of, change, own_names, slot_of
+from .spec import (XResNetSpec, ModelSpec, arch_of, change, own_names, parts_of, shape_fields,
+                                   spec_fields)
 from .xresnet import blank, build, without_numbers
 
 # %% ../../nbs/models/04_costs.ipynb #saved-def
@@ -191,7 +191,7 @@ def cost(
 # %% ../../nbs/models/04_costs.ipynb #speeds-def
 def now(device:torch.device) -> float:
     "The clock in seconds, after all that the device was asked to do"
-    if device.type=='cuda': torch.cuda.synchronize()
+    if device.type=='cuda': torch.cuda.synchronize(device)
     return time.perf_counter()
 
 class _Timed:
@@ -242,20 +242,26 @@ def speeds(
 # %% ../../nbs/models/04_costs.ipynb #apart-def
 def baseline(spec:XResNetSpec|ModelSpec) -> XResNetSpec|ModelSpec:
     "The same shape with the parts of fastai's xresnet; the shape's own parts stay"
-    return spec if isinstance(spec, ModelSpec) or arch_of(spec)=='custom' else change(XResNetSpec(), arch_of(spec))
+    if isinstance(spec, ModelSpec): return spec
+    if (name := arch_of(spec))!='custom': return change(XResNetSpec(), name)
+    return change(XResNetSpec(), **{k:getattr(spec, k) for k in shape_fields})
 
 def _label(k, v):
     "A change in words, e.g. act=mish"
     names = v if isinstance(v, tuple) else (v,)
     return f'{k}={"/".join(str(o or "none") for o in names)}'
 
+def _with_params(new, spec):
+    "`new` with the values that `spec` gives to the parameters of parts of both"
+    return change(new, params={k:v for k,v in spec.params if k in fields_of(parts_of(new))})
+
 def each_change(spec:XResNetSpec|ModelSpec) -> dict: # Name -> spec
     "`spec` as its baseline, each of its changes alone, and all together"
     base,res = baseline(spec),{}
-    for k in slot_of:
+    for k in spec_fields:
         v = getattr(spec, k, None)
-        if v!=getattr(base, k, None): res[_label(k, v)] = replace(base, **{k:v})
-    if len(res)>1: res['all of them'] = spec
+        if v!=getattr(base, k, None): res[_label(k, v)] = _with_params(change(base, **{k:v}), spec)
+    if spec not in (base, *res.values()): res['all of them' if res else 'its parameters'] = spec
     return {arch_of(base):base} | res
 
 # %% ../../nbs/models/04_costs.ipynb #table-def

@@ -117,7 +117,8 @@ def start_of(
     size:int, # Side of the images, px
     start:float, # `progressive` of a recipe
 ) -> float: # In four digits
-    "Of all values of `progressive` that begin with images of the same side, the one that is exactly it"
+    """The share of `size` that the first images have: many values of `progressive` round to the same side, and this is
+    the one value that stands for all of them"""
     return 1. if start==1 else float(f'{side_at(0, size, start)/size:.4g}')
 
 # %% ../../nbs/train/05_callbacks.ipynb #c75802cf

@@ -85,7 +85,7 @@ def parts(self:Kept,
 ) -> dict: # model, loss_func, opt_func and cbs for a `Learner`
     "The fast engine's parts of a learner"
     found = self.key==(recipe, track, device) and self.keep and self.graph and self.graph.path=='captured'
-    if found: refill(self.model, model)
+    if found: self._renew(model, recipe)
     else: self._begin(model, recipe, device, seed)
     self.key = recipe, track, device
     for o in self.mix: o.reseed(seed)
@@ -93,6 +93,12 @@ def parts(self:Kept,
     cbs += [SeededErasing(recipe.erase, seed)]*bool(recipe.erase) + ([self.graph] if self.graph else [])
     return dict(model=self.model, loss_func=self.loss_func,
                 opt_func=self._opt_func((fast_opts.get(recipe.opt) or opts(recipe.opt))(recipe)), cbs=cbs)
+
+@patch
+def _renew(self:Kept, model, recipe):
+    "The network and the loss as the next seed begins with them, where those of the last one are"
+    refill(self.model, model)
+    if isinstance(self.loss_func, nn.Module): refill(self.loss_func, losses(recipe.loss)(recipe))
 
 @patch
 def _begin(self:Kept, model, recipe, device, seed):

@@ -273,7 +273,7 @@ class Evidence(Callback):
 
     def _now(self):
         # and not for other seeds, or for crops of the next epoch
-        if self.dls.device.type=='cuda': torch.cuda.current_stream().synchronize()
+        if self.dls.device.type=='cuda': torch.cuda.current_stream(self.dls.device).synchronize()
         return time.perf_counter()
     def _start(self): self.sum,self.n,self.correct,self.out,self.t = 0.,0,0,[],self._now()
     def _stop(self):
@@ -381,7 +381,7 @@ def fit(
         with kept.lock:
             learn = make_learner(job, seed, machine, kept, shows=bool(job.cbs or job.logs))
             init = weights_sha(learn.model)
-        if learn.dls.device.type=='cuda': torch.cuda.reset_peak_memory_stats()
+        if learn.dls.device.type=='cuda': torch.cuda.reset_peak_memory_stats(learn.dls.device)
         seen = [ev, *(watch(seed) if watch else ())]
         with _noted(seed, ev, job.track.epochs):
             _fit_all(learn, job, seed, seen, resuming(learn, resume, init, kept.lock))

@@ -67,9 +67,10 @@ _not_timm = { # beginning of a name -> why
 
 # %% ../../nbs/train/14_libraries.ipynb #opts-torch-opts
 def torch_opts() -> list[str]:
-    "PyTorch's optimisers that train any network"
+    "PyTorch's optimisers that train any network, with weight decay"
     kinds = {k:o for k,o in vars(torch.optim).items() if isinstance(o, type) and issubclass(o, torch.optim.Optimizer)}
-    return sorted(set(kinds)-_not_torch-{'Optimizer'})
+    def decays(o): return 'weight_decay' in inspect.signature(o).parameters
+    return sorted(k for k,o in kinds.items() if k not in _not_torch and decays(o))
 
 def timm_opts() -> list[str]:
     "timm's optimisers that need no other package"

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from ..registry import BadInput, Param, Registry
 
 # %% ../../nbs/train/10_losses.ipynb #losses-def
-losses = Registry('loss', 'f(recipe) -> Module f(logits, classes) with `reduction` and `y_int = True`')
+losses = Registry('loss', 'f(recipe) -> Module f(logits, classes) with `reduction` and `y_int = True`', plural='losses')
 
 @losses.register('cross_entropy')
 def cross_entropy(r):

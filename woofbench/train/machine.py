@@ -68,7 +68,7 @@ def peak_mb(
     device:torch.device,
 ) -> int:
     "MiB that the process has used so far, at most: of the GPU, or of memory"
-    if device.type=='cuda': return torch.cuda.max_memory_allocated()>>20
+    if device.type=='cuda': return torch.cuda.max_memory_allocated(device)>>20
     try: import resource
     except ImportError: return 0 # Windows does not say
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> (20 if sys.platform=='darwin' else 10)
@@ -78,7 +78,7 @@ def device_name(
     threads:int|None=None, # Of a processor; those of this process if None
 ) -> str:
     "What the device calls itself, and the threads of a processor"
-    if torch.device(device).type=='cuda': return torch.cuda.get_device_name()
+    if torch.device(device).type=='cuda': return torch.cuda.get_device_name(device)
     try:
         with open('/proc/cpuinfo') as f: name = next(o.split(':')[1].strip() for o in f if o.startswith('model name'))
     except (OSError, StopIteration): name = torch.device(device).type

@@ -10,7 +10,9 @@ from contextlib import ExitStack, nullcontext
 from queue import SimpleQueue
 from threading import Event, Lock, Thread
 import torch
-from ..registry import BadInput
+from ..registry import BadInput, using
+from ..data.augment import DrawKey, augs, takes_labels
+from ..models.xresnet import build
 from .job import Job
 from .machine import Machine
 from ..data.batches import load_images
@@ -20,12 +22,22 @@ from .learner import fit
 # %% ../../nbs/train/09_multi_seed.ipynb #seeds-def
 class Stopped(Exception): "Another seed has failed, or the run was interrupted"
 
-def _check_draws(recipe):
-    "Raise `BadInput` where a recipe needs PyTorch's own generator, which seeds in one process share"
-    drop = getattr(recipe.model, 'dropout', 0)
-    if recipe.aug=='none' and not drop: return
-    field = f'dropout {drop}' if recipe.aug=='none' else f'aug {recipe.aug}'
-    raise BadInput(f'{field} draws from the one generator of the process: train one seed at a time')
+def _draws(f, *args):
+    "Does `f` draw from PyTorch's generator?"
+    before = torch.get_rng_state()
+    f(*args)
+    return not torch.equal(before, torch.get_rng_state())
+
+def _check_draws(job):
+    "Raise `BadInput` where a training step draws from PyTorch's generator, which seeds in one process share"
+    recipe,size = job.recipe,job.track.size
+    with torch.random.fork_rng(devices=[]), torch.no_grad(), using(dict(recipe.params)):
+        x,y,at = torch.rand(2, 3, size, size),torch.zeros(2, dtype=torch.long),DrawKey(0, 0, (0,1))
+        g,model = augs(recipe.aug)(recipe),build(recipe.model, job.n_classes, size).train()
+        aug = _draws(g, *((x, y, at) if takes_labels(g) else (x, at)))
+        if not (aug or _draws(model, x)): return
+    raise BadInput(f'{f"aug {recipe.aug}" if aug else "this network"} draws from the one generator of the process: '
+                   'train one seed at a time')
 
 # %% ../../nbs/train/09_multi_seed.ipynb #seeds-together
 def _by_processes(job, seeds, m, log, say, watch):
@@ -55,7 +67,7 @@ def train_seeds(
     alone = job.cbs or job.logs # loggers have one run a process
     if m.processes>1 or m.apart and not (capture or alone):
         return (yield from _by_processes(job, seeds, m, log, say, watch))
-    if m.seeds_at_once>1 and not alone: _check_draws(job.recipe)
+    if m.seeds_at_once>1 and not alone: _check_draws(job)
     def one(seed, kept):
         def after_epoch(epoch, numbers):
             if stop.is_set(): raise Stopped("stopped")

@@ -356,7 +356,8 @@ def _leaves_with(k, mine, params):
 def hash_without(
     r:Recipe
 ) -> dict: # Hash of all other fields, by field
-    "Two recipes that differ in a field, and have the same hash for it, differ in this part and its parameters alone"
+    """For each field, a hash of everything but this field and the parameters of its part. If two recipes have the same
+    hash for a field, they differ in nothing else"""
     mine,params = settings(r),[k for k,_ in (*r.model.params, *r.params)]
     codes = {k:hash((k, v)) for k,v in mine.items()}
     total = sum(codes.values())

@@ -47,7 +47,7 @@ unused |= dict.fromkeys(('warm_cosine','warm_flat'), ('pct_start','div','div_fin
 
 # %% ../../nbs/train/23_schedules.ipynb #more-def
 varies = Registry('vary', 'f(recipe) -> list of fastai callbacks that change hyper-parameters other than the rate',
-                  none=True)
+                  none=True, plural='varies')
 
 class Varied(ParamScheduler):
     "A second `ParamScheduler`: a learner takes one of each class"

@@ -258,7 +258,6 @@ class Cell:
 @patch
 def _ranks(self:Cell):
     rows = [o for o in self.ranked if o.n>1]
-    place = 1
     groups = dict(zip([o.id for o in rows], tie_groups([o.acc for o in rows], self.prior)))
     size = Counter(groups.values())
     first = {g:1+sum(n for k,n in size.items() if k<g) for g in size}

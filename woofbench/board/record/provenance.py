@@ -335,7 +335,7 @@ def _told(reg, name):
     found = as_imported(file_of(unwrapped(_part(reg, name))))
     try: shas = part_shas(found[1]) if found and all(map(is_library, modules_of(found[1]))) else {}
     except BadInput: return None # Python can run it, but it cannot be written down
-    return next(((found[0], v) for (r,k),v in shas.items() if k==name and r.startswith(reg.kind)), None)
+    return next(((found[0], v) for (r,k),v in shas.items() if k==name and r==reg.plural), None)
 
 def sources(
     recipe:Recipe,

@@ -10,7 +10,7 @@ import hashlib
 from ...registry import BadInput
 
 # %% ../../../nbs/board/record/01_seeds.ipynb #derive-def
-EXPLORE = (0,1,2,3,4)
+EXPLORE = (0,1,2,3,4) # official seeds are never among them
 
 def _derive(words, n):
     res,k = [],0
@@ -46,7 +46,7 @@ def seeds_kind(
 ) -> str: # explore, official or chosen
     "What `seeds`, in any order, are for a configuration"
     have = sorted(seeds)
-    if have==list(EXPLORE[:len(have)]): return 'explore'
+    if have==list(range(len(have))): return 'explore'
     return 'official' if have==sorted(official_seeds(config_id, len(have))) else 'chosen'
 
 def check_seeds(
@@ -64,5 +64,5 @@ def check_seeds(
     if kind=='challenge' and based_on is None: raise BadInput('a challenge says which record it challenges')
     if kind=='challenge': want = challenge_seeds(based_on, nonce, n)
     elif kind=='official': want = official_seeds(config_id, n)
-    else: want = EXPLORE[:n] if kind=='explore' else seeds
+    else: want = range(n) if kind=='explore' else seeds
     if sorted(seeds)!=sorted(want): raise BadInput(f'the {kind} seeds are {list(want)}, not {sorted(seeds)}')

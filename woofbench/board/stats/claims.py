@@ -87,9 +87,9 @@ def seeds_to_beat(
     diff:float, # The difference that was seen, in the unit of `std`
     std:float, # Standard deviation from seed to seed
     p_beat:float=P_BEAT, # To be reached
-) -> int|None: # Of each recipe; None if a million are not enough, as for a difference below 1.19 standard deviations
-    """The smallest number of seeds of each recipe at which a difference of `diff` has `p_beat`, if it stays as it is;
-    raises `ValueError`"""
+) -> int|None: # Of each recipe; None if a million are not enough (for 0.8: below 1.19 standard deviations)
+    """The smallest number of seeds of each recipe at which the better one, by `diff` in either direction, has `p_beat`,
+    if the difference stays as it is; raises `ValueError`"""
     r,most = _ratio(diff, std)/2**.5,1_000_000
     def enough(n): return stats.t.cdf(r/(1+1/n)**.5, 2*n-2)>=p_beat
     return 2+bisect_left(range(2, most), True, key=enough) if enough(most) else None

@@ -50,6 +50,7 @@ def compare(
     """A against B by Welch's t or the moderated t. `diff`, `lo` and `hi` are the difference of the means with its
     interval, `p` is the one-sided p-value, `p_mean` the probability that the true mean of A is above that of B, and
     `p_beat` the probability that a new run of A is above a new run of B. Raises `ValueError`"""
+    if prior is not None and any(floor): raise ValueError('give a prior or a floor, not both')
     (ma,va),(mb,vb),n,m = _moments(a, 2),_moments(b, 2),len(a),len(b)
     diff,va,vb = ma-mb,max(va, floor[0]**2),max(vb, floor[1]**2)
     if prior is not None: va = vb = pooled_std([a, b], prior)**2
