@@ -8,7 +8,9 @@ from woofbench import opts, Param
 
 # A parameter has a default, a sentence for the help, and the smallest and the largest value.
 # It becomes a field of the recipe and a flag: `shrink` of an opt is `opt_shrink`, and `--opt-shrink`.
-@opts.register('sign', params=dict(shrink=Param(.1, 'Factor of the learning rate', 1e-4, 1)))
+# A recipe with this optimiser refuses the fields that it makes no use of.
+@opts.register('sign', unused=('sqr_mom', 'eps', 'beta'),
+               params=dict(shrink=Param(.1, 'Factor of the learning rate', 1e-4, 1)))
 def sign(r, *, shrink):
     "Steps by the sign of the mean gradient, https://arxiv.org/abs/1802.04434"
 

@@ -113,34 +113,32 @@ def test_costs_are_those_of_the_network_that_you_ask_for(kw, labels):
 
 # Seeds beside each other
 
-def drawing(kind, net):
-    "What `_check_draws` says of a network or an augmentation of yours"
-    if kind=='arch': archs.register('drawing')(lambda n_out, size: net(n_out))
-    else: augs.register('drawing')(lambda r: net)
-    recipe = Recipe().but(arch='drawing') if kind=='arch' else Recipe().but(aug='drawing', **tiny)
-    job = Job(make_track('digits', size=16, epochs=1), recipe, None)
+def drawing(**kw):
+    "What `_check_draws` says of a recipe"
+    job = Job(make_track('digits', size=16, epochs=1), Recipe().but(**kw), None)
     job = replace(job, manifest=type('M', (), dict(classes=range(10)))())
     try: multi_seed._check_draws(job)
     except BadInput as e: return str(e)
     return ''
 
-def net(*layers): return lambda n: nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), *layers,
-                                                 nn.Linear(4, n))
-
-def test_what_draws_from_the_generator_of_the_process_is_found(registries_stay):
+def test_a_network_that_draws_from_the_generator_of_the_process_is_found(registries_stay):
+    for name,more in (('drops', [nn.Dropout(.5)]), ('drops_none', [])):
+        archs.register(name)(lambda n_out, size, more=more: nn.Sequential(
+            nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), *more, nn.Linear(4, n_out)))
     state = torch.get_rng_state()
-    assert 'this network' in drawing('arch', net(nn.Dropout(.5)))
+    assert 'this network' in drawing(arch='drops') and not drawing(arch='drops_none')
     assert torch.equal(state, torch.get_rng_state())
 
-def test_a_network_that_draws_nothing_is_allowed(registries_stay): assert not drawing('arch', net())
-
 def test_an_augmentation_that_draws_by_itself_is_found(registries_stay):
-    assert 'aug drawing' in drawing('aug', lambda x, at: x+torch.rand(()))
+    augs.register('drawing')(lambda r: lambda x, at: x+torch.rand(()))
+    assert 'aug drawing' in drawing(aug='drawing', **tiny)
 
-@pytest.mark.parametrize('aug', ['trivial','rand','mix','jitter_affine'])
+@pytest.mark.parametrize('aug', [*augs])
 def test_augmentations_of_the_package_draw_for_each_image(aug):
-    "Two seeds at once in threads have the numbers of seeds alone"
-    job = plan('digits', size=16, epochs=1, bs=512, aug=aug, **tiny)
+    assert not drawing(aug=aug, **tiny | (dict(flip=0.) if aug=='alternate_flip' else {}))
+
+def test_seeds_at_once_with_an_augmentation_have_the_numbers_of_seeds_alone():
+    job = plan('digits', size=16, epochs=1, bs=512, aug='mix', **tiny)
     def ended(k): return {r.seed:r.preds for r in multi_seed.train_seeds(job, [0,1], Machine('cpu', 0, engine='fast',
                                                                          seeds_at_once=k), capture=True)}
     assert ended(2)==ended(1)
@@ -221,3 +219,18 @@ def tiny_noise(tiny):
     rows = [f'{o},{"b" if i%4==0 else m.label(o)}' for i,o in enumerate(m.train)]
     (tiny/'noisy_imagewoof.csv').write_text('\n'.join(['path,noisy_labels_25', *rows]))
     return m, with_noise(m, Track('imagewoof', 32, 5, '320', noise=25))
+
+
+# Fields that a part makes no use of
+
+def test_an_optimiser_of_yours_says_what_it_makes_no_use_of(registries_stay):
+    "Else `--beta .5` would change nothing but the hash"
+    from woofbench import opts
+    opts.register('plain_opt', unused=('beta','eps'))(lambda r: None)
+    r = Recipe().but(opt='plain_opt')
+    with pytest.raises(BadInput, match='opt plain_opt makes no use of beta'): r.but(beta=.5)
+    assert r.but(opt='ranger', beta=.5).but(opt='plain_opt')==r
+    opts.register('plain_opt')(lambda r: None) # the same cell once more, without it
+    assert r.but(beta=.5).beta==.5
+    opts.register('odd_opt', unused=('betta',))(lambda r: None)
+    with pytest.raises(BadInput, match="names 'betta' as unused; did you mean beta"): Recipe().but(opt='odd_opt')

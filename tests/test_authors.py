@@ -7,7 +7,6 @@ import pytest
 import torch
 from torch import nn
 from conftest import root, tiny_dataset
-from woofbench.train.job import Job
 from woofbench.train.machine import Machine
 from woofbench.data.augment import Augment, DrawKey, augs
 from woofbench.data.loaders import Batching, make_loaders
@@ -22,7 +21,7 @@ from woofbench.files import canonical
 from woofbench.board.record.record import Made, as_record, check_full, check_record
 from woofbench.board.record.record import make_record, read_records, record_id
 from woofbench.registry import BadInput
-from woofbench.commands.run import run
+from woofbench.commands.run import plan, run
 from woofbench.data.track import Track, make_track
 from woofbench.data.val_resize import ways
 from woofbench.models.spec import XResNetSpec, change
@@ -161,12 +160,11 @@ def test_only_training_images_are_augmented(oblong):
     for a,b in zip(plain.valid, changed.valid, strict=True): assert torch.equal(a[0], b[0])
     assert len(changed.after_batch.fs)==len(plain.after_batch.fs)+1
 
-@pytest.mark.parametrize('kw', [dict(dropout=.1), dict(aug='jitter_affine')], ids=str)
-def test_seeds_with_shared_draws_are_trained_one_at_a_time(kw):
+def test_seeds_with_shared_draws_are_trained_one_at_a_time():
     from woofbench.train.multi_seed import train_seeds
-    recipe = recipes('digits')().but(**kw)
+    job = plan('digits', size=16, dropout=.1)
     with pytest.raises(BadInput, match='one seed at a time'):
-        next(train_seeds(Job(make_track('digits'), recipe, None), [0,1], Machine(device='cpu', seeds_at_once=2), True))
+        next(train_seeds(job, [0,1], Machine(device='cpu', seeds_at_once=2), True))
 
 def test_a_draw_a_batch_and_a_draw_an_image():
     torch.manual_seed(0)

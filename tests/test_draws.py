@@ -119,7 +119,7 @@ def test_a_folder_with_all_augmentations_gives_the_same(folder, registries_stay,
     augs.register('per_batch')(per_batch)
     job = job_of(folder, aug=aug, **everything, **mixed)
     first = trained(job, 0)
-    for workers in (1, 2): assert trained(job, workers)==first
+    for workers in (1, 2) if aug=='mix' else (2,): assert trained(job, workers)==first
 
 @pytest.mark.slow
 @pytest.mark.parametrize('kw', (dict(erase=.2, mixup=.4), {}), ids=str)

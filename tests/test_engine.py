@@ -137,6 +137,7 @@ def test_same_weights_and_batches_give_the_same_losses(digits):
 
 def test_a_seed_repeats(small):
     track,recipe,m = small
+    recipe = recipe.but(bs=128)
     def go(seed): return fit(Job(track, recipe, m), seed, fast_cpu)
     a,b,c = go(seed=0),go(seed=0),go(seed=1)
     assert (a.preds,a.init_sha256)==(b.preds,b.init_sha256) and a.init_sha256!=c.init_sha256
@@ -173,7 +174,8 @@ def test_it_is_a_learner(tmp_path):
 
 def test_runs_of_two_engines_are_two_rows(cli, refused, tmp_path):
     assert 'fast' in refused(f'run --engine quick --out {tmp_path}')
-    for o in engines: assert cli(f'run --engine {o} --size 16 --epochs 1 --seeds 2 --workers 0 --out {tmp_path}')[0]==0
+    how = f'--size 16 --epochs 1 --seeds 1 --bs 128 --workers 0 --out {tmp_path}'
+    for o in engines: assert cli(f'run --engine {o} {how}')[0]==0
     recs = [json.loads(o.read_text()) for o in tmp_path.rglob('records/**/*.json')]
     assert {o['engine'] for o in recs}==set(engines) and len({o['config_id']
                                                               for o in recs})==1 and len({o['env']['context']

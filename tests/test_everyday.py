@@ -13,8 +13,8 @@ from woofbench.text import RowBar, bar, live, quiet, speaking
 
 pty,fcntl,termios = (pytest.importorskip(o, reason='terminals of POSIX') for o in ('pty','fcntl','termios'))
 
-SMALL = '--size 16 --arch xresnet10_tiny --epochs 1 --seeds 2'
-small = dict(size=16, arch='xresnet10_tiny', epochs=1, device='cpu')
+SMALL = '--size 16 --arch xresnet10_tiny --bs 128 --epochs 1 --seeds 2'
+small = dict(size=16, arch='xresnet10_tiny', bs=128, epochs=1, device='cpu')
 
 def python(code, *args, **kw):
     return subprocess.run([sys.executable, '-c', code, *args], capture_output=True, text=True, **dict(cwd=root) | kw)

@@ -66,7 +66,7 @@ def trains(name, stop=''):
         lines.append(line)
         if stop and line.startswith(stop): raise KeyboardInterrupt
     with contextlib.suppress(KeyboardInterrupt):
-        run('digits', epochs=1, seeds=2, out=home(), say=say, **fields(name))
+        run('digits', size=16, epochs=1, seeds=2, out=home(), say=say, **fields(name))
     return lines
 
 @cache
@@ -75,7 +75,7 @@ def made(name):
     assert [o for o in trains(name, 'seed 1') if o.startswith('seed')][0].startswith('seed 0  epoch 1/1')
     forget()
     flags = [o for k,v in fields(name).items() for o in (f'--{k.replace("_", "-")}', v)]
-    rc,said = shell('run', '--dataset', 'digits', '--epochs', 1, '--seeds', 2, '--out', home(),
+    rc,said = shell('run', '--dataset', 'digits', '--size', 16, '--epochs', 1, '--seeds', 2, '--out', home(),
                     '--import', home()/'files'/f'{name}.py', *flags)
     assert rc==0, said
     assert 'going on: 1 of 2 seeds are done' in said and '\nseed 1  epoch' in said and '\nseed 0  epoch' not in said

@@ -151,8 +151,10 @@ def test_what_is_found(name):
     assert res.path=='cpu' and res==fuse_layers(model)==fusion(model)
     assert str(res).startswith(f'cpu: {res.mish} x Mish' if res.mish else 'cpu: nothing')
 
-@pytest.mark.parametrize('name', specs)
-@pytest.mark.parametrize('dtype', (None, torch.bfloat16))
+in_bf16 = [pytest.param(k, torch.bfloat16, marks=() if k in ('xresnet18','reduce') else pytest.mark.slow)
+           for k in specs]
+
+@pytest.mark.parametrize('name,dtype', [*((k, None) for k in specs), *in_bf16])
 def test_whole_networks_on_the_processor(name, dtype):
     plain = build(spec(name)).to(**last)
     quick = copy.deepcopy(plain)

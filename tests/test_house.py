@@ -252,7 +252,8 @@ def _make_files(command):
     "What a quoted command expects to be there, in the folder where you are"
     from woofbench import sample_photos
     from woofbench.commands.new import _starter
-    if '--import' in command: Path('my_act.py').write_text(_starter('trick.txt').replace('NAME', 'my_act'))
+    for o in re.findall(r'--import (\w+)\.py', command):
+        Path(f'{o}.py').write_text(_starter('trick.txt').replace('NAME', o))
     for o in re.findall(r'--dataset \./(\S+)', command): sample_photos(o, 2)
 
 def _recipe(args):

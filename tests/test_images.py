@@ -169,7 +169,8 @@ def test_digits_do_not_wait_for_the_disk(tmp_path, monkeypatch):
     monkeypatch.setenv('WOOFBENCH_CACHE', str(tmp_path))
     waits = []
     monkeypatch.setattr(os, 'fsync', waits.append)
-    assert len(verify(make_digits(), 'digits').train)==1437 and len(waits)==1 # the last file says that all are there
+    make_digits()
+    assert len(waits)==1 # for the last file, which says that all others are there
 
 
 # Labels

@@ -17,7 +17,7 @@ from woofbench.registry import BadInput  # noqa: E402
 from warm import python
 
 program = Path(sys.executable).with_name('woofbench')
-tiny = 'run --dataset digits --epochs 1 --arch xresnet10_tiny --size 16'.split()
+tiny = 'run --dataset digits --epochs 1 --arch xresnet10_tiny --size 16 --bs 128'.split()
 
 
 @pytest.fixture(scope='module')
@@ -307,7 +307,8 @@ def test_quiet_and_here(bench, tmp_path, monkeypatch, capsys):
     # no evidence goes into two rows
     monkeypatch.setattr('woofbench.train.multi_seed.train_seeds', lambda *args,
                         **kw: (o for o in [replace(bench.runs[0], peak_mem_mb=1)]))
-    row = runner.run('digits', size=16, epochs=1, arch='xresnet10_tiny', seeds=1, say=None, out=None, device='cpu')
+    row = runner.run('digits', size=16, epochs=1, arch='xresnet10_tiny', bs=128, seeds=1, say=None, out=None,
+                     device='cpu')
     assert row.path.is_file() and capsys.readouterr().out==''
 
 

@@ -77,7 +77,7 @@ def test_nothing_happens_on_a_gpu_or_without_the_library(libc, monkeypatch):
 
 def test_every_fit_has_it_and_counts_stay(libc, tmp_path, monkeypatch):
     from woofbench.commands.run import run
-    few = dict(size=16, epochs=1, seeds=1, arch='xresnet10_tiny', say=None)
+    few = dict(size=16, epochs=1, seeds=1, arch='xresnet10_tiny', bs=128, say=None)
     for engine in ('fast','fastai'):
         libc.told.clear()
         a = run('digits', out=tmp_path/engine, engine=engine, **few)

@@ -106,7 +106,7 @@ def test_a_network_must_be_a_module():
 
 # Augmentations
 
-def digits(**kw): return plan('digits', size=16, epochs=2, **kw)
+def digits(**kw): return plan('digits', size=16, epochs=2, **dict(bs=128) | kw)
 
 class See(Callback):
     "Keeps what the network sees, before normalisation is undone"

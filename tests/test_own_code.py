@@ -11,7 +11,7 @@ from woofbench.models.parts import acts
 from woofbench.registry import BadInput
 from woofbench.train.recipe import Recipe
 
-RUN = 'run --dataset digits --size 16 --epochs 1 --seeds 1 --import other.py --act my_silu'
+RUN = 'run --dataset digits --size 16 --epochs 1 --seeds 1 --bs 128 --import other.py --act my_silu'
 
 @pytest.fixture
 def row(here, cli):  # noqa: F811

@@ -36,7 +36,7 @@ def sealed(rec): return rec | dict(record_id=record_id(rec))
 def done(tmp_path_factory):
     "A row of five seeds, and the same five again, really trained"
     out = tmp_path_factory.mktemp('board')
-    row = run('digits', size=16, epochs=1, bs=128, seeds=5, out=out, say=hush)
+    row = run('digits', size=16, epochs=1, seeds=5, out=out, say=hush)
     # half-finished seeds of the original, which are not to be handed back as a repetition
     folder = out/'.woofbench'/row.track.cell/f'{row.record["config_id"]}-{row.record["env"]["context"]}'
     folder.mkdir(parents=True)
@@ -139,7 +139,7 @@ def test_first_epoch_of_a_lone_seed_cannot_tell(done):
 @pytest.mark.parametrize('sched', ('flat_cos','one_cycle'))
 def test_quick_is_the_first_of_all_epochs(sched, tmp_path):
     "Not an epoch with a schedule of its own"
-    row = run('digits', epochs=3, seeds=1, sched=sched, arch='xresnet10_tiny', size=16, out=tmp_path, say=hush)
+    row = run('digits', epochs=3, seeds=1, sched=sched, arch='xresnet10_tiny', size=16, bs=128, out=tmp_path, say=hush)
     assert reproduce(row.id, quick=True, out=tmp_path, say=hush).word=='identical'
 
 def test_nothing_is_known_of_the_noise():

@@ -8,7 +8,7 @@ from conftest import picture, real_data, root, tiny_dataset
 from warm import Program, python
 
 program = Path(sys.executable).with_name('woofbench')
-quick = 'run --dataset digits --epochs 1'.split()
+quick = 'run --dataset digits --size 16 --bs 128 --epochs 1'.split()
 woof = 'run --dataset imagewoof --arch xresnet10_tiny --size 32 --epochs 1 --seeds 1 --bs 8 --workers 0'
 
 

@@ -13,7 +13,7 @@ sys.path.insert(0, str(root))
 from benchmarks import sweep_faults as faults  # noqa: E402
 
 digits = [dict(dataset='digits', size=16, epochs=1)]
-small = dict(recipe='digits+arch=xresnet10_tiny,bs=128', changes=['act=relu'], seeds=2, machine=dict(device='cpu'),
+small = dict(recipe='digits+arch=xresnet10_tiny+bs=128', changes=['act=relu'], seeds=2, machine=dict(device='cpu'),
              tracks=digits)
 
 

@@ -96,6 +96,7 @@ class Registry(dict):
         self.kind,self.contract,self.fault,self.none,self.taken,self.homes = kind,contract,fault,none,taken,{}
         self.plural = plural or f'{kind}s'
         self.params,self._params_of = {},{} # of a part: its `Param`s by name; the same of a provider's parts
+        self.unused = {} # of a part: fields of a recipe that it makes no use of
         # `_own`: names, aliases and prefixes that this package has given
         self._aliases,self._providers,self._own = {},{},set()
         self.aliases = Fixed(self._aliases, f'{self.plural}.alias(name, of)')
@@ -103,9 +104,10 @@ class Registry(dict):
 
 # %% ../nbs/00_registry.ipynb #registry-register
 @patch
-def register(self:Registry, name:str, *aliases:str, params:dict|None=None) -> Callable:
+def register(self:Registry, name:str, *aliases:str, params:dict|None=None, unused:tuple=()) -> Callable:
     """Decorator: add a part under `name` (a name taken by another part is an error); `params` are passed to it
-    by name"""
+    by name; `unused` names the fields of a recipe that an optimiser or a schedule makes no use of, and that a recipe
+    with it refuses"""
     home,own = caller()
     def _f(part):
         # a lesson defines a part that the package has: the package's one stays
@@ -114,7 +116,7 @@ def register(self:Registry, name:str, *aliases:str, params:dict|None=None) -> Ca
         self._check(name, part)
         mine = self._check_params(name, params or {})
         for o in (name, *aliases): self._claim(o, name, part, home, own)
-        self.put(name, part, home, own, aliases, mine)
+        self.put(name, part, home, own, aliases, mine, tuple(unused))
         return part
     return _f
 
@@ -239,6 +241,7 @@ def __delitem__(self:Registry, name):
     super(Registry, self).__delitem__(name)
     self.homes.pop(name, None)
     self.params.pop(name, None)
+    self.unused.pop(name, None)
     for a in [a for a,o in self._aliases.items() if o==name]: del self._aliases[a]
 
 @patch
@@ -298,12 +301,14 @@ def put(self:Registry,
     own:bool, # Is it of this package? Then it cannot be removed
     aliases=(), # More names
     params=None, # Its `Param`s by name
+    unused=(), # Fields of a recipe that it makes no use of
 ):
-    "Register a part without a check of its name; another part of this name, and its parameters, are replaced"
+    "Register a part without a check of its name; another part of this name, and all that it had, is replaced"
     super(Registry, self).__setitem__(name, part)
     self.homes[name] = home
-    self.params.pop(name, None)
-    if params: self.params[name] = params
+    for of,v in ((self.params, params), (self.unused, unused)):
+        of.pop(name, None)
+        if v: of[name] = v
     self._aliases.update({a:name for a in aliases})
     if own: self._own.update((name, *aliases))
 

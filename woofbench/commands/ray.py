@@ -9,9 +9,9 @@ __all__ = ['work', 'OnRay', 'OnSlurm']
 import os, secrets, sys, time
 from importlib.util import find_spec
 from pathlib import Path
-from fastcore.basics import patch
+from fastcore.basics import num_cpus, patch
 from ..registry import BadInput
-from .workers import Failed, cores, do, fair_threads, gpus, outcome, thread_env, usual_workers
+from .workers import Failed, do, fair_threads, gpus, outcome, thread_env, usual_workers
 
 # %% ../../nbs/commands/22_ray.ipynb #auth-def
 def _safe(local):
@@ -62,7 +62,7 @@ class OnRay:
         n = workers or usual_workers(cards, share)
         self.mine = not self.ray.is_initialized()
         if self.mine: _connect(self.ray, address, n, cards)
-        self.threads,self.share = threads or fair_threads(n if address=='local' else cores()),share
+        self.threads,self.share = threads or fair_threads(n if address=='local' else num_cpus()),share
         self.work = self.ray.remote(max_retries=0, max_calls=0)(work)
         self.running,self.left,self.nodes,self.due = {},set(),{},0.
         self._look()
@@ -171,7 +171,7 @@ class OnSlurm:
         self.lost = UncompletedJobError
         try: self.jobs = submitit.AutoExecutor(folder/'jobs', cluster=cluster)
         except RuntimeError as e: raise BadInput(f'Slurm cannot be used here: {e}') from e
-        self.threads,self.size,self.running,self.left = threads or fair_threads(cores()),workers or 8,{},[]
+        self.threads,self.size,self.running,self.left = threads or fair_threads(num_cpus()),workers or 8,{},[]
 
     @property
     def free_workers(self) -> int:

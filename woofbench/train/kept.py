@@ -94,6 +94,7 @@ def parts(self:Kept,
     return dict(model=self.model, loss_func=self.loss_func,
                 opt_func=self._opt_func((fast_opts.get(recipe.opt) or opts(recipe.opt))(recipe)), cbs=cbs)
 
+# %% ../../nbs/train/07_kept.ipynb #949b25f9
 @patch
 def _renew(self:Kept, model, recipe):
     "The network and the loss as the next seed begins with them, where those of the last one are"

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 import torch
 from fastai.torch_core import default_device
-from fastcore.basics import patch
+from fastcore.basics import num_cpus, patch
 from ..registry import BadInput, near, whole, yes_no
 from ..data.track import Track, datasets
 from .recipe import engines
@@ -61,7 +61,7 @@ def check_engine(
 # %% ../../nbs/train/06_machine.ipynb #n-workers-def
 def n_workers() -> int:
     "Loader processes, by the rule of fastai's script"
-    return min(8, os.cpu_count() or 1)
+    return min(8, num_cpus())
 
 # %% ../../nbs/train/06_machine.ipynb #peak-mb-def
 def peak_mb(

@@ -14,7 +14,7 @@ from fastai.optimizer import Lookahead, Optimizer
 from fastcore.basics import patch
 from ..fast.ranger_steps import Hypers, foreach_step_
 from ..registry import Param
-from .optim import opts, unused
+from .optim import opts
 
 # %% ../../nbs/train/22_muon.ipynb #ns-def
 quintic = (3.4445, -4.7750, 2.0315) # by Jordan: steep at 0, so that small values grow fast
@@ -135,13 +135,11 @@ _muon = dict(
     lookahead=Param(False, 'Lookahead around Muon?'), nesterov=Param(True, 'Look ahead with the momentum?'),
     steps=Param(5, 'Steps of Newton and Schulz', 1, 20),
     fixed_norm=Param(True, 'Keep the norm of filters fixed, as in airbench?'),
-    ks=Param(3, 'Muon trains convolutions with a kernel of this side or larger', 1, 64),
+    ks=Param(3, 'Muon trains convolutions of more than 3 channels with a kernel of this side or larger', 1, 64),
     scale=Param('none', 'How a step is scaled by the shape of its matrix', choices=('none','original','rms')))
 
-@opts.register('muon', 'Muon', params=_muon)
+@opts.register('muon', 'Muon', params=_muon, unused=('beta',))
 def muon(r, *, lookahead, rest_rate, rest_mom, **how):
     "Muon for convolutions, Adam or RAdam for the rest; https://kellerjordan.github.io/posts/muon/"
     return partial(muon_optimiser, lookahead=lookahead, how=How(**how), mom=r.mom, sqr_mom=r.sqr_mom, eps=r.eps,
                    rest_rate=rest_rate, rest_mom=rest_mom)
-
-unused['muon'] = ('beta',)

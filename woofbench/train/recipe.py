@@ -155,6 +155,7 @@ def _but(r, kw, known=True):
     idle = {k:(kind, getattr(new, kind)) for kind in ('opt','sched')
             for k in unused_by(registries[kind], getattr(new, kind))}
     for k,(kind,name) in idle.items():
+        if k not in own: raise BadInput(f'{kind} {name} names {k!r} as unused; {near(k, own)}')
         if mine.get(k, getattr(Recipe, k))!=getattr(Recipe, k): raise BadInput(f'{kind} {name} makes no use of {k}')
     if new.ema and new.average!='none':
         raise BadInput(f'ema and average {new.average} both validate an average of the weights: give one of them')

@@ -16,7 +16,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from ..registry import Param, BadInput
 from .callbacks import Autocast
-from .optim import opts, unused
+from .optim import opts
 
 # %% ../../nbs/train/24_schedule_free.ipynb #step-def
 class ScheduleFree(Optimizer):
@@ -115,7 +115,7 @@ class AveragedValidation(Callback):
         self.model.eval()
 
 # %% ../../nbs/train/24_schedule_free.ipynb #register
-@opts.register('schedule_free', 'ScheduleFree',
+@opts.register('schedule_free', 'ScheduleFree', unused=('beta',),
                params=dict(batches=Param(20, 'Batches that norms are counted anew with before a validation', 1, 1000)))
 def schedule_free(r, *, batches):
     "Schedule-Free AdamW: it averages weights instead of lowering the rate; https://arxiv.org/abs/2405.15682"
@@ -126,5 +126,3 @@ def schedule_free(r, *, batches):
     f = partial(ScheduleFree, mom=r.mom, sqr_mom=r.sqr_mom, eps=r.eps)
     f.cbs = [AveragedValidation(batches)]
     return f
-
-unused['schedule_free'] = ('beta',)
