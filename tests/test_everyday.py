@@ -363,7 +363,7 @@ def test_a_dry_run_trains_and_writes_nothing(cli, tmp_path, monkeypatch):
     said = dict(re.findall(r'^(\w+): +(.+)$', out, re.M))
     assert {'plan','network','config','seeds','machine','images','time','memory','board'}<=set(said)
     assert said['config']==p.config_id and said['seeds']=='0, 1' and 'measured now' in said['time']
-    assert re.search(r'\d MiB for weights.* MiB for a batch of 32', said['memory'])
+    assert re.search(r'\d MiB for weights.* MiB for a batch of 128', said['memory'])
 
 @pytest.mark.parametrize('flags,hint', [('--precision fp16', 'CUDA'), ('--aug alternate_flip', 'flip=0'),
     ('--sched one_cycle --vary mom', 'one_cycle'), ('--aug mix --mixup .2', 'both change labels')])

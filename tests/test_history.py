@@ -81,7 +81,7 @@ def _other(**kw):
 
 @pytest.mark.parametrize('kw', [dict(link='http://github.com/a'), dict(link='https://a b'), dict(link='https://a/x)'),
                                 dict(link='javascript:1'), dict(method='=1+1'), dict(method='a\nb'), dict(method='-x'),
-    dict(state='ranked'), dict(edition=3), dict(dataset='cats'), dict(noise=7), dict(protocol='none such'),
+    dict(state='ranked'), dict(edition=3), dict(dataset='no_such_cats'), dict(noise=7), dict(protocol='none such'),
     dict(evidence='https://github.com/a/b/blob/main/c', logged=['0.5']),
     dict(logged=['0.5'], evidence=None), dict(size='128'), dict(accuracy='NA'), dict(added='today'), dict(commit='abc'),
     dict(fancy=1), dict(n=-1)], ids=str)

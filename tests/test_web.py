@@ -574,6 +574,7 @@ def test_a_view_is_downloaded_as_it_is_shown(site, some, tab):
         pg.get_by_role('button', name='Accuracy, %').click()
         ids = pg.locator('#rows tbody tr').evaluate_all('rows => rows.map(o => o.dataset.id)')
         assert len(ids)==4 and 'Download this view (4 rows)' in pg.locator('.downloads').inner_text()
+        assert pg.locator('.count').inner_text()=='4 of 8'
         for name,kind in (('CSV','csv'), ('JSON','json'), ('LaTeX','tex'), ('BibTeX','bib')):
             with pg.expect_download(timeout=9000) as d: pg.get_by_role('link', name=name, exact=True).click()
             assert d.value.suggested_filename==f'{CELL}.view.{kind}'

@@ -296,9 +296,11 @@ def site(
 ) -> None:
     "Make the web board from the records: plain files for any server, or for your browser"
     from woofbench.web import build
+    _check_board(board)
+    if images and not serve: raise BadInput('--images shows pictures on a local server: give --serve too')
+    if images and not Path(images).is_dir(): raise BadInput(f'--images: no such folder: {images}')
     print(f'{build.make_site(out, board)}/index.html is the front page')
     if serve: build.serve(out, images=images)
-    elif images: raise BadInput('--images shows pictures on a local server: give --serve too')
 
 # %% ../../nbs/commands/08_verbs.ipynb #cost-def
 @verb({'how it is measured':'models.costs:speeds', 'the model':'models.spec:XResNetSpec',

@@ -14,7 +14,7 @@ from ..board.stats.claims import P_BEAT
 from .draw import DOTS, axis, dots, pareto, shares
 from ..text import number_of, show
 from ..train.recipe import settings
-from .export import cell_bib, cell_csv, cell_json, cell_tex, usual_recipe, view_data, with_interval
+from .export import cell_bib, cell_csv, cell_json, cell_tex, needs, usual_recipe, view_data, with_interval
 from .facts import SiteData, Cell, Entry, part_of, part_words, reported_in
 from .markup import Markup, cell as td, h, join, page, table
 
@@ -64,7 +64,7 @@ def people(e:Entry) -> Markup|str:
 # %% ../../nbs/web/07_cells.ipynb #legend-def
 LEGEND = dict(ranked='Official cell, official seeds, known images, unchanged code. The row has a rank.',
     practice='Everything is in order, but the cell is not an official one.',
-    unranked='Something keeps the row from a rank. The words after the colon give the reason.',
+    unranked='Something keeps the row from a rank. The words after it give the reason.',
     replication='Another row, run again. It counts for that row and has no rank of its own.',
     challenge='Another row, run with fresh seeds that could not be known before. It counts for that row.',
     audited='A maintainer looked at the audit flags of the row and accepted it.',
@@ -210,7 +210,7 @@ def pager(c:Cell, i:int) -> Markup|None:
 # %% ../../nbs/web/07_cells.ipynb #tie-def
 def more_command(e:Entry, n:int) -> str:
     "The command that trains `n` fresh seeds of a row"
-    return f'woofbench challenge {e.id} --k {n}'
+    return ' '.join(['woofbench challenge', e.id, *needs(e), '--k', str(n)])
 
 def _how(a, b, n, more):
     "The commands for a pair, where it is worth the time"
@@ -225,7 +225,8 @@ def _tie_line(c, best, o):
     n = c.more_seeds(best, o)
     diff = h('td', f'{100*(best.mean-o.mean):.2f}', class_='num')
     if n is None:
-        rest = h('td', '–', class_='num'), h('td', 'The means are equal.')
+        why = 'The means are equal.' if best.mean==o.mean else 'Nothing is known of the noise.'
+        rest = h('td', '–', class_='num'), h('td', why)
         return h('tr', h('th', o.name, scope='row'), diff, *rest)
     more = max(0, n-min(best.n, o.n))
     name = h('th', h('a', o.name, href=f'../rows/{o.id}.html'), scope='row')
@@ -301,7 +302,7 @@ def _cost(c):
 
 def _lede(c):
     kind = 'An official cell.' if c.track.official else 'A cell for practice: its ranks hold on this page alone.'
-    n = f'{len(c.entries)} rows, {len(c.ranked)} that count'
+    n = f'{len(c.entries)} rows, {len(c.ranked)} that count{"s"*(len(c.ranked)==1)}'
     if len(c.entries)==1: n = '1 row, and it counts' if c.ranked else '1 row, and it does not count'
     text = f'{kind} {n}. Bars are 95 % intervals of the mean, dots are seeds.'
     return h('p', text, class_='lede')

@@ -98,11 +98,20 @@ class Names:
     labels:tuple    # Number of the class of each
     classes:dict    # Folder -> what it shows
 
+def _check_classes(classes, images):
+    "Raise `BadInput` unless these are texts by class, of the same classes"
+    for k,o in (('classes', classes), ('images', images)):
+        if not isinstance(o, dict) or not all(isinstance(v, str) and '/' not in c for c,v in o.items()):
+            raise BadInput(f'{k} must be an object with a text for each class')
+    if any('/' in o for o in images.values()): raise BadInput('a name of an image has no / in it')
+    if not classes or set(images)-set(classes): raise BadInput('classes must name each class that images has')
+
 def parse_names(
     text:str, # Of the file
 ) -> tuple[str,Names]: # Name of the dataset, and its images
     "A list of names, if it is the dataset's, which cannot be told for images of your own; raises `BadInput`"
     o = json.loads(text)
+    _check_classes(o['classes'], o['images'])
     d = facts_of(check_name(o['dataset']))
     val = sorted(f'val/{c}/{name}{o["suffix"]}' for c,names in o['images'].items() for name in names.split())
     if packaged(d.name) and sha256('\n'.join(val).encode()).hexdigest()!=d.val_names:

@@ -26,7 +26,7 @@ class Bill:
     def hour(self) -> float:
         "Dollars of an hour of the machine, with the threads of all seeds that it trains at the same time"
         env = self.entry.record['env']
-        threads = env['threads']*_at_once(self.entry)
+        threads = max(1, env['threads'])*_at_once(self.entry)
         return self.price.hour(min(threads, max(env['cores'] or threads, env['threads'])))
     @property
     def row(self) -> float:
@@ -40,17 +40,17 @@ class Bill:
 # %% ../../nbs/web/11_money.ipynb #bill-at-once
 def _at_once(e):
     "Seeds of a row that were trained at the same time"
-    return min(e.record['env']['seeds_at_once'], e.n)
+    return max(1, min(e.record['env']['seeds_at_once'], e.n))
 
 def bill(
     e:Entry,
     prices:list, # Of a `SiteData`
-) -> Bill|None: # None where no price fits the device
+) -> Bill|None: # None where no price fits the device, and where the record has no times
     "The bill of a row, by the first price that fits its device"
     price = next((o for o in prices if o.fits(e.device)), None)
     if price is None: return None
     busy = sum(o['train_s']+o['eval_s'] for r in e.row.runs for o in r['curve'])
-    return Bill(e, price, busy/e.n*math.ceil(e.n/_at_once(e)))
+    return Bill(e, price, busy/e.n*math.ceil(e.n/_at_once(e))) if busy>0 else None
 
 BUDGETS = (.01, .02, .05, .1, .2, .5, 1., 2., 5., 10.) # dollars a seed
 

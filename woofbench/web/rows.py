@@ -72,16 +72,17 @@ def _class_line(i, words, share):
     "What was taken for what, in percent of class `i`"
     def one(j, v): return f'<td class="q{int(v)//10 if i!=j else "d"}">{v:.0f}</td>' if v>=.5 else '<td></td>'
     cells = Markup(''.join(one(j, v) for j,v in enumerate(share)))
-    v,j = max((v, j) for j,v in enumerate(share) if j!=i)
+    v,j = max(((v, j) for j,v in enumerate(share) if j!=i), default=(0, 0))
     most = f'{words[j]} ({v:.0f} %)' if v>=.5 else '–'
-    return h('tr', h('th', words[i], scope='row'), _num(f'{share[i]:.1f}'), cells, h('td', most))
+    right = _num(f'{share[i]:.1f}' if share.any() else '–') # a class may have no validation image
+    return h('tr', h('th', words[i], scope='row'), right, cells, h('td', most))
 
 def confused(e:Entry, names) -> Markup:
     "Accuracy per class, and the table of confusions, in percent of a class"
     labels = _labels(names.labels)
     words = [names.classes[k] for k in sorted(names.classes)]
     m = confusion(e.diffs, labels, len(words))
-    share = 100*m/m.sum(1, keepdims=True)
+    share = 100*m/np.maximum(m.sum(1, keepdims=True), 1)
     lines = [_class_line(i, words, row) for i,row in enumerate(share)]
     return table('What was taken for what, in percent of the images of a class, all seeds together', _heads(names),
                  Markup(''.join(lines)), 'confusion')
@@ -165,8 +166,10 @@ def _changed(e, o):
     return text if same else f'other images; {text}'
 
 def _versus_line(e, o, diff, lo, hi, p):
-    known,p = lo==lo,None if p!=p else float(p)
-    return h('tr', h('th', h('a', o.name, href=f'{o.id}.html'), scope='row'), _num(f'{100*diff:+.2f}'),
+    same = e.row.same_images(o.row)
+    known,p = same and lo==lo,None if p!=p or not same else float(p)
+    if not same: lo = hi = float('nan') # nothing can be said: they were validated on other images
+    return h('tr', h('th', h('a', o.name, href=f'{o.id}.html'), scope='row'), _num(f'{100*diff:+.2f}' if same else '–'),
              _num(f'{100*lo:+.2f} to {100*hi:+.2f}' if known else '–'), _num(prob(p)),
              h('td', _changed(e, o), class_='diff'), class_=direction(lo, hi))
 
@@ -180,7 +183,8 @@ def compared(e:Entry, neighbours:dict) -> Markup:
              dict(text='95 % interval', class_='num'), dict(text='p_beat', class_='num'), 'What this one has instead']
     t = table('This row less another', heads, Markup(''.join(lines)), 'versus', hide=True)
     pick = h('div', id='pick', data_src=f'../cells/{e.cell.slug}.js', data_id=e.id) if len(e.cell.entries)>1 else None
-    command = h('code', f'woofbench compare {e.id} {others[0].id}')
+    other = next((o for o in others if e.row.same_images(o.row)), others[0])
+    command = h('code', f'woofbench compare {e.id} {other.id}')
     return join(t, pick, h('p', 'From a terminal: ', command, class_='note'))
 
 # %% ../../nbs/web/08_rows.ipynb #rest-def
@@ -217,7 +221,8 @@ def again(e:Entry, b:SiteData) -> Markup:
     if o: review = h('p', h('span', o.state, class_=f'tag {o.state}'), f' {o.date}: ', h('bdi', o.why))
     how = None
     if not rows and not of:
-        how = h('p', 'This row has not been run again yet. ', h('code', f'woofbench challenge {e.id}'),
+        challenge = ' '.join(['woofbench challenge', e.id, *needs(e)])
+        how = h('p', 'This row has not been run again yet. ', h('code', challenge),
                 ' does it with seeds that could not be known before.')
     return join(first, h('ul', rows) if rows else how, h('h3', 'Reviews'), review)
 
@@ -259,6 +264,9 @@ def _needed(e):
 
 def rerun(e:Entry, b:SiteData) -> Markup:
     "How to run the row again"
+    if of := e.row.based_on:
+        link = h('a', of, href=f'{of}.html')
+        return h('p', 'This row runs another row again. To repeat the work, start from ', link, '.')
     more = ''.join(f' {o}' for o in needs(e))
     steps = [h('li', 'On your machine, in a clone of the board: ', code_block(f'woofbench reproduce {e.id}{more}')),
              h('li', 'With fresh seeds, as a challenge: ', code_block(f'woofbench challenge {e.id}{more}'))]
@@ -357,5 +365,5 @@ def row_files(e:Entry, b:SiteData, neighbours:dict) -> dict[str,bytes]:
     "All files of a row, by address"
     res = {f'rows/{e.id}.html':row_page(e, b, neighbours), f'rows/{e.id}.json':row_json(e, b.pulls.get(e.id)),
            f'badges/{e.id}.svg':badge_svg(e)}
-    if not needs(e): res[f'rows/{e.id}.ipynb'] = notebook(e, b)
+    if not (needs(e) or e.row.based_on): res[f'rows/{e.id}.ipynb'] = notebook(e, b)
     return res | {e.path:e.row.path.read_bytes()} if e.row.path else res

@@ -54,17 +54,18 @@ const makeRow = (model, o, data) => {
 };
 const drawDots = (svg, o, n, [a, z]) => {
   const f = v => (5 + 158 * (Math.min(Math.max(100 * v, a), z) - a) / (z - a)).toFixed(1);
-  const set = (c, d) => svg.querySelector(c)?.setAttribute('d', d);
+  const made = c => { const p = document.createElementNS(svg.namespaceURI, 'path'); p.setAttribute('class', c); return svg.appendChild(p); };
+  const set = (c, d) => (svg.querySelector(`.${c}`) || made(c)).setAttribute('d', d);
   const beside = 100 * Math.max(...o.correct) / n < a || 100 * Math.min(...o.correct) / n > z;
   if (beside) {
-    const mark = svg.querySelector('.seeds');
-    mark.setAttribute('class', 'beyond'); mark.setAttribute('d', 100 * o.mean < a ? 'M9 6l-5 5l5 5' : 'M159 6l5 5l-5 5');
-    svg.replaceChildren(mark);
+    svg.replaceChildren();
+    set('beyond', 100 * o.mean < a ? 'M9 6l-5 5l5 5' : 'M159 6l5 5l-5 5');
     return;
   }
-  set('.ci', o.half === null ? 'M0 0' : `M${f(o.mean - o.half)} 11H${f(o.mean + o.half)}`);
-  set('.seeds', o.correct.map(c => `M${f(c / n)} 11h0`).join(''));
-  set('.mean', `M${f(o.mean)} 4v14`);
+  svg.querySelector('.beyond')?.remove(); // the copied row lay beside the scale
+  set('ci', o.half === null ? 'M0 0' : `M${f(o.mean - o.half)} 11H${f(o.mean + o.half)}`);
+  set('seeds', o.correct.map(c => `M${f(c / n)} 11h0`).join(''));
+  set('mean', `M${f(o.mean)} 4v14`);
 };
 const asObject = (data, row) => Object.fromEntries(data.keys.map((k, i) => [k, row[i]]));
 
@@ -209,8 +210,7 @@ class Board {
   }
   say(hits, part) {
     const total = this.total, on = ['sort', 'q', 'status', 'device', 'cols'].some(k => this.state[k]);
-    const all = this.data ? hits : this.state.q ? hits : total;
-    this.count.textContent = this.more && !this.data ? `${this.rows.length} of ${total} here` : part < hits ? `${part} of ${hits}` : `${all} of ${total}`;
+    this.count.textContent = this.more && !this.data ? `${this.rows.length} of ${total} here` : part < hits ? `${part} of ${hits}` : `${hits} of ${total}`;
     this.reset.hidden = !on;
     if (this.down) this.down.firstElementChild.textContent = this.part() ? `Download this view (${hits} row${hits === 1 ? '' : 's'}): ` : 'Download: ';
     const left = this.more && !this.data ? total - this.rows.length : hits - part;

@@ -1,0 +1,124 @@
+"Pages of boards that are unlike the project's own: damaged numbers, other images, own code, lists of names, no records"
+import json, shutil
+from dataclasses import replace
+from datetime import date
+import numpy as np
+import pytest
+from conftest import root
+from woofbench.board.record.record import read_records
+from woofbench.board.record.strict import plain
+from woofbench.board.reported.history import of_board
+from woofbench.board.row import Row
+from woofbench.board.rules import faults
+from woofbench.commands.run import run
+from woofbench.registry import BadInput
+from woofbench.web import cells, front, money, rows
+from woofbench.web.build import build
+from woofbench.web.facts import Names, from_rows, parse_names, read_board
+
+
+def changed(rec, f):
+    d = json.loads(json.dumps(plain(rec)))
+    f(d)
+    return Row(d)
+
+@pytest.fixture(scope='module')
+def practice():
+    "The practice rows of this project"
+    return [o for o in read_records(root)[0] if o.track['size']==64]
+
+@pytest.fixture(scope='module')
+def newest():
+    "Official rows, in the newest schema"
+    return [o for o in read_records(root)[0] if o.schema==3]
+
+def of(*made, **kw): return from_rows(list(made), **kw)
+
+
+# Numbers of a record
+
+@pytest.mark.parametrize('k', ['threads','seeds_at_once'])
+def test_a_record_without_threads_or_seeds_is_invalid_and_stops_no_board(newest, k):
+    def f(d): d['env'] |= {k:0}
+    row = changed(newest[-1], f)
+    assert 'it says that no thread or no seed was at work' in [*faults(row, [], date(2026, 12, 31))]
+    board = read_board(root)
+    e = of(row).entries[0]
+    b = money.bill(e, board.prices)
+    assert b is None or b.row>0
+    assert build(of(row, prices=board.prices))
+
+def test_a_row_without_times_has_no_bill(practice):
+    def f(d):
+        for r in d['runs']:
+            for o in r['curve']: o |= dict(train_s=0, eval_s=0)
+    assert money.bill(of(changed(practice[0], f)).entries[0], read_board(root).prices) is None
+
+
+# Rows beside other rows
+
+def test_rows_with_other_images_are_not_compared(practice):
+    a,b = Row(practice[0]),changed(practice[1], lambda d: d['data'].update(manifest_sha256='0'*64, known=False))
+    if a.same_images(b): pytest.skip('these rows have the same images')
+    board = of(a, b)
+    text = rows.compared(board.by_id[a.id], {})
+    assert not any(o in text for o in ('p_beat <', ' to +', ' to −', ' to -'))
+
+def test_a_replication_leads_to_the_row_that_it_runs_again(newest):
+    again = changed(newest[0], lambda d: d.update(based_on=newest[1].record_id))
+    e = of(again, Row(newest[1])).by_id[again.id]
+    text = rows.rerun(e, of(again))
+    assert newest[1].record_id in text and 'reproduce' not in text
+    assert not any(o.endswith('.ipynb') for o in rows.row_files(e, of(again), {}))
+
+def test_commands_have_the_flags_that_a_row_needs(practice):
+    own = changed(practice[0], lambda d: d['track'].update(dataset='my_dogs', source='full'))
+    e = of(own).entries[0]
+    assert cells.more_command(e, 3).endswith('--data FOLDER --k 3')
+    assert 'challenge '+e.id+' --data FOLDER' in rows.again(e, of(own))
+
+def test_equal_seeds_are_not_equal_means():
+    assert front.interval(float('nan'), float('nan'))=='interval –' and front.interval(-.01, .02)=='-1.00 to +2.00'
+
+
+# Lists of names
+
+@pytest.mark.parametrize('change', [dict(classes=['a']), dict(classes=dict(a=['cat'])), dict(classes=dict(a=1)),
+                                    dict(images=dict(a='x/y')), dict(images=dict(b='x')), dict(classes={})], ids=str)
+def test_a_list_of_names_that_is_none_is_one_line(change):
+    good = dict(dataset='pets', suffix='.jpg', classes=dict(a='cat'), images=dict(a='x y'))
+    assert parse_names(json.dumps(good))[1].val==('val/a/x.jpg','val/a/y.jpg')
+    with pytest.raises(BadInput): parse_names(json.dumps(good | change))
+
+def test_confusions_of_one_class_and_of_a_class_without_images():
+    names = Names(('val/a/x.jpg',), (0,), dict(a='cat', b='dog'))
+    e = type('E', (), dict(diffs=np.zeros((2,1), int)))()
+    text = rows.confused(e, names)
+    assert 'nan' not in text and '100.0' in text and '–' in text
+    assert '100.0' in rows.confused(e, replace(names, classes=dict(a='cat')))
+
+
+# Boards
+
+def test_a_folder_without_a_board_makes_no_site(refused, tmp_path):
+    assert 'there is no board' in refused(f'site --board {tmp_path} --out {tmp_path/"out"}')
+    assert not (tmp_path/'out').exists()
+
+def test_pictures_are_asked_for_before_the_pages_are_made(refused, tmp_path):
+    for more in ('--images nowhere', '--serve --images nowhere'):
+        refused(f'site --board {root} --out {tmp_path/"out"} {more}')
+    assert not (tmp_path/'out').exists()
+
+def test_reported_rows_alone_have_years(tmp_path):
+    "A board without a record has no day of its own"
+    (tmp_path/'records').mkdir()
+    shutil.copy(root/'records/reported.json', tmp_path/'records')
+    made = build(from_rows([], reported=of_board(tmp_path)))
+    text = made['index.html'].decode()
+    assert '2019 to 1970' not in text and '2019 to 20' in text
+
+def test_a_row_without_an_interval_has_no_plus_minus(tmp_path):
+    row = run('digits', size=16, epochs=1, seeds=1, arch='xresnet10_tiny', bs=512, out=tmp_path, say=None)
+    board = of(row)
+    assert '± –' not in build(board)['index.html'].decode()
+    assert '1 row</' not in str(front._hero(board)) and ' row' in str(front._hero(board))
