@@ -68,6 +68,7 @@ def official_cell(b:SiteData, t) -> Markup:
     cmd = f'woofbench run --dataset {t.dataset} --size {t.size} --epochs {t.epochs} --official'
     return h('td', h('details', h('summary', 'no row yet'), h('code', cmd)), note, class_='empty', data_label=label)
 
+# %% ../../nbs/web/09_front.ipynb #cells-def-2
 def official(b:SiteData, dataset:str) -> Markup:
     "The official cells of a dataset: sizes down, epochs across"
     tracks = {(t.size, t.epochs):t for t in official_tracks() if t.dataset==dataset}

@@ -173,6 +173,7 @@ def _versus_line(e, o, diff, lo, hi, p):
              _num(f'{100*lo:+.2f} to {100*hi:+.2f}' if known else '–'), _num(prob(p)),
              h('td', _changed(e, o), class_='diff'), class_=direction(lo, hi))
 
+# %% ../../nbs/web/08_rows.ipynb #compared-def-2
 def compared(e:Entry, neighbours:dict) -> Markup:
     "The differences to some rows of the cell"
     others = relatives(e, neighbours)
