@@ -41,7 +41,7 @@ def of(*made, **kw): return from_rows(list(made), **kw)
 def test_a_record_without_threads_or_seeds_is_invalid_and_stops_no_board(newest, k):
     def f(d): d['env'] |= {k:0}
     row = changed(newest[-1], f)
-    assert 'it says that no thread or no seed was at work' in [*faults(row, [], date(2026, 12, 31))]
+    assert 'no thread or no seed was at work' in [*faults(row, [], date(2026, 12, 31))]
     board = read_board(root)
     e = of(row).entries[0]
     b = money.bill(e, board.prices)

@@ -98,16 +98,16 @@ def put(rec, at, value):
     o[at[-1]] = value
     return rec
 
-def test_what_one_of_them_refuses_the_other_refuses(each):
-    "Every place of a record of each schema, with every odd value"
-    n = 0
-    for rec in each.values():
-        for at in places(rec):
-            for value in odd:
-                new = put(rec, at, value)
-                assert valid(new)==taken(new), (at, value)
-                n += 1
-    assert n>6000
+@pytest.mark.parametrize('k', [pytest.param(o, marks=() if o==max(SCHEMAS) else pytest.mark.slow) for o in SCHEMAS])
+def test_what_one_of_them_refuses_the_other_refuses(each, k):
+    "Every place of a record, with every odd value"
+    n,rec = 0,each[k]
+    for at in places(rec):
+        for value in odd:
+            new = put(rec, at, value)
+            assert valid(new)==taken(new), (at, value)
+            n += 1
+    assert n>1900
 
 @pytest.mark.parametrize('schema', SCHEMAS)
 def test_no_key_may_be_missing_or_added(schema, each):

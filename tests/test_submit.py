@@ -1,6 +1,6 @@
 """A row becomes a pull request: against a bare repository and a server that answers the few calls to GitHub that it
 takes"""
-import base64, http.server, json, os, re, shutil, socket, subprocess, sys, tempfile, threading, traceback, types
+import base64, http.server, json, os, re, shutil, socket, ssl, subprocess, sys, tempfile, threading, traceback, types
 from functools import cache
 import ghapi.core
 import pytest
@@ -22,6 +22,14 @@ from woofbench.data.track import Track, datasets
 TOKEN = 'ghp_5ecretOfAnn0123456789abcdefghijklmno'
 BASIC = base64.b64encode(f'x-access-token:{TOKEN}'.encode()).decode()
 quiet = lambda line: None
+
+
+@pytest.fixture(scope='module', autouse=True)
+def one_context():
+    "The server here speaks plain HTTP, and a client reads all certificates of the system for each call"
+    with pytest.MonkeyPatch.context() as m:
+        m.setattr(ssl, 'create_default_context', cache(ssl.create_default_context))
+        yield
 
 
 # A project, its board, and a row that is not on it yet

@@ -13,7 +13,7 @@ from woofbench.train.recipe import config_id, from_dict, to_dict
 from woofbench.train.schedule_free import ScheduleFree
 from woofbench.registry import BadInput
 
-def job(epochs=1, **kw): return plan('digits', size=16, epochs=epochs, **kw)
+def job(epochs=1, **kw): return plan('digits', size=16, epochs=epochs, **dict(bs=64) | kw)
 
 def on(engine): return Machine(device='cpu', workers=0, engine=engine)
 
@@ -31,7 +31,7 @@ def test_a_trick_changes_the_training_repeats_and_stays_in_the_record(kw, plain)
     assert from_dict(json.loads(json.dumps(to_dict(p.recipe))))==p.recipe
     assert config_id(p.track, p.recipe)!=config_id(p.track, job().recipe)
     a,b = (fit(p, 0, on('fast')) for _ in range(2))
-    assert plain!=a.preds==b.preds and not a.diverged and a.correct>100 # of 360
+    assert plain!=a.preds==b.preds and not a.diverged and a.correct>60 # of 360; 36 by chance
 
 @pytest.mark.parametrize('kw', TRICKS, ids=str)
 def test_both_engines_take_the_same_steps(kw):

@@ -85,7 +85,7 @@ def _code_faults(rec, today):
         yield f'it was made on {created[:10]}, before this program or after today'
     if not 1<=rec.get('rules', 1)<=RULES:
         yield f'it was made for version {rec["rules"]} of the rules; these are version {RULES}'
-    if 0 in (rec['env']['threads'], rec['env']['seeds_at_once']): yield 'it says that no thread or no seed was at work'
+    if any(rec['env'].get(k)==0 for k in ('threads','seeds_at_once')): yield 'no thread or no seed was at work'
     if rec.get('attempts')==0: yield 'its number of attempts is 0, and it must be at least 1'
     if base is not None and not _hex(base, 16): yield 'what it is based on is not the id of a record'
 
