@@ -1,10 +1,11 @@
 "Answers that were wrong without a word: kinds of parts, networks and their costs, seeds beside each other, devices"
+import importlib
 from dataclasses import replace
 from pathlib import Path
 import pytest
 import torch
 from torch import nn
-from woofbench import Param, acts, archs, losses
+from woofbench import Param, acts, archs, losses, opts
 from woofbench.board.record.provenance import sources
 from woofbench.board.record.seeds import check_seeds, seeds_kind
 from woofbench.board.stats.tests import compare
@@ -21,7 +22,7 @@ from woofbench.data.loaders import with_noise
 from woofbench.data.augment import augs
 from woofbench.data.track import Track, make_track
 from woofbench.models.costs import each_change
-from woofbench.models.spec import XResNetSpec, change
+from woofbench.models.spec import XResNetSpec, arch, change
 from woofbench.registry import BadInput
 from woofbench.train import libraries, multi_seed
 from woofbench.train.imports import import_parts
@@ -37,7 +38,6 @@ tiny = dict(arch='xresnet10_tiny', widths=(8,16,32,64))
 
 def test_a_registry_is_called_by_its_plural():
     "A record finds parts in your file by the name of the registry"
-    import importlib
     for k,reg in kinds().items():
         homes = [importlib.import_module(o) for o in {'woofbench', *reg.homes.values()} if o.startswith('woofbench')]
         assert any(getattr(o, reg.plural, None) is reg for o in homes), k
@@ -84,7 +84,6 @@ def test_a_part_with_parameters_says_what_it_is():
 @pytest.fixture
 def three(registries_stay):
     "A shape of three stages"
-    from woofbench.models.spec import arch
     arch('three_stages', 'three stages', depths=(1,1,1), widths=(16,32,64), expansion=1, stem_szs=(8,8,16))
 
 def test_values_of_stages_are_checked_for_a_new_shape(three):
@@ -96,7 +95,6 @@ def test_values_of_stages_are_checked_for_a_new_shape(three):
     assert change(three, 'three_stages')==change(one, 'three_stages')
 
 def test_a_shape_has_a_width_for_each_depth():
-    from woofbench.models.spec import arch
     with pytest.raises(BadInput, match='2 depths and 4 widths'): arch('odd_shape', 'odd', depths=(1,1))
     assert 'odd_shape' not in archs
 
@@ -225,7 +223,6 @@ def tiny_noise(tiny):
 
 def test_an_optimiser_of_yours_says_what_it_makes_no_use_of(registries_stay):
     "Else `--beta .5` would change nothing but the hash"
-    from woofbench import opts
     opts.register('plain_opt', unused=('beta','eps'))(lambda r: None)
     r = Recipe().but(opt='plain_opt')
     with pytest.raises(BadInput, match='opt plain_opt makes no use of beta'): r.but(beta=.5)

@@ -136,9 +136,14 @@ def test_so_do_three_processes_and_other_recipes(mine, tmp_path, engine, n, kw):
     same_steps(mine, tmp_path, engine, n, **kw)
 
 @pytest.mark.slow
+def test_batch_norm_has_the_statistics_of_each_part():
+    one,two = (next(train_seeds(job_of(), [3], here('fast', n, job_of()))) for n in (1, 2))
+    assert one.init_sha256==two.init_sha256 and one.curve[0]['train_loss']!=two.curve[0]['train_loss']
+
+@pytest.mark.slow
 def test_dropout_draws_in_each_process(mine, tmp_path):
-    "Other numbers than in one process, the same each time; batch norm has the statistics of each part"
-    job = job_of(dropout=.5)
+    "Other numbers than in one process, the same each time"
+    job = job_of(norm='group4', dropout=.5)
     one, = train_seeds(job, [3], here('fast', 1, job))
     two,again = (next(train_seeds(job, [3], here('fast', 2, job))) for _ in range(2))
     assert two.curve[0]['train_loss']==again.curve[0]['train_loss']!=one.curve[0]['train_loss']

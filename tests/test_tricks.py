@@ -23,15 +23,15 @@ TRICKS = [dict(opt='muon', lr=3e-2, mom=.6), dict(opt='muon', opt_lookahead=True
           dict(block='drop_path', block_rate=.3), dict(stem='whitening_signs')]
 
 @pytest.fixture(scope='module')
-def plain(): return fit(job(), 0, on('fast')).preds
+def plain(): return fit(job(bs=32), 0, on('fast')).preds
 
 @pytest.mark.parametrize('kw', TRICKS, ids=str)
 def test_a_trick_changes_the_training_repeats_and_stays_in_the_record(kw, plain):
-    p = job(**kw)
+    p = job(bs=32, **kw)
     assert from_dict(json.loads(json.dumps(to_dict(p.recipe))))==p.recipe
-    assert config_id(p.track, p.recipe)!=config_id(p.track, job().recipe)
+    assert config_id(p.track, p.recipe)!=config_id(p.track, job(bs=32).recipe)
     a,b = (fit(p, 0, on('fast')) for _ in range(2))
-    assert plain!=a.preds==b.preds and not a.diverged and a.correct>60 # of 360; 36 by chance
+    assert plain!=a.preds==b.preds and not a.diverged and a.correct>100 # of 360
 
 @pytest.mark.parametrize('kw', TRICKS, ids=str)
 def test_both_engines_take_the_same_steps(kw):

@@ -10,7 +10,8 @@ __all__ = ['seeds', 'learning', 'confusion', 'known_names', 'confused', 'right_b
 # %% ../../nbs/web/08_rows.ipynb #imports
 from functools import lru_cache
 import numpy as np
-from .cells import LEGEND, NOISE, amount, duration, links, pct, people, places, prob, status, word
+from .cells import (LEGEND, NOISE, amount, duration, links, pct, people, places, points_interval, prob,
+                                 status, word)
 from .draw import badge, curves, direction
 from ..data.track import packaged
 from ..board.record.record import code_file
@@ -167,10 +168,10 @@ def _changed(e, o):
 
 def _versus_line(e, o, diff, lo, hi, p):
     same = e.row.same_images(o.row)
-    known,p = same and lo==lo,None if p!=p or not same else float(p)
-    if not same: lo = hi = float('nan') # nothing can be said: they were validated on other images
+    if not same: lo = hi = p = float('nan') # nothing can be said: they were validated on other images
+    p = None if p!=p else float(p)
     return h('tr', h('th', h('a', o.name, href=f'{o.id}.html'), scope='row'), _num(f'{100*diff:+.2f}' if same else '–'),
-             _num(f'{100*lo:+.2f} to {100*hi:+.2f}' if known else '–'), _num(prob(p)),
+             _num(points_interval(lo, hi)), _num(prob(p)),
              h('td', _changed(e, o), class_='diff'), class_=direction(lo, hi))
 
 # %% ../../nbs/web/08_rows.ipynb #compared-def-2
