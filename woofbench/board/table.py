@@ -158,8 +158,12 @@ def _ties(cell, states):
     rows = [o for o in cell if states[o.id] in good and o.n>1]
     best = max(rows, key=lambda o: o.mean, default=None)
     rows = [o for o in rows if o.same_images(best)] # accuracies on other images are no comparison
-    groups = tie_groups([o.acc for o in rows], cell[0].prior)
-    return {o.id:'abcdefghijklmnopqrstuvwxyz'[min(g, 26)-1] for o,g in zip(rows, groups)}
+    def claims(i, js): return [rows[i].against(rows[j]) for j in js]
+    return {o.id:_letter(g) for o,g in zip(rows, tie_groups([o.acc for o in rows], cell[0].prior, claims=claims))}
+
+def _letter(g):
+    "a, b, ... z, aa, ab, ..."
+    return (_letter((g-1)//26) if g>26 else '') + 'abcdefghijklmnopqrstuvwxyz'[(g-1)%26]
 
 # %% ../../nbs/board/05_table.ipynb #board-def
 HEAD = ('tied','recipe','n','accuracy, %','params','MACs','s/epoch','train img/s','infer img/s','device','date',

@@ -61,12 +61,13 @@ def _outcome(v):
     c,a,b = v.claims[0],v.a,v.b
     if not a.same_images(b): return 'unknown' # accuracies on other images are no comparison
     if min(a.n, b.n)<2 or a.std==b.std==0: return 'unknown' # nothing is known of the noise
-    if a.beats(b): return 'beats'
-    if b.beats(a): return 'is beaten'
+    if c['p_beat']>=P_BEAT: return 'beats'
+    if v.claims[1]['p_beat']>=P_BEAT: return 'is beaten'
     if c['lo']>0 or c['hi']<0: return 'better' if c['diff']>0 else 'worse'
-    priors = [None] if a.prior is None else [None, a.prior]
-    return 'ties' if all(equivalent(a.acc, b.acc, v.margin/100, o)['p']<.05 for o in priors) else 'unknown'
+    tests = [{}, *([dict(prior=a.prior)] if a.prior else []), *([dict(floor=v.floor)] if v.floor else [])]
+    return 'ties' if all(equivalent(a.acc, b.acc, v.margin/100, **o)['p']<.05 for o in tests) else 'unknown'
 
+# %% ../../nbs/commands/03_compare.ipynb #verdict-class-2
 @dataclass(frozen=True, eq=False, repr=False)
 class Comparison:
     "Two rows of one cell; everything else is computed from them"
@@ -78,8 +79,15 @@ class Comparison:
 
     @cached_property
     def claims(self) -> tuple:
-        "A against B and B against A, as the board decides"
-        return self.a.against(self.b), self.b.against(self.a)
+        "A against B and B against A, as the board decides; if the rows are of different rules, by the newer ones"
+        a,b,floor = self.a,self.b,self.floor
+        return claim(a.acc, b.acc, a.prior, floor=floor), claim(b.acc, a.acc, a.prior, floor=floor and floor[::-1])
+
+    @property
+    def floor(self) -> tuple|None:
+        "Image noise of A and of B, where the spread of a row counts as at least that"
+        a,b = self.a,self.b
+        return (a.image_noise, b.image_noise) if min(a.n, b.n)>1 and (a.floored or b.floored) else None
 
     @cached_property
     def outcome(self) -> str:
@@ -89,8 +97,11 @@ class Comparison:
 # %% ../../nbs/commands/03_compare.ipynb #noise-def
 @patch(as_prop=True)
 def std(self:Comparison) -> float:
-    "Noise from seed to seed, in points, from both rows and what is known in advance; 0 if nothing is"
-    return 100*pooled_std([self.a.acc, self.b.acc], self.a.prior) if max(self.a.n, self.b.n)>1 else 0.
+    """Noise from seed to seed, in points, from both rows and what is known in advance, and at least their image noise;
+    0 if nothing is known"""
+    if max(self.a.n, self.b.n)<2: return 0.
+    least = sum(o*o/2 for o in self.floor or ())**.5
+    return 100*max(least, pooled_std([self.a.acc, self.b.acc], self.a.prior))
 
 @patch(as_prop=True)
 def forward(self:Comparison) -> Comparison:
@@ -108,7 +119,7 @@ def _more(v):
     return f'to find a true difference of {diff:.2f} points with a power of 80 %, each row needs {n} seeds{now}'
 
 def _tie(v):
-    inside = _points(claim(v.a.acc, v.b.acc, v.a.prior, .9), 90) # two one-sided tests at 5 %
+    inside = _points(claim(v.a.acc, v.b.acc, v.a.prior, .9, v.floor), 90) # two one-sided tests at 5 %
     return f'within a margin of {v.margin:g} point{"s" if v.margin!=1 else ""}: the difference is {inside}'
 
 @patch
@@ -117,9 +128,9 @@ def sentence(self:Comparison) -> str:
     v = self.forward
     c,a,b = v.claims[0],v.a.id[:8],v.b.id[:8]
     none = f'Nothing can be said of {a} and {b}'
-    if not v.a.same_images(v.b): return f'{none}: they were validated on other images.'
+    if not v.a.same_images(v.b): return f'{none}: they were validated on different images.'
     if c['by']=='one seed': return f'{none}: a row of one seed has no noise of its own; it neither wins nor loses.'
-    if v.a.std==v.b.std==0: return f'{none}: all seeds of a row ended alike, so nothing is known of their noise.'
+    if v.a.std==v.b.std==0: return f'{none}: all seeds of each row have the same accuracy, so their noise is not known.'
     prob = f'probability {_prob(c["p_beat"])} (p_beat; the rule asks for {P_BEAT})'
     wins = f'a new run of {a} is above a new run of {b} with {prob}'
     if v.outcome=='beats': return f'{a} beats {b} by {_points(c)}: {wins}.'
@@ -150,9 +161,8 @@ def _test(o):
 def _tests(v):
     if min(v.a.n, v.b.n)<2: return
     yield f'Welch: {_test(welch(v.a.acc, v.b.acc))}'
-    if v.a.floored:
-        least = v.a.image_noise,v.b.image_noise
-        yield f'Welch, with at least the image noise as spread: {_test(welch(v.a.acc, v.b.acc, floor=least))}'
+    if v.floor:
+        yield f'Welch, with at least the image noise as spread: {_test(welch(v.a.acc, v.b.acc, floor=v.floor))}'
     if not v.a.prior:
         yield 'moderated: no band of known noise for this dataset and these epochs'
         return
@@ -162,7 +172,7 @@ def _tests(v):
 # %% ../../nbs/commands/03_compare.ipynb #more-lines-def
 def _by_image(v):
     o = v.images
-    if o is None: return 'by image: not possible, the rows have other images'
+    if o is None: return 'by image: not possible, the rows were validated on different images'
     only = f'{o["only_a"]} images are right by most seeds of {v.a.id[:8]} only, {o["only_b"]} of {v.b.id[:8]} only'
     return (f'by image: {_points(o)}, p {_p(o["p"])}; {only}, p {_p(o["p_mcnemar"])} (McNemar): '
             'this says something about these networks on other images, and nothing about other seeds')

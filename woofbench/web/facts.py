@@ -267,7 +267,10 @@ class Cell:
 @patch
 def _ranks(self:Cell):
     rows = [o for o in self.ranked if o.n>1]
-    groups = dict(zip([o.id for o in rows], tie_groups([o.acc for o in rows], self.prior)))
+    def claims(i, js):
+        res = against(side([rows[i]]), side([rows[j] for j in js]), self.prior) if js else dict(lo=[], p_beat=[])
+        return [dict(lo=a, p_beat=b) for a,b in zip(res['lo'], res['p_beat'])]
+    groups = dict(zip([o.id for o in rows], tie_groups([o.acc for o in rows], self.prior, claims=claims)))
     size = Counter(groups.values())
     first = {g:1+sum(n for k,n in size.items() if k<g) for g in size}
     for o in rows:

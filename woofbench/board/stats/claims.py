@@ -7,10 +7,11 @@ __all__ = ['BANDS_VERSION', 'D0_MAX', 'BANDS', 'P_BEAT', 'band', 'claim', 'tie_g
 
 # %% ../../../nbs/board/stats/02_claims.ipynb #imports
 from bisect import bisect_left
+from functools import cache
 from math import ceil
 from scipy import stats
 from ...data.track import datasets, facts_of
-from .tests import compare, smallest_effect, summary
+from .tests import compare, pooled_std, smallest_effect, summary
 
 # %% ../../../nbs/board/stats/02_claims.ipynb #bands-def
 BANDS_VERSION,D0_MAX = 1,10
@@ -38,34 +39,50 @@ def claim(
 ) -> dict: # diff, lo, hi, p_mean, p_beat, and `by`: what gave p_beat, `Welch`, `moderated`, `images` or `one seed`
     """Does A beat B? A claim holds where p_beat is at least `P_BEAT`, and is the smallest one of its tests; raises
     `ValueError`"""
-    diff,nan = summary(a)['mean']-summary(b)['mean'],float('nan')
-    if min(len(a), len(b))<2: return dict(diff=diff, lo=nan, hi=nan, p_mean=nan, p_beat=nan, by='one seed')
+    if min(len(a), len(b))<2:
+        nan = float('nan')
+        return dict(diff=summary(a)['mean']-summary(b)['mean'], lo=nan, hi=nan, p_mean=nan, p_beat=nan, by='one seed')
     tests = dict(Welch=compare(a, b, level))
     if prior: tests['moderated'] = compare(a, b, level, prior)
     if floor: tests['images'] = compare(a, b, level, floor=floor)
     def worse(k): return min(tests, key=lambda o: (tests[o][k]==tests[o][k], tests[o][k])) # nan is worse than any
     by = worse('p_beat')
     lo,hi = min(o['lo'] for o in tests.values()),max(o['hi'] for o in tests.values())
-    return dict(diff=diff, lo=lo, hi=hi, p_mean=tests[worse('p_mean')]['p_mean'], p_beat=tests[by]['p_beat'], by=by)
+    return dict(diff=tests['Welch']['diff'], lo=lo, hi=hi, p_mean=tests[worse('p_mean')]['p_mean'],
+                p_beat=tests[by]['p_beat'], by=by)
 
 # %% ../../../nbs/board/stats/02_claims.ipynb #ties-def
 def tie_groups(
     accs:list, # A list of accuracies per row
     prior:tuple|None=None, # From `band`
-    level:float=.95, # 1-`level` is the rate of false discoveries
+    level:float=.95, # Probability that equally good rows all come into one group
+    claims=None, # Function of an index and a list of others that gives the `claim` against each; no image noise if None
 ) -> list: # As `accs`: 1 for the best row and those tied with it, 2 for the next, ...; None for a row of one seed
-    """Groups of rows that are not significantly below the best of their group, by `compare` with Benjamini-Hochberg;
-    raises `ValueError`"""
+    """Groups of rows that are not surely below the best of their group, by Tukey's range test and by `claim`; raises
+    `ValueError`"""
     mean = [summary(o)['mean'] for o in accs]
     left = sorted((i for i,o in enumerate(accs) if len(o)>1), key=lambda i: -mean[i])
-    res,group = [None]*len(accs),0
+    if claims is None: claims = lambda i,js: [claim(accs[i], accs[j], prior, level) for j in js]
+    res,group,reach = [None]*len(accs),0,_range([accs[i] for i in left], prior, level)
     while left:
         best,*rest = left
-        ps = [compare(accs[best], accs[i], prior=prior)['p'] for i in rest]
-        adjusted = stats.false_discovery_control([min(1., 2*p) if p==p else 1. for p in ps]) if ps else []
-        left,group = [i for i,p in zip(rest, adjusted) if p<1-level],group+1
+        far = [i for i in rest if mean[best]-mean[i]>reach*(1/len(accs[best])+1/len(accs[i]))**.5]
+        left = [i for i,c in zip(far, claims(best, far)) if c['lo']>0 and c['p_beat']==c['p_beat']]
+        group += 1
         for i in {best, *rest} - set(left): res[i] = group
     return res
+
+# %% ../../../nbs/board/stats/02_claims.ipynb #823d174b
+@cache
+def _critical(k, df, level):
+    "How far apart the best and the worst of `k` equally good means are, in standard errors of a difference"
+    return float(stats.studentized_range.ppf(level, k, df))/2**.5
+
+def _range(accs, prior, level):
+    "The same for these rows, with their common noise; infinite where nothing is known of it"
+    if len(accs)<2: return float('inf')
+    std = pooled_std(accs, prior)
+    return std*_critical(len(accs), sum(len(o)-1 for o in accs)+(prior[1] if prior else 0), level) or float('inf')
 
 # %% ../../../nbs/board/stats/02_claims.ipynb #seeds-def
 def seeds_needed(
@@ -98,4 +115,4 @@ def seeds_to_beat(
 def _ratio(diff, std):
     if not 0<std<float('inf'): raise ValueError(f'nothing is known of the noise: its standard deviation is {std}')
     if not abs(diff)<float('inf'): raise ValueError(f'a difference is a number, not {diff}')
-    return abs(diff)/std
+    return r if (r := abs(diff)/std)>1e-9 else 0. # what rounding leaves is not a difference

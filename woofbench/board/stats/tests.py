@@ -53,6 +53,7 @@ def compare(
     if prior is not None and any(floor): raise ValueError('give a prior or a floor, not both')
     (ma,va),(mb,vb),n,m = _moments(a, 2),_moments(b, 2),len(a),len(b)
     diff,va,vb = ma-mb,max(va, floor[0]**2),max(vb, floor[1]**2)
+    if abs(diff)<1e-12: diff = 0. # what rounding leaves is not a difference
     if prior is not None: va = vb = pooled_std([a, b], prior)**2
     if va+vb==0: # all runs alike on both sides: nothing is known of the noise
         p = .5 if diff==0 else float('nan')
@@ -73,12 +74,14 @@ def equivalent(
     b, # Accuracies of B
     margin:float, # Largest difference that does not matter, in the unit of the accuracies
     prior:tuple|None=None, # As for `compare`
+    floor:tuple=(0.,0.), # As for `compare`
 ) -> dict: # diff, its 90 % interval lo and hi, and p: below 0.05 they are equivalent
     "Two one-sided tests of |A - B| < margin; raises `ValueError`"
-    c = compare(a, b, .9, prior)
+    c = compare(a, b, .9, prior, floor)
     if not 0<margin<float('inf'): raise ValueError('a margin is larger than 0')
     if c['lo']==c['hi']: raise ValueError('no seed differs from another, so that nothing is known of the noise')
-    up,down = compare(np.asarray(a, float)+margin, b, prior=prior),compare(np.asarray(b, float)+margin, a, prior=prior)
+    up = compare(np.asarray(a, float)+margin, b, prior=prior, floor=floor)
+    down = compare(np.asarray(b, float)+margin, a, prior=prior, floor=floor[::-1])
     return {k:c[k] for k in ('diff','lo','hi')} | dict(p=max(up['p'], down['p']))
 
 # %% ../../../nbs/board/stats/01_tests.ipynb #inside-def

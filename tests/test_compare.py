@@ -1,0 +1,72 @@
+"Two rows side by side: what `compare` says, whichever row you name first, and what the letters of the board say"
+import numpy as np
+import pytest
+from conftest import root
+from woofbench.board import row as row_module
+from woofbench.board.record.strict import plain
+from woofbench.board.row import Row
+from woofbench.board.stats.claims import seeds_needed
+from woofbench.board.table import _letter, _ties, load_rows
+from woofbench.commands.compare import Comparison
+
+N = 3929
+real = [o for o in load_rows(root)[0] if o.kind=='official' and o.track.size==128]
+
+def rows_of(*counts, rules=(3, 3)):
+    "Official rows of one cell with these numbers of correct images; their image noise is that of their predictions"
+    res = []
+    for o,right,rule in zip(real, counts, rules):
+        row = Row(plain(o.record) | dict(rules=rule))
+        row.acc = [k/N for k in right]
+        row.mean,row.std = np.mean(row.acc),np.std(row.acc, ddof=1)
+        assert row.image_noise>.0025
+        res.append(row)
+    return res
+
+@pytest.fixture(params=[True, False], ids=['band','no band'])
+def known(request, monkeypatch):
+    "With and without a band of known noise"
+    if not request.param: monkeypatch.setattr(row_module, 'band', lambda *_: None)
+
+PAIRS = dict(quiet=([2950,2951,2952,2950,2951], [2945,2946,2944,2945,2946]),
+             lucky=([2951,2950,2952,2951,2951], [2941,2940,2942,2941,2941]),
+             near=([2900,2920,2890,2910,2905], [2890,2880,2895,2885,2900]),
+             far=([3000,3010,2990,3005,2995], [2800,2810,2790,2805,2795]))
+
+@pytest.mark.parametrize('counts', PAIRS.values(), ids=PAIRS)
+@pytest.mark.parametrize('rules', [(3, 3), (2, 3), (3, 2), (2, 2)])
+def test_the_order_of_the_rows_changes_nothing(known, counts, rules):
+    a,b = rows_of(*counts, rules=rules)
+    there,back = Comparison(a, b),Comparison(b, a)
+    mirror = dict(beats='is beaten', better='worse') | {'is beaten':'beats', 'worse':'better'}
+    assert back.outcome==mirror.get(there.outcome, there.outcome)
+    if there.outcome in mirror: assert there.sentence()==back.sentence()
+    assert there.std==back.std
+
+@pytest.mark.parametrize('counts', PAIRS.values(), ids=PAIRS)
+def test_rows_with_different_letters_are_no_tie(known, counts):
+    rows = rows_of(*counts)
+    letters = _ties(rows, {o.id:'ranked' for o in rows})
+    if len(set(letters.values()))==2: assert Comparison(*rows).outcome in ('beats','better')
+    assert set(letters.values())==({'a','b'} if counts is PAIRS['far'] else {'a'})
+
+def test_a_tie_counts_the_image_noise(monkeypatch):
+    "Seeds that agree better than the finite set of images allows prove no tie within 0.3 points"
+    monkeypatch.setattr(row_module, 'band', lambda *_: None)
+    rows = rows_of(*PAIRS['lucky'])
+    v = Comparison(*rows, margin=.3)
+    old = rows_of(*PAIRS['lucky'], rules=(2, 2))
+    assert Comparison(*old, margin=.3).outcome in ('ties','better','beats') and v.outcome=='unknown'
+    assert v.std>=100*min(o.image_noise for o in rows)>10*Comparison(*old).std
+    assert f'the noise is {v.std:.2f} points' in str(v)
+
+def test_equal_totals_have_no_difference():
+    "The two means differ in the last bit"
+    v = Comparison(*rows_of([3055,3091,2952,2941,3058], [3048,3098,2952,2941,3058]))
+    assert v.a.mean!=v.b.mean
+    assert v.claims[0]['diff']==0 and '-0.00' not in v.sentence()
+    assert 'there is no difference to look for' in v.sentence()
+    assert seeds_needed(1e-16, .01) is None
+
+def test_letters_do_not_end_with_z():
+    assert [_letter(o) for o in (1, 26, 27, 52, 53, 702, 703)]==['a','z','aa','az','ba','zz','aaa']
