@@ -254,9 +254,9 @@ def ties(c:Cell) -> Markup:
     return join(intro, table('Rows tied with the best one', heads, rows, 'ties', hide=True), rest)
 
 # %% ../../nbs/web/07_cells.ipynb #noise-def
-NOISE = ('Some of the spread between seeds comes from the finite set of validation images: some images are a coin '
-         'toss for every network. The rest comes from networks that really differ. The stored predictions tell the two '
-         'apart; variances add up, so the bars are shares of the variance.')
+NOISE = ('Some of the spread between seeds comes from the finite set of validation images: for some images the '
+         'prediction of every network is a matter of chance. The rest comes from networks that really differ. The '
+         'stored predictions tell the two apart. Variances add up, so the bars are shares of the variance.')
 
 def noises(c:Cell, most:int=12) -> Markup:
     "Image noise and network noise of the first rows"

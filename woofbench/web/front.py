@@ -265,7 +265,7 @@ def by_field(pairs:list) -> list:
 
 def _effect(pairs):
     ask = h('code', 'woofbench ablate')
-    if not pairs: return h('p', 'No pair of rows has it on one side alone, all else equal. ', ask, ' makes such pairs.')
+    if not pairs: return h('p', 'No two rows differ only in this trick. ', ask, ' makes such pairs.')
     return join(*[_effect_in(k, v) for k,v in by_field(pairs)])
 
 def _effect_in(field, pairs):
@@ -273,7 +273,8 @@ def _effect_in(field, pairs):
     word = 'It helps.' if lo>0 else 'It hurts.' if hi<0 else 'That is not enough to tell.'
     n = number_of(len(pairs), 'pair')
     text = h('p', h('b', f'{100*d:+.2f} points'), f' ({points_interval(lo, hi, "interval –")}) over {n}. {word}')
-    pic = forest(f'As {field}: with the trick less without it', [*map(_pair_line, pairs[:40])], 'Pair', ('Cell',))
+    title = f'As {field}: accuracy with the trick minus accuracy without it'
+    pic = forest(title, [*map(_pair_line, pairs[:40])], 'Pair', ('Cell',))
     return join(h('h3', 'As ', h('code', field)), text, pic)
 
 # %% ../../nbs/web/09_front.ipynb #users-def
@@ -343,7 +344,7 @@ def tricks_files(b:SiteData, pairs:list, cs:list) -> dict[str,bytes]:
 
 # %% ../../nbs/web/09_front.ipynb #reported-def
 _columns = (('What','text'), ('Size','num'), ('Epochs','num'), ('Accuracy','num'), ('Runs it claims','num'),
-            ('Runs to be seen','num'),
+            ('Runs with a log','num'),
             ('Images','text'), ('When','text'), ('Findings','num'))
 _audit = ('The audit checks arithmetic (can this percentage be a number of right answers?), the runs that are linked '
           '(do they give the mean, are there as many as claimed?), and the images that the code loads.')
@@ -408,7 +409,7 @@ TERMS = {
               f'told apart. The check calls a row the new best if it has {P_BEAT} or more against the best row.'),
     'Rank':'Rows that cannot be told apart share a range of ranks. A bar at the left joins them.',
     'Image noise':('The part of the spread between seeds that comes from the finite set of validation images: '
-                   'some are a coin toss for every network.'),
+                   'for some of them the prediction of every network is a matter of chance.'),
     'Network noise':'The rest: one seed gives a really better network than another.',
     'MACs':'Multiply-adds of the network for one image.',
     'Reported':'Printed by the public board, and never run again here.'}

@@ -64,7 +64,7 @@ def known_names(e:Entry, b:SiteData):
                       f'no list of the images of {e.track.dataset} (a file editions/{e.track.dataset}.json)')
     if d['n_val']!=len(names.val) or tuple(sorted(names.classes))!=d['classes']:
         return None, 'the row has other validation images than the list of names'
-    return names, '' if d['known'] else 'the edition is not a known one, so the order of the images is taken on trust'
+    return names, '' if d['known'] else 'the edition is not known, so the order of the images could not be checked'
 
 # %% ../../nbs/web/08_rows.ipynb #confused-def
 def _short(s, k=9): return s if len(s)<=k else s[:k-1]+'…'
