@@ -5,7 +5,8 @@ from datetime import date
 import numpy as np
 import pytest
 from conftest import root
-from woofbench.board.record.record import read_records
+from woofbench.board.record.git import git, origin_of, repo_of
+from woofbench.board.record.record import read_records, write_record
 from woofbench.board.record.strict import plain
 from woofbench.board.reported.history import of_board
 from woofbench.board.row import Row
@@ -124,3 +125,31 @@ def test_a_row_without_an_interval_has_no_plus_minus(tmp_path):
     board = of(row)
     assert '± –' not in build(board)['index.html'].decode()
     assert '<b>1</b> row<' in str(front._hero(board))
+
+
+# Where a board is
+
+def test_a_board_of_your_own_has_no_links_to_this_project(newest, tmp_path):
+    "Its pull requests, notebooks and badges are those of its own clone, or it has none of them"
+    rec = newest[-1]
+    write_record(tmp_path, rec)
+    def pages():
+        b = read_board(tmp_path)
+        row,front = (build(b)[k].decode() for k in (f'rows/{rec.record_id}.html', 'index.html'))
+        return b,row,front
+    b,row,front = pages()
+    assert (b.repo, b.url)==('','') and b.package==repo_of().url
+    assert 'github.io' not in row and 'colab' not in row and 'badges/' in row and 'howpublished' not in row
+    assert '--repo REPOSITORY' in front and f'git+{b.package}' in front
+    assert f'rows/{rec.record_id}.ipynb' not in build(b)
+    git(tmp_path, 'init', '-q')
+    git(tmp_path, 'config', 'remote.origin.url', 'https://github.com/dogs/kennel.git')
+    b,row,front = pages()
+    assert 'https://dogs.github.io/kennel/badges/' in row and 'github.com/github/dogs/kennel' not in row
+    assert 'colab.research.google.com/github/dogs/kennel/blob/notebooks/' in row and b.package not in row.replace(
+            f'git+{b.package}', '')
+    assert '--repo https://github.com/dogs/kennel' in front
+
+def test_the_board_of_this_project_has_its_own_address():
+    b = read_board(root)
+    assert b.repo==(origin_of(root) or repo_of()).url

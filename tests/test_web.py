@@ -17,6 +17,7 @@ from woofbench.board.reported.history import of_board
 from woofbench.board.row import Row
 from woofbench.train.recipe import config_id, recipes
 from msgspec.structs import force_setattr
+from woofbench.board.record.git import git, repo_of
 from woofbench.board.record.preds import encode_preds
 from woofbench.board.record.record import Made, make_record
 from woofbench.board.replications import replication
@@ -82,7 +83,7 @@ def some(pool):
     forced(rec.claim, method=EVIL, authors=EVIL.replace(' ', ''))
     forced(rec.env, device=EVIL, platform=EVIL, versions={EVIL:EVIL})
     forced(rec.data, edition=EVIL)
-    return from_rows(rows, [EVIL], names=read_names(root)[0], reported=of_board(root))
+    return from_rows(rows, [EVIL], repo_of(), names=read_names(root)[0], reported=of_board(root))
 
 @pytest.fixture(scope='module')
 def files(some): return build(some)
@@ -113,7 +114,8 @@ def test_a_trick_has_the_title_of_its_notebook(files):
         assert f'>{escape(title)}</a>' in files['tricks/index.html'].decode(), o.stem
 
 def test_same_records_give_the_same_bytes(files, some, tmp_path):
-    assert build(from_rows([e.row for e in some.entries], some.bad, names=some.names, reported=some.reported))==files
+    again = from_rows([e.row for e in some.entries], some.bad, repo_of(), names=some.names, reported=some.reported)
+    assert build(again)==files
     board = read_board(root)
     one,two = (write(build(o), tmp_path/k) for k,o in (('a',board), ('b',read_board(root))))
     assert {o.relative_to(one):o.read_bytes() for o in one.rglob('*')
@@ -174,14 +176,17 @@ def test_the_notebook_of_a_row_runs_it_again(tmp_path, monkeypatch):
     from fastcore.nbio import read_nb
     from woofbench import run
     row = run('digits', size=16, arch='xresnet10_tiny', epochs=1, seeds=2, device='cpu', out=tmp_path/'board', say=None)
+    git(tmp_path/'board', 'init', '-q')
+    git(tmp_path/'board', 'config', 'remote.origin.url', 'git@github.com:dogs/kennel.git')
     board = read_board(tmp_path/'board')
+    assert board.url=='https://dogs.github.io/kennel/'
     site,empty = write(build(board), tmp_path/'site'),tmp_path/'empty'
     empty.mkdir()
     monkeypatch.chdir(empty)
     nb = read_nb(site/'rows'/f'{row.id}.ipynb')
     code = [o for o in nb.cells if o.cell_type=='code']
     code[1].source = code[1].source.replace(board.url, site.as_uri()+'/')
-    assert code[0].source==f'%pip install -q git+{board.repo}'
+    assert code[0].source==f'%pip install -q git+{board.package}'
     CaptureShell().run_all(nb, exc_stop=True, preproc=lambda c: c is code[0] or c.cell_type!='code')
     assert 'identical' in json.dumps(code[-1].outputs), code[-1].outputs
     assert (empty/row.path.relative_to(tmp_path/'board')).read_bytes()==row.path.read_bytes()

@@ -115,7 +115,7 @@ def bib(e:Entry, b:SiteData) -> str:
     seeds = number_of(e.n, 'seed') + ('' if e.half is None else r', with the 95 \% interval of the mean')
     lines = [f'@misc{{woofbench-{e.id},', f'  title = {{{{{title}}}}},', f'  author = {{{who}}},',
              f'  year = {{{e.date[:4]}}},', f'  note = {{woofbench row {e.id}, {seeds}}},',
-             f'  howpublished = {{\\url{{{where}}}}}', '}', '']
+             *([f'  howpublished = {{\\url{{{where}}}}}'] if b.url else []), '}', '']
     return '\n'.join(lines)
 
 def cell_bib(c:Cell, b:SiteData) -> bytes: return '\n'.join(bib(e, b) for e in (c.ranked or c.entries)).encode()
@@ -207,7 +207,7 @@ def colab_link(e:Entry, b:SiteData) -> str|None:
 def again_code(e:Entry, b:SiteData) -> list:
     "Lines of three notebook cells that install the package, fetch the record, and run the row again"
     folder = e.path.rpartition('/')[0]
-    return [[f'%pip install -q git+{b.repo}'],
+    return [[f'%pip install -q git+{b.package}'],
             ['from pathlib import Path', 'from urllib.request import urlretrieve',
              f"Path('{folder}').mkdir(parents=True, exist_ok=True)",
              f"urlretrieve('{b.url}{e.path}', '{e.path}')[0]"],

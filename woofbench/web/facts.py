@@ -19,13 +19,14 @@ from pathlib import Path
 from fastcore.basics import patch
 import numpy as np
 from scipy.special import stdtr, stdtrit
+from ..lessons import project_board
 from ..registry import BadInput
 from ..data.track import EPOCHS, SIZES, check_name, datasets, facts_of, make_track, packaged
 from ..models.spec import parts_of
 from ..text import number_of
 from ..train.callbacks import mean_area
 from ..train.recipe import Recipe, config_id, describe, from_dict, settings
-from ..board.record.git import git, repo_of
+from ..board.record.git import Repo, git, origin_of, repo_of
 from ..board.stats.claims import band, seeds_needed, tie_groups
 from ..board.stats.tests import pooled_std
 from ..board.replications import replications
@@ -303,8 +304,9 @@ class SiteData:
     names:dict                                  # `Names` by dataset
     pulls:dict                                  # From `pulls`
     reported:list                               # Rows of the public board, if this board asks for them
-    repo:str = ''                               # Address of the repository
-    url:str = ''                                # Address of the site
+    repo:str = ''                               # Address of the board's repository, if it is known
+    url:str = ''                                # Address of its site, if it is known
+    package:str = ''                            # Address of the repository of woofbench
     prices:list = field(default_factory=lambda: read_prices()[0]) # Stated prices
     by_id:dict = field(default_factory=dict)
 
@@ -359,9 +361,17 @@ def _entries(rows):
         if o.based_on: again[o.based_on].append(o)
     return [Entry(o, standing(o, alike[o.record['config_id']]), replications(o, again[o.id])) for o in rows]
 
-def _address():
+def _package():
     try: return repo_of()
     except BadInput: return None
+
+def _address(root):
+    "The repository of a board: where its clone came from, or that of woofbench for the board of woofbench"
+    return origin_of(root) or (_package() if Path(root).resolve()==project_board().resolve() else None)
+
+def _site(repo):
+    "Where GitHub shows the pages of a repository"
+    return f'https://{repo.owner}.github.io/{repo.name}/' if repo.host=='https://github.com' else ''
 
 # %% ../../nbs/web/03_facts.ipynb #from-rows-def
 def _order(c):
@@ -372,18 +382,20 @@ def _order(c):
 def from_rows(
     rows:list, # `Row`s
     bad:list|tuple=(), # Lines about broken files
+    repo:Repo|None=None, # Where the board is; the pages have no links to it if None
     **kw # More fields of `SiteData`
 ) -> SiteData:
     "What a list of rows says"
     entries = _entries(rows)
     cells = defaultdict(list)
     for o in entries: cells[o.track].append(o)
-    repo = _address()
-    where = dict(repo=repo.url, url=f'https://{repo.owner}.github.io/{repo.name}/') if repo else {}
+    where = dict(repo=repo.url, url=_site(repo)) if repo else {}
+    if own := _package(): where |= dict(package=own.url)
     kw = where | dict(names={}, pulls={}, reported=[]) | kw
     return SiteData(entries, list(bad), sorted((Cell(k, v) for k,v in cells.items()), key=_order),
                  by_id={o.id:o for o in entries}, **kw)
 
+# %% ../../nbs/web/03_facts.ipynb #from-rows-def-2
 def read_board(
     root:str|Path='.', # Folder of the board
 ) -> SiteData:
@@ -391,4 +403,5 @@ def read_board(
     rows,bad = load_rows(root)
     names,odd = read_names(root)
     prices,wrong = read_prices(root)
-    return from_rows(rows, [*bad, *odd, *wrong], names=names, pulls=pulls(root), reported=of_board(root), prices=prices)
+    return from_rows(rows, [*bad, *odd, *wrong], _address(root), names=names, pulls=pulls(root),
+                     reported=of_board(root), prices=prices)

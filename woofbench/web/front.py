@@ -161,10 +161,10 @@ def helps(cs:list, root:str='', most:int=12) -> Markup:
     return forest('What one change is worth, all else equal', lines, more=('Seen in',))
 
 # %% ../../nbs/web/09_front.ipynb #front-def
-ADD = (('Install it', 'pip install "woofbench @ git+{repo}"'),
+ADD = (('Install it', 'pip install "woofbench @ git+{package}"'),
        ('Train five official seeds',
         'woofbench run --dataset imagewoof --epochs 5 --official --act mish --sa simple_sa'),
-       ('Open a pull request', 'woofbench submit ID --method "my trick" --authors your-login'))
+       ('Open a pull request', 'woofbench submit ID --method "my trick" --authors your-login{to}'))
 _fair = ('A cell is ranked by the mean of five seeds that follow from the recipe, after the last epoch, '
          'without test-time augmentation or pretrained weights.')
 _lede = ('woofbench trains networks from scratch on Imagewoof and Imagenette, five seeds a row, and says with an '
@@ -226,7 +226,8 @@ def _shown():
 
 def front_page(b:SiteData, cs:list) -> bytes:
     "`index.html`: the best of each official cell, the years, what helps, how to add a row"
-    steps = [h('li', h('b', t), code_block(c.format(repo=b.repo or 'REPOSITORY'))) for t,c in ADD]
+    to = '' if b.repo==b.package else f' --repo {b.repo or "REPOSITORY"}'
+    steps = [h('li', h('b', t), code_block(c.format(package=b.package, to=to))) for t,c in ADD]
     broken,first = None,_shown()[0]
     if b.bad: broken = h('p', f'Files that could not be read: {len(b.bad)}. The first: ', b.bad[0], class_='missing')
     parts = [h('section', h('h2', 'The best of each official cell', id='best'), h('p', _gain),
@@ -294,11 +295,11 @@ def _users(rows):
     return join(t, more)
 
 def _notebook(b, name):
-    if not b.repo: return None
-    nb,slug = f'nbs/tricks/{name}.ipynb',b.repo.removeprefix('https://github.com/')
+    if not b.package: return None
+    nb,slug = f'nbs/tricks/{name}.ipynb',b.package.removeprefix('https://github.com/')
     colab = f'https://colab.research.google.com/github/{slug}/blob/main/{nb}'
-    more = [' · ', h('a', 'open in Colab', href=colab)] if slug!=b.repo else None
-    return h('p', 'Its notebook: ', h('a', nb, href=f'{b.repo}/blob/main/{nb}'), more)
+    more = [' · ', h('a', 'open in Colab', href=colab)] if slug!=b.package else None
+    return h('p', 'Its notebook: ', h('a', nb, href=f'{b.package}/blob/main/{nb}'), more)
 
 # %% ../../nbs/web/09_front.ipynb #trick-page-def
 def trick_page(name:str, parts:set, pairs:list, b:SiteData, card:Card) -> bytes:
@@ -460,6 +461,6 @@ def addresses_page(b:SiteData) -> bytes:
     body = [h('h1', 'Data and addresses'), h('p', lede, class_='lede'),
             table('Addresses', ['Address','What is there'], rows, hide=True),
             h('section', h('h2', 'Cells'), h('ul', [_files_of(c) for c in b.cells])),
-            h('section', h('h2', 'A table on your page'), code_block(frame)),
+            h('section', h('h2', 'A table on your page'), code_block(frame)) if b.url else None,
             h('section', h('h2', 'Privacy'), h('p', _policy))]
     return page('Data', *body, here='addresses.html', about='All stable addresses of the board', foot=b.foot())

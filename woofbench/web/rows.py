@@ -272,7 +272,7 @@ def rerun(e:Entry, b:SiteData) -> Markup:
     more = ''.join(f' {o}' for o in needs(e))
     steps = [h('li', 'On your machine, in a clone of the board: ', code_block(f'woofbench reproduce {e.id}{more}')),
              h('li', 'With fresh seeds, as a challenge: ', code_block(f'woofbench challenge {e.id}{more}'))]
-    if more: return join(_needed(e), h('ol', steps))
+    if more or not b.url: return join(_needed(e), h('ol', steps))
     steps = [*steps, h('li', _on_colab(e, b), h('a', 'Download the notebook', href=f'{e.id}.ipynb', download=True),
                ', or paste this into one of yours: ',
                code_block('\n'.join(o for lines in again_code(e, b) for o in lines)))]
@@ -284,7 +284,7 @@ def cite(e:Entry, b:SiteData) -> Markup:
     img = h('img', src=f'../badges/{e.id}.svg', alt=badge_text(e), height='20')
     md = f'[![woofbench]({b.url}badges/{e.id}.svg)]({b.url}rows/{e.id}.html)'
     return join(h('h3', 'BibTeX'), code_block(bib(e, b)), h('h3', 'A line of a LaTeX table'), code_block(tex_row(e)),
-                h('h3', 'Badge'), h('p', img), code_block(md))
+                h('h3', 'Badge'), h('p', img), code_block(md) if b.url else None)
 
 def badge_text(e:Entry) -> str:
     "Accuracy and rank, or accuracy and status"
@@ -367,5 +367,5 @@ def row_files(e:Entry, b:SiteData, neighbours:dict) -> dict[str,bytes]:
     "All files of a row, by address"
     res = {f'rows/{e.id}.html':row_page(e, b, neighbours), f'rows/{e.id}.json':row_json(e, b.pulls.get(e.id)),
            f'badges/{e.id}.svg':badge_svg(e)}
-    if not (needs(e) or e.row.based_on): res[f'rows/{e.id}.ipynb'] = notebook(e, b)
+    if b.url and not (needs(e) or e.row.based_on): res[f'rows/{e.id}.ipynb'] = notebook(e, b)
     return res | {e.path:e.row.path.read_bytes()} if e.row.path else res

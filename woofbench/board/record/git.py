@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['git', 'commit_of', 'blob', 'blobs', 'tree', 'changes', 'source_here', 'code_flag', 'landed', 'git_flags', 'Repo',
-           'repo_of']
+           'repo_of', 'origin_of']
 
 # %% ../../../nbs/board/record/06_git.ipynb #imports
 import importlib.metadata, io, os, re, subprocess
@@ -201,3 +201,14 @@ def repo_of(
     if m: return Repo(*m.groups())
     odd = f', not {address!r}' if '@' not in address else ', without a name or a token in it'
     raise BadInput(f'the address of a repository is like https://github.com/OWNER/NAME{odd}')
+
+# %% ../../../nbs/board/record/06_git.ipynb #repo-def-2
+def origin_of(
+    folder:str|Path, # In a clone, or not
+) -> Repo|None: # None if git knows no origin on a server
+    "The repository that the clone around a folder came from"
+    try: url = git(folder, 'remote', 'get-url', 'origin').decode(errors='replace').strip()
+    except BadInput: return None
+    m = re.fullmatch(r'(?:ssh://)?git@([\w.-]+)[:/](.+)', url)
+    try: return repo_of(f'https://{m[1]}/{m[2]}' if m else url)
+    except BadInput: return None
