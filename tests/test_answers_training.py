@@ -1,6 +1,11 @@
 "What a recipe, a schedule or a study answers before it trains"
+from types import SimpleNamespace
 import pytest
+from conftest import tiny_dataset
+from woofbench.commands.tune import tune
 from woofbench.registry import BadInput, Param, check
+from woofbench.train import multi_seed
+from woofbench.train.averages import averages
 from woofbench.train.recipe import Recipe
 
 
@@ -26,3 +31,75 @@ def test_a_parameter_of_a_part_is_rounded_within_its_limits():
     assert check('aug_n', n, 99999)==99999 and check('aug_n', Param(1, 'Any', 0, fraction=True), 2.0)==2
     for o in (float('inf'), float('nan')):
         with pytest.raises(BadInput, match='number from'): check('aug_n', Param(1, 'Any', 0, fraction=True), o)
+
+
+# Studies
+
+@pytest.fixture
+def few(tmp_path):
+    "24 images of your own: a study trains on 18 of them"
+    return str(tiny_dataset(tmp_path/'few', n_train=8, n_val=2))
+
+def study(few, tmp_path, *space, **kw):
+    "(what `tune` found, its lines)"
+    lines = []
+    small = dict(size=32, epochs=1, arch='xresnet10_tiny', bs=8, workers=0, out=tmp_path/'board', say=lines.append)
+    return tune([*space], few, **small | kw), lines
+
+def states(res): return [o.state.name for o in res.study.trials]
+
+def test_a_batch_size_that_the_images_cannot_fill_does_not_stop_a_study(few, tmp_path):
+    res,lines = study(few, tmp_path, 'bs=4,8,64', trials=4)
+    done = {o.params['bs']:o.state.name for o in res.study.trials}
+    assert done=={'4':'COMPLETE','8':'COMPLETE','64':'FAIL'}
+    assert any('bs 64 is larger than the' in o for o in lines)
+
+@pytest.fixture
+def trained(monkeypatch):
+    "Learning rates whose training began; it raises what `errors` has for a rate, once it is asked"
+    began,errors = [],{}
+    def train_seeds(job, seeds, machine, log, watch):
+        began.append(job.recipe.lr)
+        if e := errors.get(job.recipe.lr): raise e
+        log(1, dict(correct=1), 0)
+        yield SimpleNamespace(seed=0, correct=1)
+    monkeypatch.setattr(multi_seed, 'train_seeds', train_seeds)
+    return began, errors
+
+@pytest.mark.parametrize('error,says', [(ValueError('no\nsuch rate'), 'ValueError: no such rate'),
+                                        (BadInput('out of memory'), 'out of memory')], ids=['part','memory'])
+def test_a_trial_that_fails_counts_and_is_not_trained_again(few, tmp_path, trained, error, says):
+    began,errors = trained
+    errors[.02] = error
+    res,lines = study(few, tmp_path, 'lr=.02,.03', trials=2)
+    assert sorted(states(res))==['COMPLETE','FAIL'] and sorted(began)==[.02,.03]
+    assert any(o.endswith(f': failed: {says}') for o in lines)
+    res,lines = study(few, tmp_path, 'lr=.02,.03', trials=2)
+    assert len(states(res))==len(began)==2 and 'going on: 2 trials are done' in lines
+
+def test_a_study_whose_trials_all_fail_says_so(few, tmp_path, trained):
+    began,errors = trained
+    errors |= {.02:ValueError('low'), .03:ValueError('low')}
+    for _ in range(2):
+        with pytest.raises(BadInput, match='to its end: all 2 failed, the last one: ValueError: low'):
+            study(few, tmp_path, 'lr=.02,.03', trials=2)
+    assert sorted(began)==[.02,.03]
+
+def test_an_interrupted_trial_is_trained_again(few, tmp_path, trained):
+    began,errors = trained
+    errors |= {.02:KeyboardInterrupt(), .03:KeyboardInterrupt()}
+    with pytest.raises(KeyboardInterrupt): study(few, tmp_path, 'lr=.02,.03', trials=1)
+    errors.clear()
+    res,_ = study(few, tmp_path, 'lr=.02,.03', trials=1)
+    assert states(res)==['FAIL','COMPLETE'] and began[0]==began[1]
+
+def test_a_part_that_fails_before_the_training_does_not_stop_a_study(few, tmp_path, registries_stay):
+    def odd(r, share):
+        if share==.9: raise KeyError('no such share')
+        return []
+    averages.register('odd', params=dict(share=Param(.5, 'Share', 0, 1)))(odd)
+    res,lines = study(few, tmp_path, 'average_share=.5,.9', average='odd', trials=2)
+    assert sorted(states(res))==['COMPLETE','FAIL'] and any("KeyError: 'no such share'" in o for o in lines)
+
+def test_a_space_whose_end_is_rounded_to_a_limit_is_refused(few, tmp_path):
+    with pytest.raises(BadInput, match='would become 1$'): study(few, tmp_path, 'ema=.9..0.99999')
