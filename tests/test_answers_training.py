@@ -1,8 +1,12 @@
 "What a recipe, a schedule or a study answers before it trains"
+import shutil
 from types import SimpleNamespace
 import pytest
-from conftest import tiny_dataset
+from conftest import picture, tiny_dataset
 from woofbench.commands.tune import tune
+from woofbench.data.manifest import verify
+from woofbench.data.own_images import as_dataset
+from woofbench.data.tuning_split import split_training
 from woofbench.registry import BadInput, Param, check
 from woofbench.train import multi_seed
 from woofbench.train.averages import averages
@@ -103,3 +107,25 @@ def test_a_part_that_fails_before_the_training_does_not_stop_a_study(few, tmp_pa
 
 def test_a_space_whose_end_is_rounded_to_a_limit_is_refused(few, tmp_path):
     with pytest.raises(BadInput, match='would become 1$'): study(few, tmp_path, 'ema=.9..0.99999')
+
+
+# The images of a study
+
+def test_a_study_refuses_the_damaged_images_that_run_refuses(tiny):
+    path = tiny/'train/a/x.jpg'
+    picture(path, (320,240))
+    assert verify(tiny, 'imagewoof') and split_training(tiny, 'imagewoof')
+    raw = path.read_bytes()
+    path.write_bytes(raw[:len(raw)//2] + raw[len(raw)//2+40:])
+    for check_all in (verify, split_training):
+        with pytest.raises(BadInput, match='x.jpg is a damaged JPEG file'): check_all(tiny, 'imagewoof')
+
+def test_a_study_refuses_copies_of_training_images_among_those_that_are_held_out(tiny):
+    for o in sorted((tiny/'train/a').iterdir()): shutil.copy(o, o.with_name(f'copy_{o.name}'))
+    assert verify(tiny, 'imagewoof').twins==0
+    with pytest.raises(BadInput, match='images that are held out for tuning are in the training set too, e.g. train/a'):
+        split_training(tiny, 'imagewoof')
+
+def test_a_study_of_one_class_is_refused(tmp_path):
+    root = tiny_dataset(tmp_path/'alone', classes='a', n_train=4, n_val=2)
+    with pytest.raises(BadInput, match='has one class'): split_training(root, as_dataset(root))
