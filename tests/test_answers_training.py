@@ -129,3 +129,17 @@ def test_a_study_refuses_copies_of_training_images_among_those_that_are_held_out
 def test_a_study_of_one_class_is_refused(tmp_path):
     root = tiny_dataset(tmp_path/'alone', classes='a', n_train=4, n_val=2)
     with pytest.raises(BadInput, match='has one class'): split_training(root, as_dataset(root))
+
+
+# Fields that do nothing
+
+def test_a_space_of_a_field_that_does_nothing_is_refused(few, tmp_path):
+    with pytest.raises(BadInput, match='pool makes no difference to this network'):
+        study(few, tmp_path, 'pool=max2,max_blur', block='strided')
+
+def test_a_trial_whose_values_do_nothing_is_not_trained(few, tmp_path, trained):
+    "With another block they do something"
+    res,lines = study(few, tmp_path, 'block=strided,res', 'pool=max2,avg', trials=3, block='strided')
+    done = {(o.params['block'], o.params['pool']):o.state.name for o in res.study.trials}
+    assert done.pop(('strided','max2'), 'FAIL')=='FAIL' and {*done.values()}=={'COMPLETE'} and len(done)==3
+    assert len(trained[0])==3

@@ -25,6 +25,7 @@ from ..data.manifest import find
 from ..data.track import make_track
 from ..data.tuning_split import split_training
 from ..models.costs import cost
+from ..models.effect import idle_fields
 
 # %% ../../nbs/commands/18_tune.ipynb #imports-2
 from ..models.spec import parts_of
@@ -140,6 +141,14 @@ def _extremes(space):
     for k,o in space.items():
         for v in ((o.lo, o.hi) if isinstance(o, Range) else [parse(k, v) for v in o.values]): yield {k:v}
 
+def _check_effect(base, space, values):
+    "Raise `BadInput` for values that change nothing, whatever another field of the space is"
+    def ok(values): return not idle_fields(_recipe_of(base, values).model)
+    for o in _extremes({k:o for k,o in space.items() if k not in values}):
+        with suppress(BadInput): # what cannot be built together
+            if ok(o | values): return
+    check_effect(_recipe_of(base, values).model)
+
 def _check_space(base, space, size):
     "Raise `BadInput` for a space that no trial could use"
     if isinstance(space.get('progressive'), Range):
@@ -149,6 +158,7 @@ def _check_space(base, space, size):
         if set(o) & set(parameters()): continue
         new = _recipe_of(base, o)
         check_sides(new, size)
+        if idle_fields(new.model): _check_effect(base, space, o)
         used |= {*fields_of(recipe_parts(new)), *fields_of(parts_of(new.model))}
     for k in set(space) & set(parameters()) - used:
         raise BadInput(f'no trial could use {k}: {near_field(k)}; choose that part, or search it too')
@@ -225,6 +235,7 @@ def job_of(self:_Search, trial):
     "The job of a trial; raises `BadInput` where its values do not go together"
     recipe,size = _recipe_of(self.job.recipe, {k:o.ask(trial, k) for k,o in self.space.items()}),self.job.track.size
     check_sides(recipe, size)
+    check_effect(recipe.model)
     job = replace(self.job, recipe=recipe, cost=cost(recipe.model, size, self.job.n_classes))
     check_job(job, list(self.seeds), self.machine)
     return job
