@@ -2,14 +2,20 @@
 import shutil
 from types import SimpleNamespace
 import pytest
+import torch
 from conftest import picture, tiny_dataset
+from torch import nn
+from woofbench.commands.run import learner
 from woofbench.commands.tune import tune
 from woofbench.data.manifest import verify
 from woofbench.data.own_images import as_dataset
 from woofbench.data.tuning_split import split_training
-from woofbench.registry import BadInput, Param, check
+from woofbench.registry import BadInput, Param, check, using
 from woofbench.train import multi_seed
 from woofbench.train.averages import averages
+from woofbench.train.learner import check_parts
+from woofbench.train.losses import losses
+from woofbench.train.optim import scheds
 from woofbench.train.recipe import Recipe
 
 
@@ -143,3 +149,65 @@ def test_a_trial_whose_values_do_nothing_is_not_trained(few, tmp_path, trained):
     done = {(o.params['block'], o.params['pool']):o.state.name for o in res.study.trials}
     assert done.pop(('strided','max2'), 'FAIL')=='FAIL' and {*done.values()}=={'COMPLETE'} and len(done)==3
     assert len(trained[0])==3
+
+
+# Schedules of libraries
+
+def table(sched, **kw):
+    "The factors of a library's schedule over 2 epochs of 10 steps"
+    r = Recipe().but(sched=sched, **kw)
+    with using(dict(r.params)): f = scheds(r.sched)
+    return f.func.table(2, 10, **f.keywords)
+
+OTHER = dict(warmup_epochs=1, min_lr=.5, decay_rate=.5, power=2., factor=.5, eta_min=.5, start_factor=.5, end_factor=.5,
+             pct_start=.6, anneal_strategy='linear', div_factor=5., final_div_factor=5., three_phase=True)
+
+@pytest.mark.parametrize('sched', [o for k in ('timm','torch') for o in scheds.names(k) if ':' in o])
+def test_each_setting_of_a_schedule_of_a_library_changes_its_rates(sched):
+    "Else it would only change the hash, and the official seeds with it"
+    names,usual = scheds.params_of(sched),table(sched)
+    for k in {*names}-{'warmup_lr'}: assert table(sched, **{f'sched_{k}':OTHER[k]})!=usual, k
+    if 'warmup_lr' not in names: return
+    assert len({*map(str, (table(sched, sched_warmup_epochs=1, sched_warmup_lr=o) for o in (.1, .5)))})==2
+    with pytest.raises(BadInput, match='changes nothing without sched_warmup_epochs'): table(sched, sched_warmup_lr=.1)
+
+@pytest.mark.parametrize('sched,field', [
+    ('timm:cosine','decay_rate'), ('timm:tanh','decay_rate'), ('timm:poly','decay_rate'), ('timm:step','min_lr'),
+    ('torch:OneCycleLR','cycle_momentum'), ('torch:OneCycleLR','base_momentum'), ('torch:OneCycleLR','max_momentum')])
+def test_a_setting_that_does_nothing_is_unknown(sched, field):
+    with pytest.raises(BadInput, match=f"unknown field 'sched_{field}'"):
+        Recipe().but(sched=sched, **{f'sched_{field}':.3})
+
+def test_the_power_of_a_polynomial_is_called_so():
+    assert table('timm:poly', sched_power=1.)==pytest.approx([1-i/20 for i in range(20)])
+    assert 'Power' in scheds.params_of('timm:poly')['power'].about
+
+@pytest.mark.parametrize('kw,says', [
+    (dict(sched='torch:LinearLR', sched_start_factor=0.), 'Starting multiplicative factor'),
+    (dict(sched='torch:OneCycleLR', sched_anneal_strategy='slow'), 'anneal_strategy must be'),
+    (dict(sched='torch:CosineAnnealingLR', sched_eta_min=-1.), 'a learning rate is 0 or above'),
+    (dict(sched='one_cycle', opt='torch:Adagrad'), 'one_cycle changes the momentum, and opt torch:Adagrad has none')])
+def test_what_would_fail_in_the_training_is_refused_before(kw, says):
+    with pytest.raises(BadInput, match=says): check_parts(Recipe().but(**kw), torch.device('cpu'))
+
+def test_schedules_and_optimisers_that_go_together_are_taken():
+    for kw in (dict(sched='one_cycle', opt='rmsprop'), dict(sched='one_cycle', opt='torch:SGD'),
+               dict(sched='one_cycle', opt='timm:lion'), dict(sched='timm:poly'), dict(opt='torch:Adagrad')):
+        check_parts(Recipe().but(**kw), torch.device('cpu'))
+
+def test_a_schedule_that_does_not_suit_the_number_of_steps_is_refused():
+    with pytest.raises(BadInput, match='does not work with its settings: ZeroDivisionError'):
+        r = Recipe().but(sched='torch:OneCycleLR', sched_pct_start=.5)
+        with using(dict(r.params)): f = scheds(r.sched)
+        f.func.table(1, 2, **f.keywords)
+
+
+# A learner
+
+def test_a_learner_takes_no_epochs():
+    with pytest.raises(BadInput, match='learner takes no epochs: give them when you train'): learner(epochs=3)
+
+def test_a_learner_refuses_what_run_refuses(registries_stay):
+    losses.register('plain')(lambda r: nn.CrossEntropyLoss())
+    with pytest.raises(BadInput, match='loss plain cannot be used with mixed classes'):
+        learner(size=16, arch='xresnet10_tiny', loss='plain', mixup=.4, device='cpu')
