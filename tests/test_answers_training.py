@@ -4,6 +4,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from conftest import picture, tiny_dataset
+from fastai.callback.core import Callback
 from torch import nn
 from woofbench.commands.run import learner
 from woofbench.commands.tune import tune
@@ -15,6 +16,7 @@ from woofbench.train import multi_seed
 from woofbench.train.averages import averages
 from woofbench.train.learner import check_parts
 from woofbench.train.losses import losses
+from woofbench.train.observers import does_more
 from woofbench.train.optim import scheds
 from woofbench.train.recipe import Recipe
 
@@ -211,3 +213,12 @@ def test_a_learner_refuses_what_run_refuses(registries_stay):
     losses.register('plain')(lambda r: nn.CrossEntropyLoss())
     with pytest.raises(BadInput, match='loss plain cannot be used with mixed classes'):
         learner(size=16, arch='xresnet10_tiny', loss='plain', mixup=.4, device='cpu')
+
+
+# Callbacks
+
+def test_a_callback_that_may_change_the_training_names_its_settings():
+    class TensorBoardCallback(Callback): trace_model,log_preds,projector = True,False,False
+    TensorBoardCallback.__module__ = 'fastai.callback.tensorboard'
+    TensorBoardCallback.__qualname__ = 'TensorBoardCallback'
+    assert does_more(TensorBoardCallback()).endswith('may change the training unless you set trace_model=False')

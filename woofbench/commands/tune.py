@@ -149,6 +149,7 @@ def _check_effect(base, space, values):
             if ok(o | values): return
     check_effect(_recipe_of(base, values).model)
 
+# %% ../../nbs/commands/18_tune.ipynb #recipe-def-2
 def _check_space(base, space, size):
     "Raise `BadInput` for a space that no trial could use"
     if isinstance(space.get('progressive'), Range):
