@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['NAME', 'BadInput', 'near', 'in_package', 'caller', 'Fixed', 'using', 'Registry', 'unwrapped', 'who', 'code_text',
-           'syntax_tree', 'same_part', 'whole', 'yes_no', 'Param', 'check', 'fields_of', 'all_fields', 'settled',
-           'kept', 'plain_values']
+           'syntax_tree', 'same_part', 'whole', 'yes_no', 'Param', 'in_limits', 'check', 'fields_of', 'all_fields',
+           'settled', 'kept', 'plain_values']
 
 # %% ../nbs/00_registry.ipynb #imports
 import ast, difflib, inspect, os, re, sys, textwrap
@@ -406,16 +406,28 @@ class Param:
     fraction:bool=False        # May the value have a fraction, though the default is a whole number?
 
 # %% ../nbs/00_registry.ipynb #params-check-def
+def in_limits(
+    v, # A number
+    good:Callable, # Is a number within the limits?
+    says:str, # The limits, e.g. `lr must be at most 10`
+    whole:bool=False, # Whole numbers keep all digits
+): # `v`; four digits of it if it is not whole
+    "A number as a recipe keeps it; raises `BadInput` where it is not within the limits before and after rounding"
+    if not good(v): raise BadInput(f'{says}, not {v}')
+    if whole: return int(v)
+    res = float(f'{v:.4g}')+0. # -0. is 0.
+    if not good(res): raise BadInput(f'{says}; a number keeps four digits, so {v} would become {res:g}')
+    return res
+
 def _number(name, p, v):
     whole = type(p.default) is int and not p.fraction
     if isinstance(v, bool) or not isinstance(v, (int,float)) or whole and type(v) is not int:
         raise BadInput(f'{name} must be a {"whole " if whole else ""}number, not {v!r}')
-    if not isfinite(v) or p.lo is not None and v<p.lo or p.hi is not None and v>p.hi:
-        low,high = ('any' if o is None else f'{o:g}' for o in (p.lo, p.hi))
-        raise BadInput(f'{name} must be a number from {low} to {high}, not {v}')
-    if whole or p.fraction and v==int(v): return int(v)
-    return float(f'{v:.4g}')+0. # -0. is 0.
+    def good(v): return isfinite(v) and (p.lo is None or v>=p.lo) and (p.hi is None or v<=p.hi)
+    low,high = ('any' if o is None else f'{o:g}' for o in (p.lo, p.hi))
+    return in_limits(v, good, f'{name} must be a number from {low} to {high}', whole or p.fraction and v%1==0)
 
+# %% ../nbs/00_registry.ipynb #4c419431
 def check(
     name:str, # Of the field, e.g. `aug_strength`
     p:Param,

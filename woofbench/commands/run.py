@@ -672,8 +672,11 @@ def learner(
     **changes # Fields of the recipe or its model, and `arch`
 ): # fastai `Learner`
     "A fastai `Learner` as `run` would train it with this seed; raises `BadInput`"
-    from woofbench.train.learner import make_learner
+    from woofbench.train.learner import check_parts, make_learner
     check_engine(engine)
+    if 'epochs' in changes:
+        raise BadInput('learner takes no epochs: give them when you train, such as learn.fit_flat_cos(5, 1e-2)')
     job = plan(dataset, size, 5, source, noise, recipe, data, **given(changes))
-    job = watched(job, cbs, None)
-    return make_learner(job, whole('seed', seed, 0, 2**31-1), machine_for(job.track, device, workers, engine))
+    job,machine = watched(job, cbs, None),machine_for(job.track, device, workers, engine)
+    check_parts(job.recipe, machine.device)
+    return make_learner(job, whole('seed', seed, 0, 2**31-1), machine)

@@ -25,9 +25,10 @@ from ..data.manifest import find
 from ..data.track import make_track
 from ..data.tuning_split import split_training
 from ..models.costs import cost
+from ..models.effect import idle_fields
 
 # %% ../../nbs/commands/18_tune.ipynb #imports-2
-from ..models.spec import own_names, parts_of
+from ..models.spec import parts_of
 from ..train.changes import label_of
 from ..train.imports import imported
 from ..train.job import Job
@@ -37,7 +38,7 @@ from ..text import speaking
 from ..board.record.provenance import outside, training_sha
 from ..board.row import Row
 from ..board.trials import count_trial, trials
-from .run import check_apart, check_effect, check_sides, check_board, given, out_folder
+from .run import check_effect, check_job, check_sides, check_board, given, out_folder
 from .run import recipe_of, run, takes_fields
 from .workers import node
 
@@ -140,6 +141,15 @@ def _extremes(space):
     for k,o in space.items():
         for v in ((o.lo, o.hi) if isinstance(o, Range) else [parse(k, v) for v in o.values]): yield {k:v}
 
+def _check_effect(base, space, values):
+    "Raise `BadInput` for values that change nothing, whatever another field of the space is"
+    def ok(values): return not idle_fields(_recipe_of(base, values).model)
+    for o in _extremes({k:o for k,o in space.items() if k not in values}):
+        with suppress(BadInput): # what cannot be built together
+            if ok(o | values): return
+    check_effect(_recipe_of(base, values).model)
+
+# %% ../../nbs/commands/18_tune.ipynb #recipe-def-2
 def _check_space(base, space, size):
     "Raise `BadInput` for a space that no trial could use"
     if isinstance(space.get('progressive'), Range):
@@ -149,6 +159,7 @@ def _check_space(base, space, size):
         if set(o) & set(parameters()): continue
         new = _recipe_of(base, o)
         check_sides(new, size)
+        if idle_fields(new.model): _check_effect(base, space, o)
         used |= {*fields_of(recipe_parts(new)), *fields_of(parts_of(new.model))}
     for k in set(space) & set(parameters()) - used:
         raise BadInput(f'no trial could use {k}: {near_field(k)}; choose that part, or search it too')
@@ -223,14 +234,12 @@ class _Search:
 @patch
 def job_of(self:_Search, trial):
     "The job of a trial; raises `BadInput` where its values do not go together"
-    recipe = _recipe_of(self.job.recipe, {k:o.ask(trial, k) for k,o in self.space.items()})
-    check_sides(recipe, self.job.track.size)
-    from woofbench.train.learner import check_parts
-    check_parts(recipe, self.machine.device)
-    if own_names(recipe.model): # their outputs, and what they share, were not looked at before
-        cost(recipe.model, self.job.track.size, self.job.n_classes)
-        check_apart(recipe, self.job.n_classes, self.job.track.size)
-    return replace(self.job, recipe=recipe, cost=None)
+    recipe,size = _recipe_of(self.job.recipe, {k:o.ask(trial, k) for k,o in self.space.items()}),self.job.track.size
+    check_sides(recipe, size)
+    check_effect(recipe.model)
+    job = replace(self.job, recipe=recipe, cost=cost(recipe.model, size, self.job.n_classes))
+    check_job(job, list(self.seeds), self.machine)
+    return job
 
 # %% ../../nbs/commands/18_tune.ipynb #trial-def
 @patch
@@ -254,9 +263,9 @@ def train(self:_Search, trial, job, optuna):
 # %% ../../nbs/commands/18_tune.ipynb #trial-one
 @patch
 def known(self:_Search, study, job):
-    "The trial that trained the same recipe, to its end or until it was stopped early; None if there is none"
+    "The trial that trained the same recipe, to its end, until it was stopped early or until it failed; or None"
     return next((t for t in study.trials if t.user_attrs.get('config')==job.config_id
-                 and t.state.name in ('COMPLETE','PRUNED')), None)
+                 and (t.state.name in ('COMPLETE','PRUNED') or 'failed' in t.user_attrs)), None)
 
 def _own_code(base, space):
     "A hash of the source of all parts of yours that a trial may use, in a tuple; an empty one if there are none"
@@ -268,13 +277,21 @@ def _own_code(base, space):
 
 # %% ../../nbs/commands/18_tune.ipynb #trial-one-2
 @patch
+def fail(self:_Search, study, trial, kind, what, e):
+    "Tell the study, and say, why a trial was `refused` before it was trained, or has `failed`"
+    why = str(e if isinstance(e, BadInput) else BadInput(f'{type(e).__name__}: {e}'))
+    trial.set_user_attr(kind, why)
+    study.tell(trial, state=_optuna().trial.TrialState.FAIL)
+    self.say(f'trial {trial.number+1}: {what}: {why}')
+
+# %% ../../nbs/commands/18_tune.ipynb #trial-one-2-2
+@patch
 def one(self:_Search, study, optuna):
     "Ask for values, train them, tell the study"
     state,trial = optuna.trial.TrialState,study.ask()
     try: job = self.job_of(trial)
-    except BadInput as e:
-        study.tell(trial, state=state.FAIL)
-        return self.say(f'trial {trial.number+1}: these values do not go together: {e}')
+    except Exception as e: # a part of yours may raise any
+        return self.fail(study, trial, 'refused', 'these values do not go together', e)
     name = label_of(self.job.recipe, job.recipe) or 'the base'
     if (same := self.known(study, job)) is not None:
         trial.set_user_attr('repeats', same.number+1)
@@ -288,20 +305,23 @@ def one(self:_Search, study, optuna):
     except optuna.TrialPruned:
         study.tell(trial, state=state.PRUNED)
         return self.say(f'trial {trial.number+1}: {name}: stopped early')
+    except Exception as e: return self.fail(study, trial, 'failed', f'{name}: failed', e)
     study.tell(trial, acc)
     self.say(f'trial {trial.number+1}: {name}: {100*acc:.2f} % (best {100*study.best_value:.2f} %)')
 
 # %% ../../nbs/commands/18_tune.ipynb #budget-def
 def _finished(study, optuna):
-    "Trials that were trained, to the end or until they were stopped"
+    "Trials that were trained: to the end, until they were stopped, or until they failed"
     state = optuna.trial.TrialState
-    return [t for t in study.trials if t.state in (state.COMPLETE, state.PRUNED) and 'repeats' not in t.user_attrs]
+    return [t for t in study.trials if 'repeats' not in t.user_attrs
+            and (t.state in (state.COMPLETE, state.PRUNED) or 'failed' in t.user_attrs)]
 
 def _spent(study, optuna, begin, budget):
     "What of the budget is spent, in words; None while there is some left"
-    done,failed = _finished(study, optuna),sum(t.state==optuna.trial.TrialState.FAIL for t in study.trials)
+    done = _finished(study, optuna)
+    refused = sum(t.state==optuna.trial.TrialState.FAIL and 'failed' not in t.user_attrs for t in study.trials)
     if len(done)>=budget['trials']: return f'{len(done)} trials'
-    if failed>=10+budget['trials']: return f'{failed} trials that could not be trained'
+    if refused>=10+budget['trials']: return f'{refused} trials that could not be trained'
     repeats = sum('repeats' in t.user_attrs for t in study.trials)
     if repeats>=10+budget['trials']: return f'{len(done)} trials: {repeats} more draws repeated the values of these'
     epochs = sum(t.user_attrs.get('epochs', 0) for t in done)
@@ -341,8 +361,11 @@ def go(self:_Search, study, optuna, budget):
     begin = time.monotonic()
     while not (why := _spent(study, optuna, begin, budget) or self.all_tried(study)): self.one(study, optuna)
     self.say(f'the study ends after {why}')
-    if not [t for t in study.trials if t.value is not None and t.state==optuna.trial.TrialState.COMPLETE]:
-        raise BadInput('no trial was trained to its end: give it a larger budget, or another space')
+    if any(t.value is not None and t.state==optuna.trial.TrialState.COMPLETE for t in study.trials): return
+    why = [o for t in study.trials if (o := t.user_attrs.get('failed') or t.user_attrs.get('refused'))]
+    hint = 'give it a larger budget, or another space'
+    if why and len(why)==len(study.trials): hint = f'all {len(why)} failed, the last one: {why[-1]}'
+    raise BadInput(f'no trial was trained to its end: {hint}')
 
 # %% ../../nbs/commands/18_tune.ipynb #result-def
 @dataclass
@@ -501,6 +524,7 @@ def _tuned(search, optuna, budget, storage):
     if not (lock := try_lock(search.file.with_suffix('.lock'))):
         raise BadInput('another command tunes the same study now: wait for it, or change the space')
     try:
+        trials(search.out, search.job.track) # a damaged list is no fault of a trial
         study = _study(optuna, search.key, search.file, storage)
         search.count(study)
         search.go(study, optuna, budget)

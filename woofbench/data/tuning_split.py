@@ -9,7 +9,8 @@ __all__ = ['split_training']
 from pathlib import Path
 from ..registry import BadInput
 from .images import list_images
-from .manifest import Manifest, has_splits, image_source, lines_sha, scan_files
+from .manifest import Manifest, check_whole, class_names, has_splits, image_source, lines_sha
+from .manifest import scan_files, twins_of
 from .own_images import both_splits, held_out
 from .track import datasets
 from ..text import no_bar
@@ -22,14 +23,15 @@ def split_training(
     progress=no_bar, # Wraps the loop over files, as `tqdm` does
 ) -> Manifest:
     "The training images in two parts, as a manifest; validation images are not read. Raises `BadInput`"
-    root = Path(root)
+    root,d = Path(root),datasets(dataset)
     paths,depth = (list_images(root, 'train'), 1) if has_splits(root) else (both_splits(root)[0], 0)
     held = held_out(paths, depth, f'tuning {seed}', 'training image')
-    classes = tuple(sorted({o.split('/')[depth] for o in paths}))
     train,val = [o for o in paths if o not in held],sorted(held)
+    classes = class_names(root, d, *([o.split('/')[depth] for o in split] for split in (train, val)))
     facts = scan_files(root, [*train, *val], progress)
     digests = tuple(o[0] for o in facts)
+    twins = twins_of(train, val, digests, 'images that are held out for tuning')
     sha = lines_sha(['tuning', *(f'{p} {h}' for p,h in zip([*train, *val], digests)), str(len(val))])
-    edition = f'a split of the training images of {datasets(dataset).name}'
-    return Manifest(root, tuple(train), tuple(val), classes, sha, edition, False,
-                    image_source([o[1:] for o in facts]), 0, digests, depth)
+    check_whole(root, [*train, *val], digests, sha, progress)
+    return Manifest(root, tuple(train), tuple(val), tuple(classes), sha, f'a split of the training images of {d.name}',
+                    False, image_source([o[1:] for o in facts]), len(twins), digests, depth)

@@ -9,7 +9,7 @@ __all__ = ['slot_of', 'per_stage', 'spec_fields', 'optional', 'shape_fields', 'a
 # %% ../../nbs/models/02_spec.ipynb #imports
 from dataclasses import dataclass, replace, fields
 from fastcore.basics import patch
-from ..registry import fields_of, kept, plain_values, settled, near, Registry, BadInput
+from ..registry import fields_of, in_limits, kept, plain_values, settled, near, Registry, BadInput
 from .parts import stems, pools, acts, blocks, convs, norms, attns, inits, heads
 
 # %% ../../nbs/models/02_spec.ipynb #spec-class
@@ -151,9 +151,9 @@ def _positive(k, v):
     return v
 
 def _share(k, v):
-    if isinstance(v, bool) or not isinstance(v, (int,float)) or not 0<=v<1:
-        raise BadInput(f'{k} must be a number from 0 to below 1, not {str(v)[:40]}')
-    return float(f'{v:.4g}')+0.
+    says = f'{k} must be a number from 0 to below 1'
+    if isinstance(v, bool) or not isinstance(v, (int,float)): raise BadInput(f'{says}, not {str(v)[:40]}')
+    return in_limits(v, lambda o: 0<=o<1, says)
 
 # %% ../../nbs/models/02_spec.ipynb #change-sizes
 def _sizes(k, v):

@@ -35,7 +35,8 @@ from .averages import averages
 from .gradients import grads
 from .groups import grouped, groups, split_decay
 from .losses import losses
-from .optim import opts, scheds
+from .libraries import check_factors
+from .optim import opts, scheds, unused_by
 from .schedules import varies
 
 # %% ../../nbs/train/08_learner.ipynb #imports-part3
@@ -179,6 +180,11 @@ def counting(self:Learner) -> list:
     return [o for o in self.cbs if does_more(o)]
 
 # %% ../../nbs/train/08_learner.ipynb #check-parts
+def _has_momentum(opt):
+    "May a schedule set the momentum of what `opt`, a function of parameters, gives?"
+    try: return all('mom' in o for o in opt([torch.zeros(2, 2, requires_grad=True)], lr=.1).hypers)
+    except Exception: return True # it needs other parameters: the training will show it
+
 def check_parts(
     recipe, # A `Recipe`
     device:torch.device
@@ -189,7 +195,10 @@ def check_parts(
         augmentation(recipe, 0)
         for reg,name in ((varies, recipe.vary), (grads, recipe.grad), (averages, recipe.average)): reg(name)(recipe)
         opt,loss = opts(recipe.opt)(recipe),losses(recipe.loss)(recipe)
+        check_factors(scheds(recipe.sched))
     if not callable(opt): raise BadInput(f'opt {recipe.opt} gives {opt!r}, and must give a function of parameters')
+    if recipe.sched=='one_cycle' and 'mom' in unused_by(opts, recipe.opt) and not _has_momentum(opt):
+        raise BadInput(f'one_cycle changes the momentum, and opt {recipe.opt} has none: choose another sched')
     mixes = recipe.mixup or recipe.cutmix or recipe.aug=='mix'
     if mixes and not getattr(loss, 'y_int', False):
         raise BadInput(f'loss {recipe.loss} cannot be used with mixed classes: mixup, cutmix and aug=mix need a loss '

@@ -59,7 +59,7 @@ def does_more(
     needs = KNOWN.get(name_of(cb))
     if needs is None: return f'{name_of(cb)} does not say `observes = True` in its class'
     odd = [f'{k}={v!r}' for k,v in needs.items() if getattr(cb, k, None)!=v]
-    return f'{name_of(cb)} does more than look without {", ".join(odd)}' if odd else ''
+    return f'{name_of(cb)} may change the training unless you set {", ".join(odd)}' if odd else ''
 
 # %% ../../nbs/train/17_observers.ipynb #fresh-def
 def _named(o): return getattr(o, '__name__', o)

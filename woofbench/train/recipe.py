@@ -9,8 +9,10 @@ __all__ = ['limits', 'own', 'of_model', 'registries', 'precisions', 'engines', '
 
 # %% ../../nbs/train/02_recipe.ipynb #imports
 from dataclasses import dataclass, replace, fields, asdict
+from functools import partial
 from fastcore.basics import patch
-from ..registry import all_fields, fields_of, kept, plain_values, settled, NAME, Registry, BadInput, near
+from ..registry import all_fields, fields_of, in_limits, kept, plain_values, settled
+from ..registry import NAME, Registry, BadInput, near
 from ..data.track import Track
 from ..models.parts import inits, slots
 from ..models.spec import ModelSpec, XResNetSpec, TimmSpec, archs, change, arch_of, parts_of, slot_of
@@ -91,15 +93,19 @@ _words = dict(precision=precisions, val_resize=ways)
 engines = ('fastai','fast') # which of them trains is no part of a recipe
 
 # %% ../../nbs/train/02_recipe.ipynb #check-number
+def _within(k, v):
+    "Is `v` within the limits of the field `k`?"
+    lo,hi = limits[k]
+    return lo<=v<=hi and not (k in _above and v==lo) and not (k in _below and v==hi)
+
 def _number(k, v, kind):
     lo,hi = limits[k]
     if isinstance(v, bool) or not isinstance(v, (int,float)) or (kind is int and type(v) is not int):
         raise BadInput(f'{k} must be a {"whole " if kind is int else ""}number, not {v!r}')
-    if not lo<=v<=hi or (k in _above and v==lo) or (k in _below and v==hi):
-        raise BadInput(f'{k} must be {"above" if k in _above else "at least"} {lo} and '
-                       f'{"below" if k in _below else "at most"} {hi}, not {v}')
+    says = f'{k} must be {"above" if k in _above else "at least"} {lo} and {"below" if k in _below else "at most"} {hi}'
+    res = in_limits(v, partial(_within, k), says, kind is int)
     if 0<v<_least: raise BadInput(f'{k} is 0, or at least {_least:g}: {v} would change only the hash')
-    return v if kind is int else float(f'{v:.4g}')+0. # -0. is 0.
+    return res
 
 def _check(k, v, known=True):
     "Value `v` of the recipe's own field `k`, canonical; raises `BadInput`"
