@@ -13,7 +13,10 @@ real_data = os.environ.pop('WOOFBENCH_DATA', None)
 root = Path(__file__).parent.parent
 
 
-def pytest_unconfigure(): shutil.rmtree(_home, ignore_errors=True)
+def pytest_unconfigure():
+    import gc
+    gc.unfreeze() # see `imports_are_no_garbage`
+    shutil.rmtree(_home, ignore_errors=True)
 
 
 # The files that take longest, first: else the last worker trains while the others are done
@@ -26,11 +29,12 @@ def pytest_collection_modifyitems(items):
 
 _frozen = [] # registries that the garbage collector does not see any more
 
-def pytest_collection_finish():
+@pytest.fixture(scope='module', autouse=True)
+def imports_are_no_garbage():
     "What is imported stays: every `gc.collect`, two for each row that is trained, leaves it alone"
     import gc
     gc.collect()
-    _frozen.extend(_registries())
+    _frozen[:] = _registries()
     gc.freeze()
 
 def _registries():
