@@ -4,7 +4,6 @@ from types import SimpleNamespace
 import pytest
 import torch
 from conftest import picture, tiny_dataset
-from fastai.callback.core import Callback
 from torch import nn
 from woofbench.commands.run import learner
 from woofbench.commands.tune import tune
@@ -16,7 +15,6 @@ from woofbench.train import multi_seed
 from woofbench.train.averages import averages
 from woofbench.train.learner import check_parts
 from woofbench.train.losses import losses
-from woofbench.train.observers import does_more
 from woofbench.train.optim import scheds
 from woofbench.train.recipe import Recipe
 
@@ -177,7 +175,7 @@ def test_each_setting_of_a_schedule_of_a_library_changes_its_rates(sched):
     ('timm:cosine','decay_rate'), ('timm:tanh','decay_rate'), ('timm:poly','decay_rate'), ('timm:step','min_lr'),
     ('torch:OneCycleLR','cycle_momentum'), ('torch:OneCycleLR','base_momentum'), ('torch:OneCycleLR','max_momentum')])
 def test_a_setting_that_does_nothing_is_unknown(sched, field):
-    with pytest.raises(BadInput, match=f"unknown field 'sched_{field}'"):
+    with pytest.raises(BadInput, match=f"unknown field 'sched_{field}'; (there is|did you mean) sched_"):
         Recipe().but(sched=sched, **{f'sched_{field}':.3})
 
 def test_the_power_of_a_polynomial_is_called_so():
@@ -213,12 +211,3 @@ def test_a_learner_refuses_what_run_refuses(registries_stay):
     losses.register('plain')(lambda r: nn.CrossEntropyLoss())
     with pytest.raises(BadInput, match='loss plain cannot be used with mixed classes'):
         learner(size=16, arch='xresnet10_tiny', loss='plain', mixup=.4, device='cpu')
-
-
-# Callbacks
-
-def test_a_callback_that_may_change_the_training_names_its_settings():
-    class TensorBoardCallback(Callback): trace_model,log_preds,projector = True,False,False
-    TensorBoardCallback.__module__ = 'fastai.callback.tensorboard'
-    TensorBoardCallback.__qualname__ = 'TensorBoardCallback'
-    assert does_more(TensorBoardCallback()).endswith('may change the training unless you set trace_model=False')

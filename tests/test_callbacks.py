@@ -259,8 +259,8 @@ def test_a_draw_after_the_first_epoch_changes_nothing(engine, tmp_path):
 def test_settings_that_do_more_than_look_are_named():
     from fastai.callback.tensorboard import TensorBoardCallback
     from fastai.callback.wandb import WandbCallback
-    assert 'without trace_model=False, log_preds=False' in does_more(TensorBoardCallback())
-    assert 'without log_preds=False' in does_more(WandbCallback())
+    assert 'the training unless you set trace_model=False, log_preds=False' in does_more(TensorBoardCallback())
+    assert 'unless you set log_preds=False' in does_more(WandbCallback())
     assert not does_more(TensorBoardCallback(trace_model=False, log_preds=False))
     assert not does_more(WandbCallback(log_preds=False))
     assert [bool(does_more(o)) for o in (Count(), Plain(), Later(), CSVLogger())]==[False, True, True, False]

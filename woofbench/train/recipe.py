@@ -150,7 +150,9 @@ def near_field(k, more=()):
     "A hint at fields near `k`, or at the parts whose parameter it is"
     def has(reg, params): return k in {f'{reg.kind}_{o}' for o in params}
     owners = [f'{reg.kind} {n}' for reg in _registries() for n,ps in reg.params.items() if has(reg, ps)]
-    return f'it belongs to {" and ".join(owners)}' if owners else near(k, [*own, *of_model, 'arch', *more])
+    if owners: return f'it belongs to {" and ".join(owners)}'
+    same = [o for o in more if o.split('_')[0]==k.split('_')[0]] # parameters of a part of this kind
+    return near(k, same or [*own, *of_model, 'arch', *more])
 
 # %% ../../nbs/train/02_recipe.ipynb #check-but
 def _but(r, kw, known=True):
