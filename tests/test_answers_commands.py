@@ -1,8 +1,12 @@
 "Answers that were wrong without a word: ablations, plans of sweeps, dry runs, pictures, words of the commands"
+import os
+from pathlib import Path
 import pytest
 from woofbench.commands import ablate as ablations
 from woofbench.commands.ablate import ablate, load
 from woofbench.commands.run import run
+from woofbench.commands.sweep_plan import read_plan
+from woofbench.data.own_images import own_images
 from woofbench.registry import BadInput
 
 small = dict(dataset='digits', size=16, epochs=1, arch='xresnet10_tiny', bs=128, seeds=2, device='cpu', say=None)
@@ -23,3 +27,41 @@ def test_an_ablation_takes_a_base_that_differs_in_nothing_that_changes_a_result(
     assert load(tmp_path, res.base, [res.rows[0][1]]).conclusion()==res.conclusion()
     monkeypatch.setattr(ablations, '_one_context', lambda a, b: False)
     with pytest.raises(BadInput, match='cannot be compared with the base'): load(tmp_path, base, [res.rows[0][1]])
+
+
+# Plans of sweeps
+
+def plan_of(path, dataset, more=''):
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(f'{more}\n[[tracks]]\ndataset = "{dataset}"\n')
+    return path
+
+def test_a_bare_name_in_a_plan_is_a_folder_beside_it(tmp_path, monkeypatch, registries_stay):
+    "And not one of this name where you are"
+    monkeypatch.chdir(tmp_path)
+    path = plan_of(tmp_path/'plan/p.toml', 'obst')
+    (tmp_path/'obst').mkdir()
+    with pytest.raises(BadInput, match="'obst' is not a dataset, and not a folder beside the plan"): read_plan(path)
+    (tmp_path/'plan/obst').mkdir()
+    (tmp_path/'plan/digits').mkdir()
+    own_images('obst') # is known in this process alone
+    assert read_plan(path).tracks[0]['dataset']==str(tmp_path/'plan/obst')
+    assert read_plan(plan_of(path, 'digits')).tracks[0]['dataset']=='digits'
+    os.chdir('plan')
+    assert read_plan(dict(tracks=[dict(dataset='obst')])).tracks[0]['dataset']==str(tmp_path/'plan/obst')
+
+def test_a_plan_is_the_same_from_every_folder(tmp_path, monkeypatch):
+    (tmp_path/'plan/obst').mkdir(parents=True)
+    (tmp_path/'plan/mine.py').write_text('')
+    path = plan_of(tmp_path/'plan/q.toml', './obst', 'import = ["mine.py"]')
+    (tmp_path/'link').symlink_to('plan')
+    plans = []
+    for folder,name in (('', 'plan/q.toml'), ('', str(path)), ('', 'link/q.toml'), ('plan', 'q.toml'),
+                        ('plan', '../link/../plan/q.toml')):
+        monkeypatch.chdir(tmp_path/folder)
+        plans.append(read_plan(name))
+    assert {o.key for o in plans}=={plans[0].key}
+    assert all(o.args(0)['imports']==[str(tmp_path/'plan/mine.py')] for o in plans)
+    monkeypatch.chdir(tmp_path/'plan')
+    for o in ('mine.py', Path('mine.py'), ['mine.py'], (Path('../plan/mine.py'),)):
+        assert read_plan(path, o).imports[1:]==(str(tmp_path/'plan/mine.py'),)
