@@ -2,9 +2,12 @@
 import os
 from pathlib import Path
 import pytest
-from woofbench.commands import ablate as ablations
+from woofbench.commands import ablate as ablations, run as runs, sweep as sweeps
 from woofbench.commands.ablate import ablate, load
+from woofbench.commands.reproduce import reproduce
+from woofbench.commands.compare import compare
 from woofbench.commands.run import run
+from woofbench.commands.sweep import sweep
 from woofbench.commands.sweep_plan import read_plan
 from woofbench.data.own_images import own_images
 from woofbench.registry import BadInput
@@ -17,7 +20,6 @@ SMALL = '--dataset digits --size 16 --epochs 1 --arch xresnet10_tiny --bs 128 --
 
 def test_an_ablation_takes_a_base_that_differs_in_nothing_that_changes_a_result(tmp_path, monkeypatch):
     "Loader processes, seeds at once, and code of the package that trains nothing"
-    from woofbench.commands import run as runs
     facts = runs.code_facts
     base = run(engine='fastai', workers=0, out=tmp_path, **small)
     monkeypatch.setattr(runs, 'code_facts', lambda: facts() | dict(source_sha256='f'*16))
@@ -65,3 +67,39 @@ def test_a_plan_is_the_same_from_every_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path/'plan')
     for o in ('mine.py', Path('mine.py'), ['mine.py'], (Path('../plan/mine.py'),)):
         assert read_plan(path, o).imports[1:]==(str(tmp_path/'plan/mine.py'),)
+
+TRACK = dict(tracks=[dict(dataset='digits')])
+
+@pytest.mark.parametrize('given,said', [
+    (dict(budget=40), 'a budget is'), (dict(budget=0), 'a budget is'), (dict(budget='3x', dry_run=True), 'a budget is'),
+    (dict(budget='3x', status=True), 'a budget is'), (dict(adaptive='no'), 'adaptive must be True or False'),
+    (dict(dry_run='no'), 'dry_run must be True or False'), (dict(status=1), 'status must be True or False'),
+    (dict(out=3), 'out must be a folder'), (dict(price=3), 'give --dry-run too'),
+    (dict(price=-3, dry_run=True), 'price must be a number'), (dict(status=True, dry_run=True), 'not both'),
+    (dict(import_='gone.py'), 'cannot read'), (dict(import_=3), 'import must be a list of texts')])
+def test_a_sweep_refuses_wrong_arguments(given, said):
+    with pytest.raises(BadInput, match=said): sweep(TRACK, say=None, **given)
+
+def test_a_board_below_your_home(tmp_path, monkeypatch):
+    monkeypatch.setenv('HOME', str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(BadInput, match='no sweep of this plan'): sweep(TRACK, status=True, out=None)
+    monkeypatch.setattr(sweeps, '_swept', lambda plan, folder, *args: folder)
+    assert sweep(TRACK, out='~/brett').parents[2]==tmp_path/'brett'
+    calls = (lambda: compare('a', 'b', '~/brett'), lambda: load('~/brett', 'a', ['b']),
+             lambda: reproduce('a', out='~/brett', say=None))
+    for o in calls:
+        with pytest.raises(BadInput, match=f'below {tmp_path}/brett'): o()
+
+def test_a_sweep_reads_the_project_file_from_a_folder_below(tmp_path, monkeypatch, refused):
+    (tmp_path/'records').mkdir()
+    (tmp_path/'leaderboard.csv').write_text('')
+    (tmp_path/'woofbench.toml').write_text('import = "mine.py"')
+    (tmp_path/'sub').mkdir()
+    monkeypatch.chdir(tmp_path/'sub')
+    seen = []
+    def reading(plan, imports):
+        seen.extend(imports)
+        raise BadInput('read')
+    monkeypatch.setattr(sweeps, 'read_plan', reading)
+    assert refused('sweep p.toml') and [Path(o).resolve() for o in seen]==[tmp_path/'mine.py']

@@ -20,8 +20,9 @@ from ..train.changes import base_of, label_of, neighbours
 from ..board.stats.tests import dunnett, pooled_std, smallest_effect
 from ..board.row import Row
 from ..board.table import find_rows
+from ..files import out_folder
 from ..text import speaker, speaking, md_table, percent
-from .run import check_board, check_job, learner, out_folder, plan, run
+from .run import check_board, check_job, learner, plan, run
 from .run import given, takes_fields, which_seeds
 
 # %% ../../nbs/commands/02_ablate.ipynb #alike-def

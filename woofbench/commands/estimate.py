@@ -29,7 +29,8 @@ from ..board.record.seeds import official_seeds
 from ..board.row import epoch_seconds
 from ..board.table import load_rows
 from .run import check_effect, check_sides, check_memory, wanted_seeds, check_job
-from .run import given, keeps_weights, one_at_a_time, out_folder, plan, recipe_of, run
+from .run import given, keeps_weights, one_at_a_time, plan, recipe_of, run
+from ..files import out_folder
 from ..registry import yes_no
 from ..text import in_words, number_of, quiet
 from ..train.observers import watched

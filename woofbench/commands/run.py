@@ -4,9 +4,8 @@
 
 # %% auto #0
 __all__ = ['check_sides', 'check_effect', 'recipe_of', 'plan', 'SeedFolder', 'train_claimed', 'sweep_board', 'check_board',
-           'record_of', 'takes_fields', 'which_seeds', 'out_folder', 'given', 'keeps_weights', 'wanted_seeds',
-           'check_memory', 'check_apart', 'check_job', 'RowKind', 'row_kind', 'one_at_a_time', 'train_row', 'run',
-           'learner']
+           'record_of', 'takes_fields', 'which_seeds', 'given', 'keeps_weights', 'wanted_seeds', 'check_memory',
+           'check_apart', 'check_job', 'RowKind', 'row_kind', 'one_at_a_time', 'train_row', 'run', 'learner']
 
 # %% ../../nbs/commands/01_run.ipynb #imports
 import inspect, os, time
@@ -21,7 +20,7 @@ from fastcore.basics import patch
 from ..registry import BadInput, unwrapped, whole, yes_no
 from ..data.track import Track, datasets, make_track, packaged
 from ..data.own_images import as_dataset
-from ..files import try_lock, locked, probe, sweep, write_atomic, cache_dir
+from ..files import try_lock, locked, out_folder, probe, sweep, write_atomic, cache_dir
 from ..data.images import other_files
 from ..data.manifest import find, verify
 from ..data.loaders import with_noise
@@ -313,13 +312,6 @@ def which_seeds(
     if not 1<=len(seeds)<=SEEDS or len(set(seeds))!=len(seeds):
         raise BadInput(f'seeds must be different, and at most {SEEDS}, not {seeds}')
     return list(seeds)
-
-def out_folder(
-    out # As for `run`; None: where you are
-) -> Path:
-    "The folder of the board; raises `BadInput`"
-    try: return Path('.' if out is None else out).expanduser()
-    except (TypeError, RuntimeError) as e: raise BadInput(f'out must be a folder, not {out!r}') from e
 
 # %% ../../nbs/commands/01_run.ipynb #run-given
 def given(changes:dict) -> dict:

@@ -11,6 +11,7 @@ import os, sys, time
 from pathlib import Path
 from typing import Annotated, Literal
 from ..registry import BadInput
+from ..board.home import home
 from .flags import verb
 from ..text import hello, to_stderr
 
@@ -151,7 +152,7 @@ def sweep(
     from json import dumps
     from woofbench.commands.sweep import sweep, table
     from woofbench.train.imports import project_imports
-    files = [*project_imports(), *(import_ or ())]
+    files = [*project_imports(home()), *(import_ or ())]
     res = sweep(plan, import_=files, say=to_stderr if json else print, **given)
     if given.get('status'): return print(dumps(res) if json else '\n'.join(table(res)))
     if given.get('dry_run'): return print(dumps(res.facts()) if json else f'{res}\nnothing was trained')
