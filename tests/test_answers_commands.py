@@ -103,3 +103,12 @@ def test_a_sweep_reads_the_project_file_from_a_folder_below(tmp_path, monkeypatc
         raise BadInput('read')
     monkeypatch.setattr(sweeps, 'read_plan', reading)
     assert refused('sweep p.toml') and [Path(o).resolve() for o in seen]==[tmp_path/'mine.py']
+
+
+# Dry runs
+
+def test_a_dry_run_refuses_a_batch_that_is_larger_than_the_images(tmp_path, refused):
+    from conftest import tiny_dataset
+    words = f'--dataset {tiny_dataset(tmp_path/"obst")} --size 32 --epochs 1 --arch xresnet10_tiny --bs 64 --device cpu'
+    for o in ('', '--dry-run'):
+        assert 'bs 64 is larger than the 24 training images' in refused(f'run {words} {o} --out {tmp_path/"b"}')

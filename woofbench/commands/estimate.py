@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 import torch
 from fastcore.basics import patch
+from ..data.loaders import check_batch
 from ..data.manifest import find_here
 from ..data.own_images import as_dataset
 from ..data.track import datasets, make_track
@@ -152,6 +153,7 @@ def _check_as_run(args, job, seeds, here):
     if job.manifest: return check_job(job, seeds, here, args.get('note', ''))
     check_sides(job.recipe, job.track.size)
     check_effect(job.recipe.model)
+    if n := datasets[job.track.dataset].n_train: check_batch(job.recipe.bs, n)
     check_memory(job.cost, here, len(seeds))
     check_parts(job.recipe, here.device)
 

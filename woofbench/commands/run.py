@@ -23,7 +23,7 @@ from ..data.own_images import as_dataset
 from ..files import try_lock, locked, out_folder, probe, sweep, write_atomic, cache_dir
 from ..data.images import other_files
 from ..data.manifest import find, verify
-from ..data.loaders import with_noise
+from ..data.loaders import check_batch, with_noise
 from ..models.spec import optional, own_names
 from ..models.xresnet import blank
 from ..train.recipe import Recipe, own, of_model, recipes, to_dict
@@ -412,6 +412,7 @@ def check_job(
         raise BadInput(f'{len(seeds)} seeds of {job.track.epochs} epochs are more than one record holds; '
                        f'at most {MOST_EPOCHS} epochs in all')
     _check_words(job.manifest, note)
+    check_batch(job.recipe.bs, len(job.manifest.train))
     _check_steps(job)
     if job.cost['params']<=LARGEST: check_apart(job.recipe, job.n_classes, job.track.size)
     if machine.processes>1 or machine.apart: _check_sent(job)
