@@ -112,3 +112,34 @@ def test_a_dry_run_refuses_a_batch_that_is_larger_than_the_images(tmp_path, refu
     words = f'--dataset {tiny_dataset(tmp_path/"obst")} --size 32 --epochs 1 --arch xresnet10_tiny --bs 64 --device cpu'
     for o in ('', '--dry-run'):
         assert 'bs 64 is larger than the 24 training images' in refused(f'run {words} {o} --out {tmp_path/"b"}')
+
+def test_the_time_of_a_dry_run_is_the_product_that_it_shows(monkeypatch, cli):
+    from woofbench.commands import estimate as estimates
+    monkeypatch.setattr(estimates, '_measured', lambda *args: (2., 'guessed'))
+    out = cli(f'run {SMALL} --seeds-at-once 2 --dry-run')[1]
+    assert 'about 2 s: 1 x 1 epoch of 2.0 s with 2 seeds at once, guessed' in out
+    assert 'about 4 s: 2 x 1 epoch of 2.0 s, guessed' in cli(f'run {SMALL} --dry-run')[1]
+
+
+# Pictures, names and words
+
+def test_a_picture_has_an_ending_and_its_folder_may_come_with_the_run(tmp_path, cli, monkeypatch):
+    from woofbench.commands.verbs import _plot_path
+    monkeypatch.chdir(tmp_path)
+    assert _plot_path('noext', {}, '')==Path('noext.png') and _plot_path('a.svg', {}, '')==Path('a.svg')
+    (tmp_path/'there').mkdir()
+    with pytest.raises(BadInput, match='it is a folder'): _plot_path('there', {}, '')
+    rc,out,err = cli(f'ablate {SMALL} --one-at-a-time act=relu --plot --workers 4 --out new')
+    assert rc==0 and (tmp_path/'new/ablation.png').is_file(), err
+    assert 'note: engine fast has no loader processes, so workers is 0' in out
+    rc,out,err = cli(f'ablate {SMALL} --one-at-a-time act=relu --plot noext --out new')
+    assert rc==0 and 'plot:   noext.png' in out and (tmp_path/'noext.png').is_file(), err
+    assert 'this very row is there already\n' in out and '--again' not in out
+    assert '; --again trains it again' in cli(f'run {SMALL} --out new')[1]
+
+def test_a_trick_is_not_called_none(refused, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert 'it means no part' in refused('new trick none') and not (tmp_path/'none.py').exists()
+
+def test_the_help_of_workers_names_the_engine(cli):
+    for o in ('run','ablate'): assert 'engine fast has' in ' '.join(cli(f'{o} --help')[1].split())

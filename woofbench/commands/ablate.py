@@ -264,7 +264,7 @@ def ablate(
     data:str|Path|None=None, # Folder of the dataset; `$WOOFBENCH_DATA` if None, else a download
     seeds=5, # How many, or which; at least two
     out:str|Path='.', # Folder of records/ and leaderboard.csv
-    workers:int|None=None, # Loader processes; up to 8 if None, none for digits
+    workers:int|None=None, # Loader processes of engine fastai; up to 8 if None, none for digits; engine fast has none
     device=None, # Torch device; fastai's default if None
     engine:str|None=None, # fast, or fastai (the reference); fast on a processor, else fastai, if None
     seeds_at_once:int=1, # Seeds trained side by side, as in `run`
@@ -282,5 +282,5 @@ def ablate(
     what = dict(dataset=dataset, size=size, epochs=epochs, source=source, noise=noise, data=data)
     how = dict(workers=workers, device=device, engine=engine, seeds_at_once=seeds_at_once, compile=compile, note=note)
     with speaking(say): _try_all(todo, _some_seeds(seeds), out, speaker(say), what, how)
-    watch = dict(cbs=cbs, log_to=which_loggers(log_to))
+    watch = dict(cbs=cbs, log_to=which_loggers(log_to), again=None)
     return _train_all(todo, speaker(say), seeds=seeds, out=out, cache=cache, **what, **how, **watch)

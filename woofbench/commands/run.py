@@ -517,7 +517,7 @@ class _Row:
     seeds:list
     out:Path
     say:Callable
-    again:bool
+    again:bool|None # None: no, and there is no flag for it
 
     def _published(self, runs):
         "(the row, if it is there or can be made; seeds whose evidence is in another record)"
@@ -547,7 +547,7 @@ def _hint(self:_Row, rec):
     "What to do about a row that is there already"
     if self.folder.keep and self._lacks(rec):
         return ', without its weights; --again trains it again and keeps them'
-    return '' if self.again else '; --again trains it again'
+    return '; --again trains it again' if self.again is False else ''
 
 # %% ../../nbs/commands/01_run.ipynb #run-row-collect
 @patch
@@ -589,14 +589,14 @@ def train_row(
     out:Path, # Folder of records/ and leaderboard.csv
     machine:Machine|None=None, # The usual one if None
     purpose:Purpose|None=None, # Its note, and what it replicates or challenges
-    again:bool=False, # Train even if this very row is there already?
+    again:bool|None=False, # Train even if this very row is there already? None: no, and the caller has no such flag
     say=print, # Called with lines of progress; None: no lines
 ) -> Row:
     "Train the seeds of a job and publish the row: `run`, for a job that is there already; raises `BadInput`"
     say,out,machine = speaker(say),out_folder(out),machine or machine_for(job.track)
     purpose = purpose or Purpose(rules=RULES)
     machine = one_at_a_time(job, machine, say)
-    yes_no(again=again)
+    if again is not None: yes_no(again=again)
     check_job(job, seeds, machine, purpose.note)
     check_board(out, say)
     purpose = replace(purpose, tuning=trials(out, job.track))
@@ -623,7 +623,7 @@ def run(
     data:str|Path|None=None, # Folder of the dataset; `$WOOFBENCH_DATA` if None, else a download
     seeds=5, # How many, or which
     out:str|Path='.', # Folder of records/ and leaderboard.csv
-    workers:int|None=None, # Loader processes; up to 8 if None, none for digits
+    workers:int|None=None, # Loader processes of engine fastai; up to 8 if None, none for digits; engine fast has none
     device=None, # Torch device; fastai's default if None
     engine:str|None=None, # fast, or fastai (the reference); if None, fast on a processor, elsewhere fastai
     seeds_at_once:int=1, # Seeds trained side by side: on a processor, or by the fast engine on a CUDA device
@@ -646,6 +646,7 @@ def run(
     job = watched(job, cbs, log_to, out_folder(out))
     here = replace(machine_for(job.track, device, workers, engine, seeds_at_once, compile, cache), keep=keeps)
     here = with_processes(here, job, processes)
+    if workers and here.fast: speaker(say)('note: engine fast has no loader processes, so workers is 0')
     return train_row(job, seeds, out, here, Purpose(note, RULES), again, say)
 
 # %% ../../nbs/commands/01_run.ipynb #learner-def

@@ -48,6 +48,7 @@ def _plot_path(plot, given, name):
     "The file of a picture, tried before anything is done; None if there is to be none"
     if not plot: return None
     path = Path(given.get('out') or '.')/name if plot is True else Path(plot)
+    if not path.suffix and not path.is_dir(): path = Path(f'{path}.png') # matplotlib would write that file
     if plot is not True or path.parent.is_dir(): _check_plot(path) # a run makes --out
     return path
 
@@ -107,8 +108,7 @@ def ablate(
     say = _say(json)
     from woofbench.commands.ablate import ablate
     from woofbench.commands.show import ablation_facts, save_plot
-    path = Path(plot if isinstance(plot, str) else Path(given.get('out') or '.')/'ablation.png')
-    if plot or path.is_dir(): _check_plot(path)
+    path = _plot_path(plot or True, given, 'ablation.png')
     res = ablate(one_at_a_time, recipe=recipe, arch=arch, say=say, **given)
     _print(json, f'\n{res}', lambda: ablation_facts(res) | dict(plot=path))
     sys.stdout.flush()
@@ -212,7 +212,7 @@ def board(
 @verb(board='out')
 def compare(
     a:str, # A row: the id of its record, the beginning of one, or the path of its file
-    b:str, /, # The row to compare it with, likewise
+    b:str, /, # The row to compare it with: an id, the beginning of an id, or a path
     out:str='.', # Folder of the board
     margin:float=1, # Largest difference that does not matter, points
     plot:Annotated[str|bool|None,'FILE']=None, # Draw the seeds of both [compare.png in --out]
@@ -406,7 +406,7 @@ def code(
     out:str='.', # Folder of the board
     json:bool=False, # Print JSON and nothing else
 ) -> None:
-    "Show the source code of its author that a row carries, or write it as files; nothing runs it"
+    "Show the source code that the author of a row sent with it, or save it as files; woofbench does not run it"
     _wait()
     from woofbench.board.record.provenance import write_code
     from woofbench.board.table import find_row
