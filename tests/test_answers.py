@@ -192,7 +192,7 @@ def test_memory_that_is_not_known_is_not_a_small_number():
 
 def test_files_of_parts_count_for_a_plan_that_was_read():
     what = read_plan(dict(tracks=[dict(dataset='digits')]))
-    assert read_plan(what, ('x.py',)).imports==('x.py',)
+    assert read_plan(what, ('x.py',)).imports==(str(Path('x.py').resolve()),)
 
 def test_a_prior_and_a_floor_are_not_both():
     with pytest.raises(ValueError, match='not both'): compare([.7,.71], [.6,.62], prior=(.01, 20), floor=(.3, .3))

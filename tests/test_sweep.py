@@ -287,7 +287,7 @@ def test_folders_of_a_plan_count_from_its_file(tmp_path, monkeypatch):
     track = '[[tracks]]\ndataset = "{}"\ndata = "{}"\n'
     (tmp_path/'sub/plan.toml').write_text(track.format('./img', '~/d') + track.format('imagewoof', 'e'))
     a,b = read_plan('sub/plan.toml').tracks
-    assert (Path(a['dataset']), a['data'])==(Path('sub/img'), str(tmp_path/'home/d'))
-    assert (b['dataset'], Path(b['data']))==('imagewoof', Path('sub/e'))
+    assert (Path(a['dataset']), a['data'])==(tmp_path/'sub/img', str(tmp_path/'home/d'))
+    assert (b['dataset'], Path(b['data']))==('imagewoof', tmp_path/'sub/e')
     (c,) = read_plan(dict(tracks=[dict(dataset='./digits', data=Path('x'))])).tracks
     assert os.path.dirname(c['dataset']) and isinstance(c['data'], str), 'a folder, and not the dataset of this name'

@@ -11,7 +11,7 @@ from functools import cache, partial
 from itertools import groupby
 from pathlib import Path
 from ..registry import BadInput, near
-from ..files import NoLock, locked, write_atomic
+from ..files import NoLock, locked, out_folder, write_atomic
 from ..text import percent, md_table, md_escape
 from .record.record import read_record, read_records, record_path
 from .stats.claims import tie_groups
@@ -29,7 +29,7 @@ def load_rows(
     root:str|Path='.', # Folder of the board
 ) -> tuple[Board, list[str]]: # Rows in the order of the CSV, and a line for every broken record
     "All rows of the board below `root`"
-    root = Path(root)
+    root = out_folder(root)
     (recs,bad),(reviews,odd) = read_records(root),read_reviews(root)
     tricks = tricks_here(root) if any(o.outside for o in recs) else {}
     rows = (Row(o, root/record_path(o), reviews.get(o.record_id), tricks) for o in recs)
@@ -142,7 +142,7 @@ def find_rows(
     root:str|Path='.', # Folder of the board
 ) -> list[Row]:
     "The rows that `names` stand for; the board is read at most once; raises `BadInput`"
-    board = cache(partial(load_rows, root))
+    board = cache(partial(load_rows, root := out_folder(root)))
     return [_find(o, board, root) for o in names]
 
 def find_row(

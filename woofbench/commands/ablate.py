@@ -20,21 +20,35 @@ from ..train.changes import base_of, label_of, neighbours
 from ..board.stats.tests import dunnett, pooled_std, smallest_effect
 from ..board.row import Row
 from ..board.table import find_rows
+from ..files import out_folder
 from ..text import speaker, speaking, md_table, percent
-from .run import check_board, check_job, learner, out_folder, plan, run
+from .run import check_board, check_job, learner, plan, run
 from .run import given, takes_fields, which_seeds
 
 # %% ../../nbs/commands/02_ablate.ipynb #alike-def
 def _own(r): return dict(seeds=[o['seed'] for o in r.runs], seeds_at_once=r.record['env'].get('seeds_at_once', 1))
 
-def _check_alike(base, rows):
-    "Raise `BadInput` where rows differ in more than the recipe"
+def _differs(r, base):
+    "(what, of the row, of the base) of all that differs besides the recipe"
+    here,ref = _own(r),_own(base)
+    return [*r.differs_from(base), *((k, here[k], ref[k]) for k in ref if here[k]!=ref[k])]
+
+_harmless = dict(workers='loader processes', seeds_at_once='seeds at once',
+                 source='code of woofbench that trains nothing')
+
+def _one_context(a, b):
+    "Did the same training code with the same settings make both rows?"
+    here,there = (o.record['env'].get('context') for o in (a, b))
+    return bool(here) and here==there
+
+def _check_alike(base, rows, same_code=False):
+    "Raise `BadInput` where rows differ in more than the recipe, and in what may change a result"
     if base.n<2: raise BadInput('an ablation needs at least two seeds')
     if not rows: raise BadInput('an ablation needs a neighbour of the base')
     labels = [k for k,_ in rows]
     for label,r in rows:
-        here,ref = _own(r),_own(base)
-        for k,x,y in [*r.differs_from(base), *((k, here[k], ref[k]) for k in ref if here[k]!=ref[k])]:
+        for k,x,y in _differs(r, base):
+            if k in _harmless and (same_code or _one_context(r, base)): continue
             raise BadInput(f'{label} cannot be compared with the base: {k} {x}, not {y}')
         if not label: raise BadInput(f'{r.id} has the recipe of the base')
         if labels.count(label)>1: raise BadInput(f'{label} is there twice')
@@ -90,6 +104,13 @@ def _certainty(a):
     bad = [f'{v} of {label}' for label,v in lost.items() if v]
     if bad: yield f'Diverged seeds, {", ".join(bad)}, count as they ended and widen all intervals.'
 
+# %% ../../nbs/commands/02_ablate.ipynb #72507cdd
+def _settings(a):
+    "What differs between rows and changes no result"
+    found = {k for _,r in a.rows for k,*_ in _differs(r, a.base)}
+    if odd := [o for k,o in _harmless.items() if k in found]:
+        yield f'Not all rows have the same {", ".join(odd)}: this does not change a result.'
+
 # %% ../../nbs/commands/02_ablate.ipynb #forest-def
 _colors = dict(better='#00798c', worse='#c8553d')
 
@@ -143,8 +164,9 @@ class Ablation:
     base:Row
     rows:tuple          # Of (label, `Row`)
     level:float = .95   # Probability that all intervals hold
+    same_code:bool = False # Did the same training code make all rows? `ablate` knows; records cannot always tell
 
-    def __post_init__(self): _check_alike(self.base, self.rows)
+    def __post_init__(self): _check_alike(self.base, self.rows, self.same_code)
 
     @property
     def std(self) -> float:
@@ -160,7 +182,7 @@ class Ablation:
         "A `DataFrame`: means and differences in points, interval, adjusted p, verdict, id of the record"
         return _table(self)
 
-    def conclusion(self) -> str: return ' '.join([*_found(self), *_certainty(self)])
+    def conclusion(self) -> str: return ' '.join([*_found(self), *_certainty(self), *_settings(self)])
 
     def plot(self, ax=None, sort:bool=True):
         "Differences to the base with their intervals, the largest on top or in the order given; returns the axes"
@@ -227,7 +249,7 @@ def _train_all(todo, say, **kw):
         say(f'{i} of {len(todo)}: {label}')
         rows[label] = run(recipe=r, say=say, **kw)
         say(f'{rows[label]!r}') # whatever fails later, this is known
-    return Ablation(rows.pop('base'), tuple(rows.items()))
+    return Ablation(rows.pop('base'), tuple(rows.items()), same_code=True) # `run` takes no row of other code
 
 # %% ../../nbs/commands/02_ablate.ipynb #ablate-def
 @takes_fields
@@ -242,7 +264,7 @@ def ablate(
     data:str|Path|None=None, # Folder of the dataset; `$WOOFBENCH_DATA` if None, else a download
     seeds=5, # How many, or which; at least two
     out:str|Path='.', # Folder of records/ and leaderboard.csv
-    workers:int|None=None, # Loader processes; up to 8 if None, none for digits
+    workers:int|None=None, # Loader processes of engine fastai; up to 8 if None, none for digits; engine fast has none
     device=None, # Torch device; fastai's default if None
     engine:str|None=None, # fast, or fastai (the reference); fast on a processor, else fastai, if None
     seeds_at_once:int=1, # Seeds trained side by side, as in `run`
@@ -260,5 +282,5 @@ def ablate(
     what = dict(dataset=dataset, size=size, epochs=epochs, source=source, noise=noise, data=data)
     how = dict(workers=workers, device=device, engine=engine, seeds_at_once=seeds_at_once, compile=compile, note=note)
     with speaking(say): _try_all(todo, _some_seeds(seeds), out, speaker(say), what, how)
-    watch = dict(cbs=cbs, log_to=which_loggers(log_to))
+    watch = dict(cbs=cbs, log_to=which_loggers(log_to), again=None)
     return _train_all(todo, speaker(say), seeds=seeds, out=out, cache=cache, **what, **how, **watch)

@@ -20,12 +20,12 @@ def _version():
     return f'woofbench {__version__} (Python {sys.version.split()[0]})'
 
 EXIT = {
-    0:'done; where a command judges: it holds',
-    1:'it does not hold: an invalid row, an inconsistent replication, a lost challenge, something that stops a run',
+    0:'done; for a command that judges: the answer is yes',
+    1:'the answer is no: an invalid row, an inconsistent replication, a lost challenge, something that stops a run',
     2:'a wrong command, or something that you can correct; one line on standard error says what',
-    3:'it cannot be told, or an audit is needed',
+    3:'the answer is "cannot tell", or the row needs an audit',
     130:'stopped by Ctrl-C; finished seeds are kept',
-    141:'the reader of the output has gone'}
+    141:'the program that read the output has ended'}
 
 def make_parser() -> Parser:
     "The parser of all verbs"

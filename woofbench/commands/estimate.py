@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 import torch
 from fastcore.basics import patch
+from ..data.loaders import check_batch
 from ..data.manifest import find_here
 from ..data.own_images import as_dataset
 from ..data.track import datasets, make_track
@@ -29,7 +30,8 @@ from ..board.record.seeds import official_seeds
 from ..board.row import epoch_seconds
 from ..board.table import load_rows
 from .run import check_effect, check_sides, check_memory, wanted_seeds, check_job
-from .run import given, keeps_weights, one_at_a_time, out_folder, plan, recipe_of, run
+from .run import given, keeps_weights, one_at_a_time, plan, recipe_of, run
+from ..files import out_folder
 from ..registry import yes_no
 from ..text import in_words, number_of, quiet
 from ..train.observers import watched
@@ -81,7 +83,8 @@ def _measured(job, here, n_train, n_val):
         step = _step_seconds(job, here)
     train = n_train*sum(share/at[side]['train'][0] for side,share in shares.items())
     return (train + n_train//r.bs*step + n_val/at[size]['infer'][0],
-            f'measured now on batches of {bs} images of noise and steps of the optimiser; reading images comes on top')
+            f'measured now on batches of {bs} images of noise and steps of the optimiser; the time to read images '
+            'is not included')
 
 # %% ../../nbs/commands/16_estimate.ipynb #memory-def
 def _memory(job, here, n_train, n_val):
@@ -108,9 +111,8 @@ class Forecast:
 
     @property
     def seconds(self) -> float:
-        "Of the whole row; on a processor, seeds at once need the time of the longest process"
-        turns = math.ceil(len(self.seeds)/self.machine.seeds_at_once) if self.machine.apart else len(self.seeds)
-        return self.epoch_s*self.job.track.epochs*turns
+        "Of the whole row"
+        return self.epoch_s*self.job.track.epochs*self.turns
 
     def facts(self) -> dict:
         "The forecast as plain values, for `--json`"
@@ -121,6 +123,12 @@ class Forecast:
                     memory_bytes=None if None in self.parts else sum(self.parts),
                     memory_here=device_memory(m.device), fetch=self.fetch, board=self.out.resolve())
 
+# %% ../../nbs/commands/16_estimate.ipynb #39e1e2de
+@patch(as_prop=True)
+def turns(self:Forecast) -> int:
+    "How many trainings follow each other; on a processor, seeds at once need the time of the longest process"
+    return math.ceil(len(self.seeds)/self.machine.seeds_at_once) if self.machine.apart else len(self.seeds)
+
 # %% ../../nbs/commands/16_estimate.ipynb #forecast-str
 @patch
 def __str__(self:Forecast):
@@ -128,7 +136,8 @@ def __str__(self:Forecast):
     mib = [f'{fixed>>20} MiB for weights, gradients and optimiser']
     mib += [f'{batch>>20} MiB for a batch of {job.recipe.bs}' if batch is not None else 'activations not counted']
     if images: mib.append(f'about {images>>20} MiB for decoded images')
-    n,epochs = len(self.seeds),number_of(job.track.epochs, 'epoch')
+    n,epochs = self.turns,number_of(job.track.epochs, 'epoch')
+    beside = f' with {m.seeds_at_once} seeds at once' if m.apart else ''
     team = f', {m.processes} processes a seed; time and memory are those of one' if m.processes>1 else ''
     if m.apart: team = f', {m.seeds_at_once} seeds at once; memory is that of one'
     macs = '' if job.cost['macs'] is None else f', {job.cost["macs"]/1e9:.3f} GMACs'
@@ -136,7 +145,7 @@ def __str__(self:Forecast):
     lines = dict(plan=f'{job.track}: {job.recipe}', network=f'{job.cost["params"]/1e6:.2f} M parameters{macs}',
                  config=job.config_id, seeds=', '.join(map(str, self.seeds)), images=where,
                  machine=f'{m.name}, engine {m.engine}, {m.workers} loader processes{team}',
-                 time=f'about {in_words(self.seconds)}: {n} x {epochs} of {self.epoch_s:.1f} s, {self.how}',
+                 time=f'about {in_words(self.seconds)}: {n} x {epochs} of {self.epoch_s:.1f} s{beside}, {self.how}',
                  memory=', '.join(mib), board=self.out.resolve())
     text = '\n'.join(f'{k+":":9} {v}' for k,v in lines.items())
     return f'{text}\nnothing was trained, and nothing was written'
@@ -151,6 +160,7 @@ def _check_as_run(args, job, seeds, here):
     if job.manifest: return check_job(job, seeds, here, args.get('note', ''))
     check_sides(job.recipe, job.track.size)
     check_effect(job.recipe.model)
+    if n := datasets[job.track.dataset].n_train: check_batch(job.recipe.bs, n)
     check_memory(job.cost, here, len(seeds))
     check_parts(job.recipe, here.device)
 

@@ -23,6 +23,7 @@ def _check_trick(name):
     import woofbench.tricks  # noqa: F401  registers the parts
     if not re.fullmatch('[a-z][a-z0-9_]{0,39}', name):
         raise BadInput(f'{name!r} is not a name for a trick: use small letters, digits and _, and begin with a letter')
+    if name=='none': raise BadInput("'none' is not a name for a trick: it means no part; choose another name for yours")
     if acts.there(name): raise BadInput(f'act {name!r} is there already: choose another name for yours')
     if not is_free(name): raise BadInput(f'there is a Python module {name} already: choose another name')
 

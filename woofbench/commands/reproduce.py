@@ -10,7 +10,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 from ..registry import BadInput, whole
-from ..files import digest
+from ..files import digest, out_folder
 from ..text import speaker, speaking
 from ..train.recipe import from_dict
 from ..train.machine import Machine, computing_with, machine
@@ -148,7 +148,7 @@ def reproduce(
     say=print, # Called with lines of progress; None: no lines
 ) -> Replication:
     "Train a row again; raises `BadInput`"
-    row = original(name, out)
+    row = original(name, out := out_folder(out))
     todo,say = _seeds_for(row, whole('k', k, 1, SEEDS)),speaker(say)
     with speaking(say): p = plan_of(row, data, trust_code)
     purpose = Purpose(rules=RULES, based_on=row.id)
@@ -216,7 +216,7 @@ def challenge(
     say=print, # Called with lines of progress; None: no lines
 ) -> Challenge:
     "Train a row with fresh seeds, and say whether its claim holds; raises `BadInput`"
-    row,say = original(name, out),speaker(say)
+    row,say = original(name, out := out_folder(out)),speaker(say)
     nonce = nonce or _landed(row, out)
     todo = challenge_seeds(row.id, nonce, whole('k', k, 1, SEEDS))
     with speaking(say): p = plan_of(row, data, trust_code)

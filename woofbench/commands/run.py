@@ -4,9 +4,8 @@
 
 # %% auto #0
 __all__ = ['check_sides', 'check_effect', 'recipe_of', 'plan', 'SeedFolder', 'train_claimed', 'sweep_board', 'check_board',
-           'record_of', 'takes_fields', 'which_seeds', 'out_folder', 'given', 'keeps_weights', 'wanted_seeds',
-           'check_memory', 'check_apart', 'check_job', 'RowKind', 'row_kind', 'one_at_a_time', 'train_row', 'run',
-           'learner']
+           'record_of', 'takes_fields', 'which_seeds', 'given', 'keeps_weights', 'wanted_seeds', 'check_memory',
+           'check_apart', 'check_job', 'RowKind', 'row_kind', 'one_at_a_time', 'train_row', 'run', 'learner']
 
 # %% ../../nbs/commands/01_run.ipynb #imports
 import inspect, os, time
@@ -21,10 +20,10 @@ from fastcore.basics import patch
 from ..registry import BadInput, unwrapped, whole, yes_no
 from ..data.track import Track, datasets, make_track, packaged
 from ..data.own_images import as_dataset
-from ..files import try_lock, locked, probe, sweep, write_atomic, cache_dir
+from ..files import try_lock, locked, out_folder, probe, sweep, write_atomic, cache_dir
 from ..data.images import other_files
 from ..data.manifest import find, verify
-from ..data.loaders import with_noise
+from ..data.loaders import check_batch, with_noise
 from ..models.spec import optional, own_names
 from ..models.xresnet import blank
 from ..train.recipe import Recipe, own, of_model, recipes, to_dict
@@ -314,13 +313,6 @@ def which_seeds(
         raise BadInput(f'seeds must be different, and at most {SEEDS}, not {seeds}')
     return list(seeds)
 
-def out_folder(
-    out # As for `run`; None: where you are
-) -> Path:
-    "The folder of the board; raises `BadInput`"
-    try: return Path('.' if out is None else out).expanduser()
-    except (TypeError, RuntimeError) as e: raise BadInput(f'out must be a folder, not {out!r}') from e
-
 # %% ../../nbs/commands/01_run.ipynb #run-given
 def given(changes:dict) -> dict:
     "The changes that have a value; raises `BadInput` for None where it could mean either no change or no part"
@@ -420,6 +412,7 @@ def check_job(
         raise BadInput(f'{len(seeds)} seeds of {job.track.epochs} epochs are more than one record holds; '
                        f'at most {MOST_EPOCHS} epochs in all')
     _check_words(job.manifest, note)
+    check_batch(job.recipe.bs, len(job.manifest.train))
     _check_steps(job)
     if job.cost['params']<=LARGEST: check_apart(job.recipe, job.n_classes, job.track.size)
     if machine.processes>1 or machine.apart: _check_sent(job)
@@ -524,7 +517,7 @@ class _Row:
     seeds:list
     out:Path
     say:Callable
-    again:bool
+    again:bool|None # None: no, and there is no flag for it
 
     def _published(self, runs):
         "(the row, if it is there or can be made; seeds whose evidence is in another record)"
@@ -554,7 +547,7 @@ def _hint(self:_Row, rec):
     "What to do about a row that is there already"
     if self.folder.keep and self._lacks(rec):
         return ', without its weights; --again trains it again and keeps them'
-    return '' if self.again else '; --again trains it again'
+    return '; --again trains it again' if self.again is False else ''
 
 # %% ../../nbs/commands/01_run.ipynb #run-row-collect
 @patch
@@ -596,14 +589,14 @@ def train_row(
     out:Path, # Folder of records/ and leaderboard.csv
     machine:Machine|None=None, # The usual one if None
     purpose:Purpose|None=None, # Its note, and what it replicates or challenges
-    again:bool=False, # Train even if this very row is there already?
+    again:bool|None=False, # Train even if this very row is there already? None: no, and the caller has no such flag
     say=print, # Called with lines of progress; None: no lines
 ) -> Row:
     "Train the seeds of a job and publish the row: `run`, for a job that is there already; raises `BadInput`"
     say,out,machine = speaker(say),out_folder(out),machine or machine_for(job.track)
     purpose = purpose or Purpose(rules=RULES)
     machine = one_at_a_time(job, machine, say)
-    yes_no(again=again)
+    if again is not None: yes_no(again=again)
     check_job(job, seeds, machine, purpose.note)
     check_board(out, say)
     purpose = replace(purpose, tuning=trials(out, job.track))
@@ -630,7 +623,7 @@ def run(
     data:str|Path|None=None, # Folder of the dataset; `$WOOFBENCH_DATA` if None, else a download
     seeds=5, # How many, or which
     out:str|Path='.', # Folder of records/ and leaderboard.csv
-    workers:int|None=None, # Loader processes; up to 8 if None, none for digits
+    workers:int|None=None, # Loader processes of engine fastai; up to 8 if None, none for digits; engine fast has none
     device=None, # Torch device; fastai's default if None
     engine:str|None=None, # fast, or fastai (the reference); if None, fast on a processor, elsewhere fastai
     seeds_at_once:int=1, # Seeds trained side by side: on a processor, or by the fast engine on a CUDA device
@@ -653,6 +646,7 @@ def run(
     job = watched(job, cbs, log_to, out_folder(out))
     here = replace(machine_for(job.track, device, workers, engine, seeds_at_once, compile, cache), keep=keeps)
     here = with_processes(here, job, processes)
+    if workers and here.fast: speaker(say)('note: engine fast has no loader processes, so workers is 0')
     return train_row(job, seeds, out, here, Purpose(note, RULES), again, say)
 
 # %% ../../nbs/commands/01_run.ipynb #learner-def

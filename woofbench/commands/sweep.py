@@ -13,8 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from fastcore.basics import patch
-from ..files import try_lock, write_atomic
-from ..registry import BadInput
+from ..files import out_folder, try_lock, write_atomic
+from ..registry import BadInput, yes_no
 from ..text import EVERY, in_notebook, in_words, live, number_of, quiet, speaker
 from .sweep_plan import Plan, PlanCost, plan_cost, read_plan
 from .workers import Failed, Local, node
@@ -26,12 +26,14 @@ class Budget:
     text:str = ''
 
     def __post_init__(self):
-        if self.text and not self._found:
+        if self.text not in ('', None) and not self._found:
             raise BadInput('a budget is device-hours, such as 2h or 30m, or seeds, such as 40 seeds; not '
                            f'{self.text!r}')
 
     @property
-    def _found(self): return re.fullmatch(r'(\d+(?:\.\d+)?)\s*(h|hours?|m|minutes?|seeds?)', self.text.strip())
+    def _found(self):
+        if not isinstance(self.text, str): return None
+        return re.fullmatch(r'(\d+(?:\.\d+)?)\s*(h|hours?|m|minutes?|seeds?)', self.text.strip())
 
     def spent(self,
         seconds:float, # Of devices, in this call
@@ -430,6 +432,17 @@ def estimate_plan(
         found.append(got[0][1])
     return plan_cost(plan, found, executor.size, price)
 
+# %% ../../nbs/commands/21_sweep.ipynb #e3019e43
+def _check_flags(price, **said):
+    "Raise `BadInput` for arguments of `sweep` that are wrong, or that do nothing together"
+    yes_no(**said)
+    if said['status'] and said['dry_run']:
+        raise BadInput('give --status to see how far the sweep is, or --dry-run to see what it takes, not both')
+    if price is None: return
+    if not said['dry_run']: raise BadInput('--price is for the estimate: give --dry-run too')
+    if isinstance(price, bool) or not isinstance(price, (int,float)) or not 0<=price<float('inf'):
+        raise BadInput(f'price must be a number, 0 or above, not {price!r}')
+
 # %% ../../nbs/commands/21_sweep.ipynb #sweep-def
 def sweep(
     plan:str|Path|dict|Plan, # A TOML file, or what is in one
@@ -438,15 +451,16 @@ def sweep(
     gpu_share:float=1, # Share of a GPU for each seed: .5 trains two seeds on each
     budget:str='', # Stop after so many device-hours, such as 2h or 30m, or seeds, such as 40 seeds
     adaptive:bool=False, # Drop recipes that are very probably not the best; exploration seeds only
-    price:float|None=None, # What a device costs an hour, for the estimate
+    price:float|None=None, # What a device costs an hour, for the estimate of a dry run
     dry_run:bool=False, # Say how many runs, device-hours, bytes and how much money it takes; train nothing
     status:bool=False, # Say how far a sweep of this plan is, from another shell
-    import_=(), # More files of parts, or modules
+    import_=(), # More files of parts, or modules; one alone needs no list
     out:str|Path='.', # Folder of records/ and leaderboard.csv
     say=print, # Called with lines of progress; None: no lines
 ): # `Sweep`; a `PlanCost` with `dry_run`, a dict with `status`
     "Train all rows of a plan, one seed a task; the same call goes on after a stop; raises `BadInput`"
-    plan,out = read_plan(plan, tuple(import_ or ())),Path(out)
+    plan,out,budget = read_plan(plan, import_ or ()),out_folder(out),Budget(budget)
+    _check_flags(price, adaptive=adaptive, dry_run=dry_run, status=status)
     if adaptive and plan.official:
         raise BadInput('an adaptive sweep chooses by results, so it takes exploration seeds only: leave official out')
     folder = folder_of(plan, out)
@@ -455,7 +469,7 @@ def sweep(
         executor = _executor(workers, address, gpu_share)
         try: return estimate_plan(plan, executor, out, price)
         finally: executor.stop()
-    return _swept(plan, folder, (workers, address, gpu_share), Budget(budget), adaptive, speaker(say))
+    return _swept(plan, folder, (workers, address, gpu_share), budget, adaptive, speaker(say))
 
 # %% ../../nbs/commands/21_sweep.ipynb #swept-def
 def _folder_made(folder):

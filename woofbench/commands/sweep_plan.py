@@ -12,6 +12,7 @@ from pathlib import Path
 from fastcore.basics import patch
 from ..files import digest, read_toml
 from ..registry import BadInput, near, whole
+from ..data.track import datasets
 from ..text import in_bytes, in_words, number_of, typed
 
 # %% ../../nbs/commands/19_sweep_plan.ipynb #keys-def
@@ -106,18 +107,27 @@ def _tracks(said):
     return tuple(dict(o) for o in tracks)
 
 # %% ../../nbs/commands/19_sweep_plan.ipynb #read-def
-def _beside(folder, name):
-    "A file that a plan names, beside the file of the plan"
-    path = Path(name).expanduser()
-    return str(folder/path) if path.suffix=='.py' and not path.is_absolute() else name
+def _absolute(folder, path):
+    "A path that counts from `folder`, as one spelling; a link keeps its name, which is the name of the dataset"
+    full = Path(folder).resolve()/Path(path).expanduser()
+    return str(full.resolve() if full.name in ('','..') else full.parent.resolve()/full.name)
+
+def _files(folder, names):
+    "Files of parts that count from `folder`, and modules"
+    return [_absolute(folder, o) if str(o).endswith('.py') else str(o) for o in _list(names, 'import', (str,Path))]
+
+def _is_folder(folder, name):
+    "Is the dataset of a track a folder of images? Raises `BadInput` where that depends on where you are"
+    if isinstance(name, Path) or name.startswith(('.','~')) or '/' in name or os.sep in name: return True
+    if not name or datasets.there(name) and not datasets(name).root: return False # other processes know no folder
+    if not (there := (folder/name).is_dir()) and os.path.isdir(name):
+        raise BadInput(f'{name!r} is not a dataset, and not a folder beside the plan: write its path from {folder}')
+    return there
 
 def _here(folder, track):
     "A track whose folders of images count from the folder of the plan"
-    def is_path(k, v):
-        if k not in ('data','dataset') or not isinstance(v, (str,Path)): return False
-        return k=='data' or isinstance(v, Path) or v.startswith(('.','~')) or '/' in v or os.sep in v
-    # a path that begins with a folder stays a path: `digits` alone would be the name of a dataset
-    return {k:os.path.join(folder, Path(v).expanduser()) if is_path(k, v) else v for k,v in track.items()}
+    def is_path(k, v): return isinstance(v, (str,Path)) and (k=='data' or k=='dataset' and _is_folder(folder, v))
+    return {k:_absolute(folder, v) if is_path(k, v) else v for k,v in track.items()}
 
 def _source(what):
     "(what a plan says, the folder of its file)"
@@ -129,15 +139,16 @@ def _source(what):
 # %% ../../nbs/commands/19_sweep_plan.ipynb #read-def-2
 def read_plan(
     what:str|Path|dict|Plan, # A TOML file, or what is in one
-    imports=(), # More files of parts, or modules
+    imports:str|Path|list|tuple=(), # More files of parts, or modules; one alone needs no list
 ) -> Plan:
     "A plan, checked as far as it can be without PyTorch; raises `BadInput`"
+    imports = _files('.', imports)
     if isinstance(what, Plan): return replace(what, imports=(*what.imports, *imports))
     given,folder = _source(what)
     said = _keys | _known(given, [*_keys, 'import'], 'the plan')
     for k in ('recipe','note'):
         if not isinstance(said[k], str): raise BadInput(f'{k} must be a text, not {said[k]!r}')
-    files = [_beside(folder, o) for o in _list(said.get('import', []), 'import', str)]
+    files = _files(folder, said.get('import', []))
     tracks = tuple(_here(folder, o) for o in _tracks(said))
     how = dict(_known(said['machine'], _machine_keys, 'machine'))
     return Plan(said['recipe'], *_changes(said), tracks, *_seeds(said, given), tuple([*files, *imports]), how,

@@ -11,6 +11,7 @@ import os, sys, time
 from pathlib import Path
 from typing import Annotated, Literal
 from ..registry import BadInput
+from ..board.home import home
 from .flags import verb
 from ..text import hello, to_stderr
 
@@ -47,6 +48,7 @@ def _plot_path(plot, given, name):
     "The file of a picture, tried before anything is done; None if there is to be none"
     if not plot: return None
     path = Path(given.get('out') or '.')/name if plot is True else Path(plot)
+    if not path.suffix and not path.is_dir(): path = Path(f'{path}.png') # matplotlib would write that file
     if plot is not True or path.parent.is_dir(): _check_plot(path) # a run makes --out
     return path
 
@@ -106,8 +108,7 @@ def ablate(
     say = _say(json)
     from woofbench.commands.ablate import ablate
     from woofbench.commands.show import ablation_facts, save_plot
-    path = Path(plot if isinstance(plot, str) else Path(given.get('out') or '.')/'ablation.png')
-    if plot or path.is_dir(): _check_plot(path)
+    path = _plot_path(plot or True, given, 'ablation.png')
     res = ablate(one_at_a_time, recipe=recipe, arch=arch, say=say, **given)
     _print(json, f'\n{res}', lambda: ablation_facts(res) | dict(plot=path))
     sys.stdout.flush()
@@ -151,7 +152,7 @@ def sweep(
     from json import dumps
     from woofbench.commands.sweep import sweep, table
     from woofbench.train.imports import project_imports
-    files = [*project_imports(), *(import_ or ())]
+    files = [*project_imports(home()), *(import_ or ())]
     res = sweep(plan, import_=files, say=to_stderr if json else print, **given)
     if given.get('status'): return print(dumps(res) if json else '\n'.join(table(res)))
     if given.get('dry_run'): return print(dumps(res.facts()) if json else f'{res}\nnothing was trained')
@@ -211,7 +212,7 @@ def board(
 @verb(board='out')
 def compare(
     a:str, # A row: the id of its record, the beginning of one, or the path of its file
-    b:str, /, # The row to compare it with, likewise
+    b:str, /, # The row to compare it with: an id, the beginning of an id, or a path
     out:str='.', # Folder of the board
     margin:float=1, # Largest difference that does not matter, points
     plot:Annotated[str|bool|None,'FILE']=None, # Draw the seeds of both [compare.png in --out]
@@ -405,7 +406,7 @@ def code(
     out:str='.', # Folder of the board
     json:bool=False, # Print JSON and nothing else
 ) -> None:
-    "Show the source code of its author that a row carries, or write it as files; nothing runs it"
+    "Show the source code that the author of a row sent with it, or save it as files; woofbench does not run it"
     _wait()
     from woofbench.board.record.provenance import write_code
     from woofbench.board.table import find_row
