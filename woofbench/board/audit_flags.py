@@ -114,7 +114,8 @@ def _base_flags(row, board):
     "What a replication or a challenge runs again has to be there, and the same configuration"
     alike = [o for o in board.where('config_id', row.config_id) if o.same_config(row)]
     if row.status=='ranked' and (top := next((o for o in alike if o.status=='ranked'), None)):
-        yield f'its configuration has a rank already, as {top.id}: a row that trains it again is based on that'
+        yield (f'its configuration has a rank already, as {top.id}: a row that trains it again must name that row as '
+               'the one it is based on')
     replayed = {o.id:o for i,o,j in copies(row, board) if o in alike and replay(row, i, o, j)}
     yield from (f'it has exactly the predictions of {id}, and says that they come from another device'
                 for id,o in replayed.items() if o.record['env']['device']!=row.record['env']['device'])
@@ -123,7 +124,8 @@ def _base_flags(row, board):
         yield 'it runs a row again with changed code, with chosen seeds, or with seeds that diverged'
     base = next(iter(board.where('id', row.based_on)), None)
     if base is None: yield f'it is based on {row.based_on}, which is not on the board'
-    elif base not in alike: yield f'it is based on {base.id}, which is another configuration, or from other images'
+    elif base not in alike:
+        yield f'it is based on {base.id}, which has another configuration, other code of a part, or other images'
     elif (r := replication(base, row)).word=='inconsistent':
         yield f'it contradicts {base.id}, and a maintainer has to say which of the two holds: {r.why}'
 

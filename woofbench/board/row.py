@@ -196,27 +196,40 @@ def same_images(self:Row, other:Row) -> bool:
     known = a['known'] and b['known'] and self.track.dataset==other.track.dataset
     return a['n_val']==b['n_val'] and (a['manifest_sha256']==b['manifest_sha256'] or known)
 
+def _same_parts(a, b):
+    mine,theirs = a.record.outside or {},b.record.outside or {}
+    return all(mine[k]==theirs[k] for k in mine if k in theirs)
+
 @patch
 def same_config(self:Row, other:Row) -> bool:
-    "Have they the same track and recipe, and the same files?"
-    return self.config_id==other.config_id and all(self.data[k]==other.data[k] for k in ('manifest_sha256','n_val'))
+    "Have they the same track, recipe and images, and the same code of each part that both name?"
+    if self.config_id!=other.config_id or not _same_parts(self, other): return False
+    return all(self.data[k]==other.data[k] for k in ('manifest_sha256','n_val'))
 
 # %% ../../nbs/board/02_row.ipynb #differs-def
 def _facts(rec):
     env,data = rec['env'],rec['data']
     names = 'device','threads','workers','cuda','platform','python'
     return {'cell':str(Track(**rec['track'])), 'images':data['manifest_sha256'], 'validation images':data['n_val'],
-            'callbacks':', '.join(o['name'] for o in rec.get('callbacks') or () if not o['observes']),
+            'callbacks':', '.join(f'{o["name"]} {o["sha256"][:16]}' for o in rec.get('callbacks') or ()
+                                  if not o['observes']),
             'engine':rec['engine'], 'compile':env.get('compile', False), 'processes':rec.get('processes') or 1,
             'source':rec['code']['source_sha256'],
             **{k:env[k] for k in names}, **env['versions']}
+
+def _code(rec):
+    "The hash of each part and each file of its author's; an older record has none"
+    parts = {f'code of {k}':v for k,v in (rec.get('outside') or {}).items()}
+    return parts | {f'file {o["name"]}':o['sha256'][:16] for o in rec.get('imports') or ()}
 
 def differences(
     a:dict, # A record
     b:dict, # Another one, or the first with the env, code and engine of this machine
 ) -> list[tuple]: # (what, of a, of b)
-    "What may make a difference besides the recipe and the seeds: the cell, the images, and all settings"
-    a,b = _facts(a),_facts(b)
+    "What may make a difference besides the recipe and the seeds: the cell, the images, all settings, and code"
+    mine,theirs = _code(a),_code(b)
+    both = mine.keys() & theirs.keys()
+    a,b = ({**_facts(o), **{k:own[k] for k in sorted(both)}} for o,own in ((a, mine), (b, theirs)))
     return [(k, a.get(k), b.get(k)) for k in a|b if a.get(k)!=b.get(k)]
 
 @patch

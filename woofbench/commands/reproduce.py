@@ -159,8 +159,8 @@ def reproduce(
 
 # %% ../../nbs/commands/04_reproduce.ipynb #rival-def
 def _to_beat(row, rows):
-    "The best row of the cell and of the same rank, `row` and its configuration left out"
-    rest = [o for o in rows if o.id!=row.id and o.config_id!=row.config_id]
+    "The best row of the cell, of its images and of the same rank, `row` and its configuration left out"
+    rest = [o for o in rows if o.id!=row.id and not o.same_config(row) and o.same_images(row)]
     if row.track.official: return incumbent(row.track, rest)
     return max((o for o in rest if o.same_cell(row) and standing(o, rows) in good), key=lambda o: o.mean, default=None)
 
