@@ -8,6 +8,7 @@ from woofbench.board.record.preds import encode_preds
 from woofbench.board.record.record import Made, Purpose, make_record, write_record
 from woofbench.board.record.schema import Hashed, Used
 from woofbench.board.record.seeds import challenge_seeds, official_seeds
+from woofbench.board.replications import first_epoch, fresh, replication_status
 from woofbench.board.reviews import Review
 from woofbench.board import table
 from woofbench.board.row import Board, Row
@@ -30,18 +31,18 @@ def preds(right, n, rng):
     wrong = np.isin(np.arange(n), order[right:])
     return encode_preds(((labels+wrong)%10).tolist(), labels.tolist(), 10)
 
-def evidence(seed, right, n, epochs, rng=None, loss=1., device='abacus'):
-    e = dict(train_loss=loss, valid_loss=loss, correct=right, train_s=1., eval_s=.1)
+def evidence(seed, right, n, epochs, rng, device):
+    e = dict(train_loss=1., valid_loss=1., correct=right, train_s=1., eval_s=.1)
     return dict(seed=seed, correct=right, diverged=False, curve=[e]*epochs, preds=preds(right, n, rng),
                 init_sha256=f'{seed}', peak_mem_mb=1, device=device)
 
 def made(rights, n=100, seeds=None, cell=DIGITS, rng=None, known=True, sha='a'*64, edition='made up', macs=1,
-         day='2026-12-01', device='abacus', purpose=None, curves=None, loss=1., path=(), **kw):
+         day='2026-12-01', device='abacus', purpose=None, curves=None, path=(), **kw):
     "A record with so many right in each seed; `purpose` and `path` hold what else `Purpose` and `Made` take"
     t,r = make_track(**cell),recipes('digits')().but(**kw)
     seeds = official_seeds(config_id(t, r), len(rights)) if seeds=='official' else seeds or range(len(rights))
     def random(i): return None if rng is None else rng*100+i
-    runs = [evidence(s, o, n, t.epochs, random(i), loss, device) for i,(s,o) in enumerate(zip(seeds, rights))]
+    runs = [evidence(s, o, n, t.epochs, random(i), device) for i,(s,o) in enumerate(zip(seeds, rights))]
     for i,c in (curves or {}).items(): runs[i]['curve'] = c
     data = dict(edition=edition, known=known, manifest_sha256=sha, n_train=100, n_val=n, twins=0,
                 classes=list('0123456789'))
@@ -139,3 +140,38 @@ def test_a_record_that_is_named_by_its_path_keeps_its_tricks(tmp_path, monkeypat
     path = write_record(tmp_path, made([3000,3010,2990,3005,2995], path=own('1'), **kw))
     monkeypatch.setattr(table, 'tricks_here', lambda root: {('mine', '1'*16):True})
     assert find_row(path).status=='ranked'
+
+
+# Replications
+
+def test_fresh_seeds_of_two_challenges_count_once():
+    base = row([80,81,82,83,84], rng=1)
+    a = challenge_of(base, [78,79,80,81,82])
+    same = challenge_of(base, [78,79,80,81,82], device='loom', day='2026-12-02')
+    board = Board([base, same, a])
+    assert fresh(base, board)==a.acc
+    assert replication_status(base, board)=='reproduced by 1, replayed by 1, fresh seeds 80.00 % (n=5)'
+    assert replication_status(base, [base, same])=='reproduced by 1, fresh seeds 80.00 % (n=5)'
+
+def test_a_challenge_on_another_machine_is_a_reproduction_of_its_own():
+    base = row([80,81,82,83,84], rng=1)
+    a,b = (challenge_of(base, [78,79,80,81,82+i], device=o, rng=7+i, day=f'2026-12-0{2+i}')
+           for i,o in enumerate(('abacus', 'loom')))
+    assert replication_status(base, [base, b, a])=='reproduced by 2, fresh seeds 80.00 % (n=5)'
+
+@pytest.mark.parametrize('loss,word', [(.325,'cannot tell'), (.1,'consistent')])
+def test_an_epoch_that_learned_nothing_cannot_tell_with_binary_cross_entropy(loss, word):
+    right = 10,11,9,10,12
+    curves = {i:[dict(train_loss=loss+d, valid_loss=loss+d, correct=o, train_s=1., eval_s=.1)]*5
+              for i,(o,d) in enumerate(zip(right, (.001,0.,.002,-.001,.003)))}
+    base = row(right, curves=curves, loss='bce', smooth=0.)
+    res = first_epoch(base, 0, dict(train_loss=loss, valid_loss=loss, correct=10))
+    assert res.word==word
+
+def test_of_a_loss_that_is_not_known_only_the_count_tells(registries_stay):
+    from woofbench import losses
+    losses['mine'] = losses['cross_entropy']
+    curves = {i:[dict(train_loss=.1+.001*i, valid_loss=.1, correct=10+i, train_s=1., eval_s=.1)]*5 for i in range(5)}
+    base = row(range(10, 15), curves=curves, loss='mine')
+    res = first_epoch(base, 0, dict(train_loss=.1011, valid_loss=.1, correct=11))
+    assert res.word=='cannot tell' and 'it is not known what this loss is' in res.why
