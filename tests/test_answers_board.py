@@ -9,7 +9,7 @@ from woofbench.board.record.record import Made, Purpose, make_record, write_reco
 from woofbench.board.record.schema import Hashed, Used
 from woofbench.board.record.seeds import challenge_seeds, official_seeds
 from woofbench.board.replications import first_epoch, fresh, replication_status
-from woofbench.board.reviews import Review
+from woofbench.board.reviews import Review, parse_review
 from woofbench.board import table
 from woofbench.board.row import Board, Row
 from woofbench.board.standing import incumbent, standing
@@ -175,3 +175,27 @@ def test_of_a_loss_that_is_not_known_only_the_count_tells(registries_stay):
     base = row(range(10, 15), curves=curves, loss='mine')
     res = first_epoch(base, 0, dict(train_loss=.1011, valid_loss=.1, correct=11))
     assert res.word=='cannot tell' and 'it is not known what this loss is' in res.why
+
+
+# Reviews
+
+bad = 'unranked: contradicted'
+
+@pytest.mark.parametrize('day,word', [('09','practice'), ('10',bad), ('11',bad)])
+def test_a_review_answers_contradictions_from_before_its_day(day, word):
+    base = row([80,81,82,83,84], review=Review('x', 'audited', 'it holds', '2026-12-10'))
+    new = challenge_of(base, [40,41,42,43,44], day=f'2026-12-{day}')
+    assert standing(base, [base, new])==word
+
+def test_a_review_answers_the_contradictions_that_it_lists():
+    "One that was made before the review and merged after it is not on the list"
+    base = row([80,81,82,83,84])
+    a,b = (challenge_of(base, [40,41,42,43,44+i], day=f'2026-12-{o}') for i,o in enumerate(('10', '08')))
+    said = dict(record_id=base.id, state='audited', why='it holds', date='2026-12-10', answers=[a.id])
+    held = Row(base.record, review=parse_review(json.dumps(said).encode(), f'{base.id}.json'))
+    assert standing(held, [held, a])=='practice' and standing(held, [held, a, b])=='unranked: contradicted'
+
+@pytest.mark.parametrize('answers', ['0123456789abcdef', ['short'], [1], ['0123456789abcdef\n']])
+def test_a_review_lists_ids(answers):
+    said = dict(record_id='0'*16, state='audited', why='it holds', date='2026-12-10', answers=answers)
+    with pytest.raises(BadInput): parse_review(json.dumps(said).encode(), f'{"0"*16}.json')
