@@ -8,14 +8,18 @@ from woofbench.board.record.preds import encode_preds
 from woofbench.board.record.record import Made, Purpose, make_record, write_record
 from woofbench.board.record.schema import Hashed, Used
 from woofbench.board.record.seeds import challenge_seeds, official_seeds
+from woofbench.board.record.strict import plain
 from woofbench.board.replications import first_epoch, fresh, replication_status
 from woofbench.board.reviews import Review, parse_review
 from woofbench.board import table
-from woofbench.board.row import Board, Row
+from woofbench.board.row import Board, Row, epoch_seconds, probability
+from woofbench.board.rules import _against
+from woofbench.board.stats.claims import P_BEAT, claim
 from woofbench.board.standing import incumbent, standing
 from woofbench.board.table import find_row
 from woofbench.commands.ablate import Ablation
-from woofbench.commands.reproduce import judge_challenge
+from woofbench.commands.compare import Comparison
+from woofbench.commands.reproduce import judge_challenge, original
 from woofbench.data.track import make_track
 from woofbench.registry import BadInput
 from woofbench.train.recipe import config_id, recipes
@@ -199,3 +203,41 @@ def test_a_review_answers_the_contradictions_that_it_lists():
 def test_a_review_lists_ids(answers):
     said = dict(record_id='0'*16, state='audited', why='it holds', date='2026-12-10', answers=answers)
     with pytest.raises(BadInput): parse_review(json.dumps(said).encode(), f'{"0"*16}.json')
+
+
+# Numbers and sentences
+
+@pytest.mark.parametrize('p,text', [(.79978,'0.799'), (.7951,'0.795'), (.7949,'0.79'), (.8,'0.80'), (.8049,'0.80')])
+def test_a_probability_below_the_threshold_is_shown_below_it(p, text):
+    assert probability(p)==text and (float(text)>=P_BEAT)==(p>=P_BEAT)
+
+def test_every_sentence_shows_a_probability_that_agrees_with_the_verdict():
+    rng,n = np.random.default_rng(60),3929
+    pairs = ([[int(o) for o in rng.normal(mean, 25, 5)] for mean in (3040, 3000)] for _ in range(4000))
+    a,b = next((a, b) for a,b in pairs if .7955<claim([o/n for o in a], [o/n for o in b])['p_beat']<.7999)
+    base,top = row(a, n=n),row(b, n=n, lr=.1)
+    new = challenge_of(base, a, n=n)
+    said = judge_challenge(base, new, [base, top, new]).why,str(Comparison(base, top))
+    assert all('p_beat 0.79' in o and 'p_beat 0.80' not in o for o in said)
+    assert _against(base, top)[1].count('p_beat 0.79')==1
+
+def test_the_speed_of_growing_images_is_that_of_whole_trainings():
+    def curve(k): return [dict(train_loss=1., valid_loss=1., correct=80, train_s=1.+i, eval_s=.1) for i in range(k)]
+    whole = row([80]*5, progressive=.5, curves=dict.fromkeys(range(5), curve(5)), rng=1)
+    rec = json.loads(json.dumps(plain(whole.record)))
+    rec['runs'][4] |= dict(curve=curve(1), diverged=True)
+    assert epoch_seconds(Row(rec))==epoch_seconds(whole)==pytest.approx(3.1)
+    for r in rec['runs']: r |= dict(curve=curve(1), diverged=True)
+    assert epoch_seconds(Row(rec))==pytest.approx(1.1)
+
+def test_what_runs_a_row_again_leads_to_that_row_even_when_a_review_took_it_out():
+    base = row([80,81,82,83,84])
+    new = challenge_of(base, [78,79,80,81,82])
+    for o in (new, Row(new.record, review=Review(new.id, 'retracted', 'wrong', '2026-12-10'))):
+        with pytest.raises(BadInput, match=f'^{new.id} runs {base.id} again: reproduce {base.id}$'): original(o)
+
+def test_a_challenge_says_why_nothing_is_known_of_the_noise():
+    base,top = row([80]*5, rng=1),row([90]*5, lr=.1)
+    new,one = challenge_of(base, [80]*5),challenge_of(base, [80], k=1)
+    whys = [judge_challenge(base, o, [base, top, o]).why for o in (new, one)]
+    assert 'all seeds of a row have the same accuracy' in whys[0] and 'the noise of one seed' in whys[1]

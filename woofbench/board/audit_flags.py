@@ -37,7 +37,8 @@ def _accuracy_flags(row, board):
     if top is None and row.status=='ranked':
         yield 'nothing says what is plausible in this cell: no row of it was reviewed, challenged or reported'
     if top is not None and row.mean>top:
-        yield f'{100*row.mean:.2f} % is more than {100*top:.2f} %, which is plausible beside the best that is known'
+        yield (f'{100*row.mean:.2f} % is more than {100*top:.2f} %, the most that is plausible after the best known '
+               'result')
 
 # %% ../../nbs/board/07_audit_flags.ipynb #spread-def
 ODD = .002 # of honest rows
@@ -66,8 +67,8 @@ def _pattern_flags(row, board):
                f'(an overlap of {much:.1f} standard deviations; trained networks have over 60)')
     alone,id = min(((b['unshared'], k) for k,b in found), default=(MIN_UNSHARED, ''))
     if alone<MIN_UNSHARED:
-        yield (f'all but {100*alone:.1f} % of its errors are in one seed or another of {id}; '
-               'separate trainings have 9 % and more to themselves')
+        yield (f'only {100*alone:.1f} % of its errors are in no seed of {id}; '
+               'in separate trainings this is 9 % or more')
     near,id = min(((b['disagreement'], k) for k,b in found), default=(MIN_DISAGREEMENT, ''))
     if near<MIN_DISAGREEMENT:
         yield (f'a seed differs from one in {id} in {100*near:.1f} % of their errors; '

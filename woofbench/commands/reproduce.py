@@ -15,7 +15,7 @@ from ..text import speaker, speaking
 from ..train.recipe import from_dict
 from ..train.machine import Machine, computing_with, machine
 from ..train.job import Job
-from ..board.row import Row, differences
+from ..board.row import Row, differences, probability
 from ..board.table import find_row, load_rows
 from ..board.rules import RULES
 from ..board.standing import good, incumbent, standing
@@ -39,7 +39,7 @@ def original(
     rules = row.record.get('rules', 1)
     if not 1<=rules<=RULES:
         raise BadInput(f'{row.id} was made by version {rules} of the rules, and this program knows them up to {RULES}')
-    if row.based_on: raise BadInput(f'{row.id} is a {row.status}: reproduce that one')
+    if row.based_on: raise BadInput(f'{row.id} runs {row.based_on} again: reproduce {row.based_on}')
     return row
 
 # %% ../../nbs/commands/04_reproduce.ipynb #code-def
@@ -176,6 +176,8 @@ class Challenge:
         if self.word=='cannot tell': return f'cannot tell: {self.why}\nthe row itself: {self.replication}'
         return f'the claim {self.word}: {self.why}\nthe row itself is {self.replication}'
 
+_no_noise = 'all seeds of a row have the same accuracy, so nothing is known of their noise'
+
 def judge_challenge(
     row:Row, # Challenged
     new:Row, # The challenge
@@ -188,9 +190,11 @@ def judge_challenge(
         return Challenge(word, 'there is no other row to beat, so only its own number can be tested', res)
     c = new.against(top)
     text = f'fresh seeds have {100*new.mean:.2f} %, {100*c["diff"]:+.2f} points on {top.id}'
-    if c['p_beat']!=c['p_beat']: return Challenge('cannot tell', f'{text}, and the noise of one seed is not known', res)
+    if c['p_beat']!=c['p_beat']:
+        why = 'the noise of one seed is not known' if c['by']=='one seed' else _no_noise
+        return Challenge('cannot tell', f'{text}, and {why}', res)
     word = 'holds' if new.beats(top) else 'does not hold'
-    return Challenge(word, f'{text}, p_beat {c["p_beat"]:.2f}; a claim needs {P_BEAT}', res)
+    return Challenge(word, f'{text}, p_beat {probability(c["p_beat"])}; a claim needs {P_BEAT}', res)
 
 # %% ../../nbs/commands/04_reproduce.ipynb #challenge-def
 def _landed(row, out):
