@@ -5,6 +5,7 @@ import pytest
 from conftest import root
 from woofbench.board.leaderboard import leaderboard
 from woofbench.board.record.preds import encode_preds
+from woofbench.board.record.part_source import part_shas
 from woofbench.board.record.record import Made, Purpose, make_record, write_record
 from woofbench.board.record.schema import Hashed, Used
 from woofbench.board.record.seeds import challenge_seeds, official_seeds
@@ -241,3 +242,26 @@ def test_a_challenge_says_why_nothing_is_known_of_the_noise():
     new,one = challenge_of(base, [80]*5),challenge_of(base, [80], k=1)
     whys = [judge_challenge(base, o, [base, top, o]).why for o in (new, one)]
     assert 'all seeds of a row have the same accuracy' in whys[0] and 'the noise of one seed' in whys[1]
+
+
+# Code that is compared as text
+
+PART = """
+@acts.register('mine')
+def mine(): return relu
+"""
+
+def sha_of(*imports, package='', more=PART):
+    return part_shas('\n'.join(('from woofbench import acts', *imports, more)).encode(), package)['acts', 'mine']
+
+def test_a_star_import_counts_for_each_part_of_its_file():
+    a,b = (f'from {o} import *' for o in ('torch.nn.functional', 'timm.layers'))
+    name,own = 'from torch import relu','def relu(): return 1'
+    assert len({sha_of(), sha_of(a), sha_of(b), sha_of(a, b), sha_of(b, a)})==5
+    assert sha_of(a, name)!=sha_of(name, a) and sha_of(a, own)!=sha_of(own, a)
+    assert sha_of(f'if True: {a}')!=sha_of(f'if True: {b}')
+
+def test_a_star_import_is_the_same_in_a_module_of_nbdev():
+    a = sha_of('from woofbench.models.layers import *')
+    relative = "__all__ = ['mine']\nfrom .. import acts\nfrom ..models.layers import *\n" + PART
+    assert part_shas(relative.encode(), 'woofbench.tricks')['acts', 'mine']==a

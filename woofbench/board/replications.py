@@ -159,6 +159,7 @@ def replications(
     repeats = _repeats(again) if len(again)>1 else ()
     return [_counted(replication(row, o), repeats) for o in again]
 
+# %% ../../nbs/board/03_replications.ipynb #status-def-2
 def fresh(
     row, # `Row`
     rows:list, # Of a board

@@ -53,6 +53,7 @@ class _File(Facts):
     date:Text
     answers:Annotated[tuple[Text,...], Meta(max_length=64)]|None = None
 
+# %% ../../nbs/board/01_reviews.ipynb #parse-def-2
 def parse_review(
     raw:bytes, # Of the file
     place:str|Path, # Where it is; its name is the id

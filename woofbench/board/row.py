@@ -183,6 +183,7 @@ def beats(self:Row, other:Row) -> bool:
     "Is a new run above a new run of the other row with a probability of at least `P_BEAT`?"
     return self.against(other)['p_beat']>=P_BEAT
 
+# %% ../../nbs/board/02_row.ipynb #two-def-2
 def probability(p:float) -> str:
     "`p` with two digits; with three, rounded down, where two would say that it reaches `P_BEAT` and it does not"
     return f'{int(1000*p)/1000:.3f}' if p<P_BEAT<=round(p, 2) else f'{p:.2f}'

@@ -151,6 +151,7 @@ def find_rows(
     board = cache(partial(load_rows, root))
     return [_find(o, board, root) for o in names]
 
+# %% ../../nbs/board/05_table.ipynb #find-def-2
 def find_row(
     name:str|Row|Path, # As for `find_rows`
     root:str|Path='.', # Folder of the board

@@ -178,6 +178,7 @@ class Challenge:
 
 _no_noise = 'all seeds of a row have the same accuracy, so nothing is known of their noise'
 
+# %% ../../nbs/commands/04_reproduce.ipynb #judge-def-2
 def judge_challenge(
     row:Row, # Challenged
     new:Row, # The challenge
