@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
+from fastcore.basics import patch
 from msgspec import Meta
 from ..registry import BadInput
 from .record.record import read_file
@@ -27,13 +28,10 @@ class Review:
     state:str   # One of `STATES`
     why:str     # A sentence
     date:str    # Of the review, ISO 8601
-    answers:tuple|None=None # Ids of the contradictions that it answers; None: all from before its date
+    answers:tuple|None=None # Ids of the contradictions that it answers; None: all from before its day
 
     @property
     def stands(self) -> bool: return self.state=='audited'
-    def settles(self, rec) -> bool:
-        "Does it answer the record of a replication that contradicts its row?"
-        return rec['created'][:10]<self.date if self.answers is None else rec['record_id'] in self.answers
     def __str__(self): return f'{self.state} on {self.date}: {self.why}'
 
 # %% ../../nbs/board/01_reviews.ipynb #parse-def
@@ -44,6 +42,13 @@ def is_time(
     "Is `s` a date or a time, written exactly in this form?"
     try: return datetime.strptime(s, form).strftime(form)==s
     except ValueError: return False
+
+@patch
+def settles(self:Review,
+    rec, # The record of a replication that contradicts its row
+) -> bool:
+    "Does it answer this contradiction?"
+    return rec['created'][:10]<self.date if self.answers is None else rec['record_id'] in self.answers
 
 class _File(Facts):
     "A review as its file has it"
