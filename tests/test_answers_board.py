@@ -235,7 +235,7 @@ def test_what_runs_a_row_again_leads_to_that_row_even_when_a_review_took_it_out(
     base = row([80,81,82,83,84])
     new = challenge_of(base, [78,79,80,81,82])
     for o in (new, Row(new.record, review=Review(new.id, 'retracted', 'wrong', '2026-12-10'))):
-        with pytest.raises(BadInput, match=f'^{new.id} runs {base.id} again: reproduce {base.id}$'): original(o)
+        with pytest.raises(BadInput, match=f'^{new.id} is a challenge of {base.id}: reproduce that one$'): original(o)
 
 def test_a_challenge_says_why_nothing_is_known_of_the_noise():
     base,top = row([80]*5, rng=1),row([90]*5, lr=.1)

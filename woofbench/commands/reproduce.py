@@ -39,7 +39,9 @@ def original(
     rules = row.record.get('rules', 1)
     if not 1<=rules<=RULES:
         raise BadInput(f'{row.id} was made by version {rules} of the rules, and this program knows them up to {RULES}')
-    if row.based_on: raise BadInput(f'{row.id} runs {row.based_on} again: reproduce {row.based_on}')
+    if row.based_on:
+        what = 'challenge' if row.kind=='challenge' else 'replication'
+        raise BadInput(f'{row.id} is a {what} of {row.based_on}: reproduce that one')
     return row
 
 # %% ../../nbs/commands/04_reproduce.ipynb #code-def
