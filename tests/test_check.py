@@ -191,7 +191,7 @@ def test_a_merge_that_changes_a_row(repo, row):
     moved = repo.commit({'README.md':b'news'}, repo.base)
     evil = repo.commit(put(row) | {record_path(repo.rows[0]).as_posix():b'{}'}, side, moved, on=moved)
     rep = check_base(moved, evil, repo.path)
-    assert rep.word=='invalid' and 'not to be changed' in str(rep)
+    assert rep.word=='invalid' and 'must not be changed' in str(rep)
 
 def test_no_common_history(repo, row):
     for head in (repo.commit(put(row), on=repo.base), repo.commit({'a':b'b'})):
@@ -218,7 +218,7 @@ def test_replaced_and_grafted_objects(repo, row):
     other = repo.commit(put(row), repo.base)
     evil = repo.commit({record_path(repo.rows[0]).as_posix():b'{}'}, repo.base)
     repo.git('update-ref', f'refs/replace/{evil}', other)
-    try: rejected(repo, evil, 'not to be changed')
+    try: rejected(repo, evil, 'must not be changed')
     finally: repo.git('update-ref', '-d', f'refs/replace/{evil}')
 
 def test_filters_and_drivers_of_the_clone_are_not_used(repo, row):
@@ -531,7 +531,7 @@ def test_a_patchwork_of_somebodys_seeds(repo, rows):
     best = max(repo.rows, key=lambda o: Row(o).mean)
     for by in (0, 60, 120):
         v = verdict(with_preds(repo.dogs.entry(code=repo.code, lr=7.8e-3), patchwork(repo, best, by)), rows)
-        assert v.word=='needs audit' and 'in one seed or another' in str(v), (by, v)
+        assert v.word=='needs audit' and 'in no seed of' in str(v), (by, v)
 
 def test_repetitions_without_training(repo, rows):
     "A file with one answer changed in every seed; a challenge patched together; one with changed code"
@@ -548,7 +548,7 @@ def test_repetitions_without_training(repo, rows):
                            runs=[o | dict(seed=s) for o,s in zip(r['runs'],
                                                                  sorted(challenge_seeds(base['record_id'], nonce)))])
     v = verdict(doctored(with_preds(base, patchwork(repo, base)), fresh), rows)
-    assert v.word=='needs audit' and 'in one seed or another' in str(v), v
+    assert v.word=='needs audit' and 'in no seed of' in str(v), v
     def dirty(r): again(r), r['code'].update(dirty=True)
     v = verdict(doctored(repo.dogs.entry(Row(base).mean, code=repo.code), dirty), rows)
     assert v.word=='needs audit' and 'changed code' in str(v), v
@@ -756,8 +756,8 @@ def test_reported_rows_are_those_of_the_base(repo, rows, row):
     assert check_base(base, repo.commit(put(row) | table(more), base), repo.path).ok
     rejected(repo, repo.commit(put(row) | table(more), repo.base), 'not what the records give')
     for base_,files,why in ((base, table([]), 'not what the records give'),
-                            (base, {name:text+b' '}, 'not to be changed'),
-                            (base, {name:None}, 'not to be removed'),
+                            (base, {name:text+b' '}, 'must not be changed'),
+                            (base, {name:None}, 'must not be removed'),
                             (repo.base, {name:text} | table(more), 'not what the records give')):
         rep = check_base(base_, repo.commit(put(row) | files, base_), repo.path)
         assert rep.word=='invalid' and why in str(rep), (why, str(rep))

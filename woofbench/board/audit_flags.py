@@ -37,7 +37,8 @@ def _accuracy_flags(row, board):
     if top is None and row.status=='ranked':
         yield 'nothing says what is plausible in this cell: no row of it was reviewed, challenged or reported'
     if top is not None and row.mean>top:
-        yield f'{100*row.mean:.2f} % is more than {100*top:.2f} %, which is plausible beside the best that is known'
+        yield (f'{100*row.mean:.2f} % is more than {100*top:.2f} %, the most that is plausible after the best known '
+               'result')
 
 # %% ../../nbs/board/07_audit_flags.ipynb #spread-def
 ODD = .002 # of honest rows
@@ -66,8 +67,8 @@ def _pattern_flags(row, board):
                f'(an overlap of {much:.1f} standard deviations; trained networks have over 60)')
     alone,id = min(((b['unshared'], k) for k,b in found), default=(MIN_UNSHARED, ''))
     if alone<MIN_UNSHARED:
-        yield (f'all but {100*alone:.1f} % of its errors are in one seed or another of {id}; '
-               'separate trainings have 9 % and more to themselves')
+        yield (f'only {100*alone:.1f} % of its errors are in no seed of {id}; '
+               'in separate trainings this is 9 % or more')
     near,id = min(((b['disagreement'], k) for k,b in found), default=(MIN_DISAGREEMENT, ''))
     if near<MIN_DISAGREEMENT:
         yield (f'a seed differs from one in {id} in {100*near:.1f} % of their errors; '
@@ -114,7 +115,8 @@ def _base_flags(row, board):
     "What a replication or a challenge runs again has to be there, and the same configuration"
     alike = [o for o in board.where('config_id', row.config_id) if o.same_config(row)]
     if row.status=='ranked' and (top := next((o for o in alike if o.status=='ranked'), None)):
-        yield f'its configuration has a rank already, as {top.id}: a row that trains it again is based on that'
+        yield (f'its configuration has a rank already, as {top.id}: a row that trains it again must name that row as '
+               'the one it is based on')
     replayed = {o.id:o for i,o,j in copies(row, board) if o in alike and replay(row, i, o, j)}
     yield from (f'it has exactly the predictions of {id}, and says that they come from another device'
                 for id,o in replayed.items() if o.record['env']['device']!=row.record['env']['device'])
@@ -123,7 +125,8 @@ def _base_flags(row, board):
         yield 'it runs a row again with changed code, with chosen seeds, or with seeds that diverged'
     base = next(iter(board.where('id', row.based_on)), None)
     if base is None: yield f'it is based on {row.based_on}, which is not on the board'
-    elif base not in alike: yield f'it is based on {base.id}, which is another configuration, or from other images'
+    elif base not in alike:
+        yield f'it is based on {base.id}, which has another configuration, other code of a part, or other images'
     elif (r := replication(base, row)).word=='inconsistent':
         yield f'it contradicts {base.id}, and a maintainer has to say which of the two holds: {r.why}'
 

@@ -183,13 +183,13 @@ def _tree_fault(status, mode, path, there):
     "What is wrong with a change below records/, before its content is read"
     changed = dict(M='changed', D='removed', T='made into something else')
     modes = {'120000':'a link', '160000':'another repository', '100755':'a program'}
-    if status!='A': return f'a row that is there is not to be {changed.get(status, "touched")}'
+    if status!='A': return f'a row that is on the board must not be {changed.get(status, "changed")}'
     if mode!='100644': return f'it is {modes.get(mode, "not a regular file")}; a record is a regular file'
     if path.lower() in there: return 'this row is on the board already'
 
 # %% ../../nbs/board/09_check.ipynb #mix-def
 _ALONE = ('a pull request with rows brings nothing but rows, or one row and the new trick that it was trained with: '
-          'hand in the other files by themselves')
+          'hand in the other files in a pull request of their own')
 
 def _trick_of(repo, base, head, found):
     "(its name, its parts, what is wrong with it) of the new trick that comes with rows; None if there is none"
@@ -240,7 +240,8 @@ def _check_table(repo, table, boards, more):
     try:
         if status!='D' and mode=='100644' and blob(repo, sha) in [to_csv(o, more).encode() for o in boards]: return []
     except BadInput: pass # larger than a record may be
-    why = 'it is not what the records give; leave it out, it is made again on the main branch'
+    why = ('it is not what the records give: leave this file out of the pull request, the main branch makes it '
+           'again')
     return [('leaderboard.csv', _invalid(why))]
 
 # %% ../../nbs/board/09_check.ipynb #base-def

@@ -10,7 +10,7 @@ import io
 from pathlib import Path
 from fastcore.basics import patch
 from .reported.history import of_board
-from .row import Row
+from .row import Row, columns
 from .table import find_row, load_rows, to_csv
 from .home import home
 from ..registry import BadInput
@@ -30,7 +30,7 @@ def leaderboard(
     if bad: raise BadInput(f'{len(bad)} broken: {bad[0]}')
     text = to_csv(rows, of_board(out) if reported else ())
     return pd.read_csv(io.StringIO(text), dtype=_words, keep_default_na=False,
-                       na_values={k:[''] for k in ('mean','std','lo','hi')})
+                       na_values={k:[''] for k in columns if k not in _words})
 
 # %% ../../nbs/board/10_leaderboard.ipynb #load-def
 @patch(cls_method=True)

@@ -8,7 +8,7 @@ __all__ = ['LEVEL', 'WORDS', 'tolerance', 'Replication', 'same_seeds', 'replicat
 
 # %% ../../nbs/board/03_replications.ipynb #imports
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import log
 from scipy import stats
@@ -65,8 +65,8 @@ def _numbers(old, new, f):
     text = (f'{100*new.mean:.2f} % over {number_of(new.n, "seed")} here, {100*old.mean:.2f} % over '
             f'{number_of(old.n, "seed")} in the record, a difference of {100*f["diff"]:+.2f} points')
     if f['tol'] is None: return text
-    return (f'{text}; seeds alone make up to {100*f["tol"]:.2f} ({100*LEVEL:g} %; noise {100*f["std"]:.2f} points, '
-            f'{f["df"]} degrees of freedom)')
+    return (f'{text}; seeds alone can give a difference of up to {100*f["tol"]:.2f} ({100*LEVEL:g} %; noise '
+            f'{100*f["std"]:.2f} points, {f["df"]} degrees of freedom)')
 
 def same_seeds(
     old, # `Row`
@@ -88,14 +88,20 @@ def replication(
     return Replication(word, why, f | dict(same=same, alike=alike), new)
 
 # %% ../../nbs/board/03_replications.ipynb #first-def
+def _nothing(row, k):
+    "What a network that has learned nothing gives, smoothed labels or not; None for a loss that is not known"
+    c = len(row.data['classes'])
+    if k=='correct': return row.data['n_val']/c
+    return {'cross_entropy':log(c), 'bce':log(c)-(1-1/c)*log(max(c-1, 1))}.get(row.spec.loss)
+
 def _first(row, k):
     "(mean, tolerance, does it tell?) of one number after the first epoch; None where the record's seeds say nothing"
     xs = [r['curve'][0][k] for r in row.runs]
     if None in xs or len(set(xs))<2: return None
-    s,c = summary(xs),len(row.data['classes'])
+    s,nothing = summary(xs),_nothing(row, k)
     t = float(stats.t.ppf(1-(1-LEVEL)/6, s['n']-1)) # three numbers, two sides
-    tol,nothing = t*s['std']*(1+1/s['n'])**.5,row.data['n_val']/c if k=='correct' else log(c)
-    return s['mean'], tol, tol<abs(s['mean']-nothing)
+    tol = t*s['std']*(1+1/s['n'])**.5
+    return s['mean'], tol, None if nothing is None else tol<abs(s['mean']-nothing)
 
 def _first_word(old, new, known):
     if all(old[k]==new[k] for k in known): return 'identical'
@@ -104,6 +110,8 @@ def _first_word(old, new, known):
     return 'consistent' if any(o and o[2] for o in known.values()) else 'cannot tell'
 
 # %% ../../nbs/board/03_replications.ipynb #first-epoch-def
+_odd = 'and it is not known what this loss is for a network that has learned nothing'
+
 def first_epoch(
     row, # `Row`: the original
     seed:int, # One of its seeds
@@ -115,7 +123,8 @@ def first_epoch(
     def say(k, o):
         text = f'{k} {new[k]} here, {old[k]} in the record'
         if not o: return text
-        return f'{text}; its seeds have {o[0]:.4g} ± {o[1]:.2g}' + ('' if o[2] else ', which is too wide to tell')
+        text = f'{text}; its seeds have {o[0]:.4g} ± {o[1]:.2g}'
+        return text if o[2] else f'{text}, {_odd if o[2] is None else "which is too wide to tell"}'
     why = f'first epoch of seed {seed}: ' + '; '.join(say(k, o) for k,o in known.items())
     facts = {k:dict(old=old[k], new=new[k], of=o) for k,o in known.items()}
     return Replication(_first_word(old, new, known), why, facts)
@@ -125,19 +134,41 @@ def _again(row, board):
     "Rows that run `row` again, with its configuration and images"
     return [o for o in board.where('based_on', row.id) if not o.taken_out and o.same_config(row)]
 
+def _by_time(again): return sorted(again, key=lambda o: (o.record['created'], o.id))
+
+def _repeats(again):
+    "Ids of rows that have the seeds and the predictions of earlier ones, and no others"
+    seen,res = set(),set()
+    for o in _by_time(again):
+        own = {(r['seed'], v.tobytes()) for r,v in zip(o.runs, o.vectors)}
+        if own<=seen: res.add(o.id)
+        seen |= own
+    return res
+
+def _counted(r, repeats):
+    "What a replication says, given those that repeat earlier ones"
+    if r.word!='consistent' or r.row.id not in repeats: return r
+    return replace(r, word='identical', why=f'{r.why}; earlier replications have the same seeds and predictions')
+
 def replications(
     row, # `Row`
     rows:list, # Of a board
 ) -> list[Replication]:
     "What the challenges and replications of a row among `rows` say of it; only those of its configuration and images"
-    return [replication(row, o) for o in _again(row, Board.of(rows))]
+    again = _again(row, Board.of(rows))
+    repeats = _repeats(again) if len(again)>1 else ()
+    return [_counted(replication(row, o), repeats) for o in again]
 
+# %% ../../nbs/board/03_replications.ipynb #status-def-2
 def fresh(
     row, # `Row`
     rows:list, # Of a board
 ) -> list[float]: # Nothing if there are none
-    "The accuracies of all seeds that a row was challenged with"
-    return [a for o in _again(row, Board.of(rows)) if o.kind=='challenge' for a in o.acc]
+    "The accuracies of all seeds that a row was challenged with; of a seed that was trained twice, the first one"
+    res:dict[tuple,float] = {}
+    for o in _by_time(o for o in _again(row, Board.of(rows)) if o.kind=='challenge'):
+        for r,a in zip(o.runs, o.acc): res.setdefault((o.record['seeds']['nonce'], r['seed']), a)
+    return [*res.values()]
 
 _said = {'identical':'replayed', 'consistent':'reproduced', 'inconsistent':'contradicted', 'cannot tell':'undecided'}
 

@@ -10,6 +10,9 @@ import re
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Annotated
+from fastcore.basics import patch
+from msgspec import Meta
 from ..registry import BadInput
 from .record.record import read_file
 from .record.schema import Text
@@ -25,6 +28,7 @@ class Review:
     state:str   # One of `STATES`
     why:str     # A sentence
     date:str    # Of the review, ISO 8601
+    answers:tuple|None=None # Ids of the contradictions that it answers; None: all from before its day
 
     @property
     def stands(self) -> bool: return self.state=='audited'
@@ -39,13 +43,22 @@ def is_time(
     try: return datetime.strptime(s, form).strftime(form)==s
     except ValueError: return False
 
+@patch
+def settles(self:Review,
+    rec, # The record of a replication that contradicts its row
+) -> bool:
+    "Does it answer this contradiction?"
+    return rec['created'][:10]<self.date if self.answers is None else rec['record_id'] in self.answers
+
 class _File(Facts):
     "A review as its file has it"
     record_id:Text
     state:Text
     why:Text
     date:Text
+    answers:Annotated[tuple[Text,...], Meta(max_length=64)]|None = None
 
+# %% ../../nbs/board/01_reviews.ipynb #parse-def-2
 def parse_review(
     raw:bytes, # Of the file
     place:str|Path, # Where it is; its name is the id
@@ -55,9 +68,11 @@ def parse_review(
     name = f'{o.record_id}.json'
     if not re.fullmatch(r'[0-9a-f]{16}\.json', name) or Path(place).name!=name:
         raise BadInput(f'a review of {o.record_id} is in a file called {name}')
+    if odd := [s for s in o.answers or () if not re.fullmatch('[0-9a-f]{16}', s)]:
+        raise BadInput(f'answers must list ids of records, and {odd[0][:60]!r} is not one')
     if o.state not in STATES: raise BadInput(f'a review says {", ".join(STATES)}, not {o.state}')
     if not o.why or not is_time(o.date): raise BadInput('a review needs a reason (why) and a date')
-    return Review(o.record_id, o.state, o.why, o.date)
+    return Review(o.record_id, o.state, o.why, o.date, o.answers)
 
 # %% ../../nbs/board/01_reviews.ipynb #read-def
 def read_reviews(

@@ -21,7 +21,7 @@ from ..train.callbacks import start_of
 from ..train.recipe import engines, hash_without, settings
 from .stats.claims import P_BEAT
 from .reviews import Review, is_time
-from .row import Board, Row
+from .row import Board, Row, probability
 from .standing import incumbent
 from .forensics import copies, replay
 from .audit_flags import audit_flags, counted
@@ -163,14 +163,14 @@ def _notes(row, board, there):
     found = chain(((o, f'differs in {k} alone') for o,k in one_field_apart(row, board)),
                   ((o, f'has the same configuration and {o.n} {o.kind} seeds') for o in same))
     yield from (f'{o.id} ({100*o.mean:.2f} %) {how}' for o,how in islice(found, 9))
-    if next(found, None): yield 'and more that are as near'
+    if next(found, None): yield 'and more rows that differ as little'
 
 # %% ../../nbs/board/08_rules.ipynb #judge-def
 def _against(row, top):
     "Verdict of a ranked row beside the best one"
     if top is None: return 'new best', 'the first row with a rank in its cell'
     c = row.against(top)
-    text = f'{100*c["diff"]:+.2f} points on {top.id}, p_beat {c["p_beat"]:.2f}'
+    text = f'{100*c["diff"]:+.2f} points on {top.id}, p_beat {probability(c["p_beat"])}'
     return ('new best', text) if row.beats(top) else ('valid', f'{text}; a new best needs {P_BEAT}')
 
 def judge(

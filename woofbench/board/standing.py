@@ -19,9 +19,9 @@ def standing(
 ) -> str:
     "`row.status`, or what the other rows make of it"
     if row.status not in good: return row.status
-    board,answered = Board.of(rows),row.review.date if row.review else ''
-    against = [o.row for o in replications(row, board) if o.word=='inconsistent']
-    if any(o.record['created'][:10]>answered for o in against): return 'unranked: contradicted'
+    board = Board.of(rows)
+    against = [o.row.record for o in replications(row, board) if o.word=='inconsistent']
+    if against and not (row.review and all(map(row.review.settles, against))): return 'unranked: contradicted'
     if row.review or row.status!='ranked': return row.status
     alike = [o for o in board.where('config_id', row.config_id) if o.status=='ranked' and o.same_config(row)]
     first = min(alike, key=lambda o: (o.record['created'], o.id), default=row)

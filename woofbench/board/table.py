@@ -126,9 +126,15 @@ def update_csv(
     except OSError as e: raise BadInput(f'cannot write {root/"leaderboard.csv"}: {e.strerror}') from e
 
 # %% ../../nbs/board/05_table.ipynb #find-def
+def _in_file(path):
+    "The row of a file, with its review and its tricks by the board that the file is on"
+    rec = read_record(path)
+    root = path.parents[len(record_path(rec).parents)-1]
+    return Row(rec, path, read_reviews(root)[0].get(rec.record_id), tricks_here(root) if rec.outside else {})
+
 def _find(name, board, root):
     if isinstance(name, Row): return name
-    if str(name).endswith('.json'): return Row(read_record(name), Path(name))
+    if str(name).endswith('.json'): return _in_file(Path(name))
     rows,bad = board()
     hits = [o for o in rows if name and o.id.startswith(str(name))]
     if len(hits)==1: return hits[0]
@@ -145,6 +151,7 @@ def find_rows(
     board = cache(partial(load_rows, root := out_folder(root)))
     return [_find(o, board, root) for o in names]
 
+# %% ../../nbs/board/05_table.ipynb #find-def-2
 def find_row(
     name:str|Row|Path, # As for `find_rows`
     root:str|Path='.', # Folder of the board

@@ -107,7 +107,7 @@ def _check_file(repo, start, name, path, raw):
     "Raise `BadInput` unless a file of a new trick is what it has to be; `raw`: all its files by path"
     if path==f'{PLACE}/{name}.py':
         if not same_code(exported(raw[f'nbs/tricks/{name}.ipynb'], f'tricks.{name}'), raw[path], PACKAGE):
-            raise BadInput('it is not what its notebook exports: run make nbs, and commit what comes of it')
+            raise BadInput('it is not what its notebook exports: run make nbs, and commit the result')
     if path not in (INDEX, CARDS): return
     old = blob(repo, tree(repo, start, path)[path][1])
     if path==INDEX: _check_index(old, raw[path], name)

@@ -21,7 +21,7 @@ from ..train.changes import label_of
 from ..board.stats.tests import compare as welch, equivalent, pooled_std, smallest_effect
 from ..board.stats.claims import BANDS_VERSION, P_BEAT, claim, seeds_needed, seeds_to_beat
 from ..board.stats.paired import by_image
-from ..board.row import Row
+from ..board.row import Row, probability
 from ..board.table import find_rows
 from ..text import number_of, percent
 
@@ -29,7 +29,7 @@ from ..text import number_of, percent
 def _points(o, level=95):
     return f'{100*o["diff"]:+.2f} points ({level} % interval {100*o["lo"]:+.2f} to {100*o["hi"]:+.2f})'
 
-def _prob(p): return 'above 0.99' if p>.99 else 'below 0.01' if p<.01 else f'{p:.2f}'
+def _prob(p): return 'above 0.99' if p>.99 else 'below 0.01' if p<.01 else probability(p)
 
 def _p(p): return 'unknown' if p!=p else '< 0.001' if p<.001 else f'{p:.2g}'
 

@@ -15,7 +15,7 @@ from ..text import speaker, speaking
 from ..train.recipe import from_dict
 from ..train.machine import Machine, computing_with, machine
 from ..train.job import Job
-from ..board.row import Row, differences
+from ..board.row import Row, differences, probability
 from ..board.table import find_row, load_rows
 from ..board.rules import RULES
 from ..board.standing import good, incumbent, standing
@@ -39,7 +39,9 @@ def original(
     rules = row.record.get('rules', 1)
     if not 1<=rules<=RULES:
         raise BadInput(f'{row.id} was made by version {rules} of the rules, and this program knows them up to {RULES}')
-    if row.based_on: raise BadInput(f'{row.id} is a {row.status}: reproduce that one')
+    if row.based_on:
+        what = 'challenge' if row.kind=='challenge' else 'replication'
+        raise BadInput(f'{row.id} is a {what} of {row.based_on}: reproduce that one')
     return row
 
 # %% ../../nbs/commands/04_reproduce.ipynb #code-def
@@ -159,8 +161,8 @@ def reproduce(
 
 # %% ../../nbs/commands/04_reproduce.ipynb #rival-def
 def _to_beat(row, rows):
-    "The best row of the cell and of the same rank, `row` and its configuration left out"
-    rest = [o for o in rows if o.id!=row.id and o.config_id!=row.config_id]
+    "The best row of the cell, of its images and of the same rank, `row` and its configuration left out"
+    rest = [o for o in rows if o.id!=row.id and not o.same_config(row) and o.same_images(row)]
     if row.track.official: return incumbent(row.track, rest)
     return max((o for o in rest if o.same_cell(row) and standing(o, rows) in good), key=lambda o: o.mean, default=None)
 
@@ -176,6 +178,9 @@ class Challenge:
         if self.word=='cannot tell': return f'cannot tell: {self.why}\nthe row itself: {self.replication}'
         return f'the claim {self.word}: {self.why}\nthe row itself is {self.replication}'
 
+_no_noise = 'all seeds of a row have the same accuracy, so nothing is known of their noise'
+
+# %% ../../nbs/commands/04_reproduce.ipynb #judge-def-2
 def judge_challenge(
     row:Row, # Challenged
     new:Row, # The challenge
@@ -188,9 +193,11 @@ def judge_challenge(
         return Challenge(word, 'there is no other row to beat, so only its own number can be tested', res)
     c = new.against(top)
     text = f'fresh seeds have {100*new.mean:.2f} %, {100*c["diff"]:+.2f} points on {top.id}'
-    if c['p_beat']!=c['p_beat']: return Challenge('cannot tell', f'{text}, and the noise of one seed is not known', res)
+    if c['p_beat']!=c['p_beat']:
+        why = 'the noise of one seed is not known' if c['by']=='one seed' else _no_noise
+        return Challenge('cannot tell', f'{text}, and {why}', res)
     word = 'holds' if new.beats(top) else 'does not hold'
-    return Challenge(word, f'{text}, p_beat {c["p_beat"]:.2f}; a claim needs {P_BEAT}', res)
+    return Challenge(word, f'{text}, p_beat {probability(c["p_beat"])}; a claim needs {P_BEAT}', res)
 
 # %% ../../nbs/commands/04_reproduce.ipynb #challenge-def
 def _landed(row, out):

@@ -109,6 +109,15 @@ def _registered(o, origins):
 
 def _is_main(o): return isinstance(o, ast.If) and '__name__' in _names(o.test) # not run by an import
 
+def _stars(body, origins, package):
+    "The module of each `from ... import *`, and the names that the file has before it"
+    res,before = [],set()
+    for o in body:
+        stars = [x for x in ast.walk(o) if isinstance(x, ast.ImportFrom) and x.names[0].name=='*']
+        res += [[_home(x, package), sorted(before-{'*','__all__'})] for x in stars]
+        before |= {k for k,_ in _imports(o, package)} | _gives(o, origins)
+    return res
+
 def _acts(o, origins, own):
     "Does a statement do more than give a name, so that it counts for each part of its file?"
     if _silent(o) or _is_main(o) or [*_registered(o, origins)]: return False
@@ -128,6 +137,7 @@ class _File:
             if not _silent(o):
                 for k in _gives(o, self.origins): self.by.setdefault(k, []).append(i)
         own = {o.name for o in self.body if isinstance(o, _defs)}
+        self.stars = _stars(self.body, self.origins, package)
         self.always = [i for i,o in enumerate(self.body) if _acts(o, self.origins, own)]
 
     def reach(self, first):
@@ -138,7 +148,8 @@ class _File:
             found.add(i)
             o = self.body[i]
             for k in _names(o) | _gives(o, self.origins): todo += self.by.get(k, ()) # methods of a class, too
-        return _norm([self.body[i] for i in sorted(found)], self.origins)
+        res = _norm([self.body[i] for i in sorted(found)], self.origins)
+        return [*res, ['stars', self.stars]] if self.stars else res
 
 # %% ../../../nbs/board/record/08_part_source.ipynb #shas-def-2
 def part_shas(
