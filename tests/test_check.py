@@ -646,9 +646,9 @@ def test_seeds_that_agree_too_well(repo, rows):
     "A row by itself; what else its authors have on the board does not matter"
     def rec(lr, noise):
         return repo.dogs.entry(code=repo.code, lr=lr, noise=noise) | dict(claim=dict(method='', authors='ann'))
-    tight = [Row(rec(lr, .3*BANDS['imagewoof',5]['s0']))
+    tight = [Row(rec(lr, .1*BANDS['imagewoof',5]['s0']))
              for lr in (6.1e-3, 6.2e-3, 6.3e-3, 6.4e-3, 6.5e-3, 6.6e-3, 6.7e-3, 6.8e-3)]
-    last = rec(6.9e-3, .3*BANDS['imagewoof',5]['s0'])
+    last = rec(6.9e-3, .1*BANDS['imagewoof',5]['s0'])
     for others in (rows, [*rows, *tight]):
         v = verdict(last, others)
         assert v.word=='needs audit' and 'points, where 0.77 is usual' in str(v), v
