@@ -44,17 +44,21 @@ def _registries():
     assert provenance # the module that looks at all registries has imported them
     return _frozen + [o for o in gc.get_objects() if type(o) is Registry]
 
+def _parts_of(reg): return [reg, *(v for v in vars(reg).values() if isinstance(v, (dict,set)))]
+
+def _put_back(o, was):
+    "Give a dict or a set what it had, also where it is a registry that refuses this"
+    clear,update = (set.clear, set.update) if isinstance(o, set) else (dict.clear, dict.update)
+    clear(o)
+    update(o, was)
+
 @pytest.fixture
 def registries_stay():
     "Take back what a test registers"
-    def parts_of(reg): return [reg, *(v for v in vars(reg).values() if isinstance(v, (dict,set)))]
     from woofbench.train import imports
-    saved = [(o, o.copy()) for reg in _registries() for o in parts_of(reg)] + [(imports._done, imports._done.copy())]
+    saved = [(o, o.copy()) for reg in _registries() for o in _parts_of(reg)] + [(imports._done, imports._done.copy())]
     yield
-    for o,was in saved:
-        clear = set.clear if isinstance(o, set) else dict.clear
-        clear(o)
-        (set.update if isinstance(o, set) else dict.update)(o, was)
+    for o in saved: _put_back(*o)
 
 
 @pytest.fixture
@@ -99,10 +103,10 @@ def tiny(tmp_path): return tiny_dataset(tmp_path/'tiny')
 
 @pytest.fixture(scope='module', autouse=True)
 def files_of_this_module():
-    "Files of parts that a module of tests imports are unknown to the next one: a record names all that are known"
+    """Files of parts and folders of images that a module of tests brings are unknown to the next one: a record names
+    all that are known"""
+    from woofbench.data.track import datasets
     from woofbench.train import imports
-    kept = [(o, dict(o)) for o in (imports._done, imports._raw)]
+    kept = [(o, o.copy()) for o in (imports._done, imports._raw, *_parts_of(datasets))]
     yield
-    for now,was in kept:
-        now.clear()
-        now.update(was)
+    for o in kept: _put_back(*o)

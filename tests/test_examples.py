@@ -102,7 +102,7 @@ def test_the_record_of_an_example(name):
 @pytest.mark.parametrize('name', PARTS)
 def test_the_same_file_is_not_trained_again_and_a_changed_one_is(name):
     made(name)
-    assert 'this very row is there already; --again trains it again' in trains(name)
+    assert 'this very row is there already; woofbench run --again trains it again' in trains(name)
     path,(old,new) = home()/'files'/f'{name}.py',PARTS[name][3]
     text = path.read_text()
     assert old in text

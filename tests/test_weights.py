@@ -124,10 +124,11 @@ def test_a_row_that_is_there_without_weights(images, tmp_path):
     first = kept(images, tmp_path, keep='nothing')
     said = []
     assert kept(images, tmp_path, say=said.append).id==first.id
-    assert 'this very row is there already, without its weights; --again trains it again and keeps them' in said
+    again = 'woofbench run --again trains it again'
+    assert f'this very row is there already, without its weights; {again} and keeps them' in said
     new = kept(images, tmp_path, again=True)
     assert not lacking(new) # its id is another one, unless all rounded seconds are the same
-    assert kept(images, tmp_path, say=said.append).id==new.id and said[-1].endswith('; --again trains it again')
+    assert kept(images, tmp_path, say=said.append).id==new.id and said[-1].endswith(f'; {again}')
 
 def test_weights_of_another_run_are_refused(row, tmp_path):
     board = shutil.copytree(row.path.parents[3], tmp_path/'board')

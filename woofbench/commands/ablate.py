@@ -283,5 +283,5 @@ def ablate(
     what = dict(dataset=dataset, size=size, epochs=epochs, source=source, noise=noise, data=data)
     how = dict(workers=workers, device=device, engine=engine, seeds_at_once=seeds_at_once, compile=compile, note=note)
     with speaking(say): _try_all(todo, _some_seeds(seeds), out, speaker(say), what, how)
-    watch = dict(cbs=cbs, log_to=which_loggers(log_to), again=None)
+    watch = dict(cbs=cbs, log_to=which_loggers(log_to))
     return _train_all(todo, speaker(say), seeds=seeds, out=out, cache=cache, **what, **how, **watch)

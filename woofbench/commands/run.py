@@ -517,7 +517,7 @@ class _Row:
     seeds:list
     out:Path
     say:Callable
-    again:bool|None # None: no, and there is no flag for it
+    again:bool
 
     def _published(self, runs):
         "(the row, if it is there or can be made; seeds whose evidence is in another record)"
@@ -546,8 +546,8 @@ def _lacks(self:_Row, rec):
 def _hint(self:_Row, rec):
     "What to do about a row that is there already"
     if self.folder.keep and self._lacks(rec):
-        return ', without its weights; --again trains it again and keeps them'
-    return '; --again trains it again' if self.again is False else ''
+        return ', without its weights; woofbench run --again trains it again and keeps them'
+    return '' if self.again else '; woofbench run --again trains it again'
 
 # %% ../../nbs/commands/01_run.ipynb #run-row-collect
 @patch
@@ -589,14 +589,14 @@ def train_row(
     out:Path, # Folder of records/ and leaderboard.csv
     machine:Machine|None=None, # The usual one if None
     purpose:Purpose|None=None, # Its note, and what it replicates or challenges
-    again:bool|None=False, # Train even if this very row is there already? None: no, and the caller has no such flag
+    again:bool=False, # Train even if this very row is there already?
     say=print, # Called with lines of progress; None: no lines
 ) -> Row:
     "Train the seeds of a job and publish the row: `run`, for a job that is there already; raises `BadInput`"
     say,out,machine = speaker(say),out_folder(out),machine or machine_for(job.track)
     purpose = purpose or Purpose(rules=RULES)
     machine = one_at_a_time(job, machine, say)
-    if again is not None: yes_no(again=again)
+    yes_no(again=again)
     check_job(job, seeds, machine, purpose.note)
     check_board(out, say)
     purpose = replace(purpose, tuning=trials(out, job.track))

@@ -471,7 +471,7 @@ def _search(track, base, data, seeds, machine, source):
 def _confirm(res, what, say):
     "Train the best recipe once, on official seeds"
     say(f'the best is {res.change or "the base"}; now its official seeds are trained, and the validation images read')
-    return run(recipe=res.best, official=True, out=res.search.out, again=None, say=say, **what)
+    return run(recipe=res.best, official=True, out=res.search.out, say=say, **what)
 
 # %% ../../nbs/commands/18_tune.ipynb #tune-def
 @takes_fields
