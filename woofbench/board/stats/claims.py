@@ -79,7 +79,8 @@ def _critical(k, df, level):
     return float(stats.studentized_range.ppf(level, k, df))/2**.5
 
 def _range(accs, prior, level):
-    "The same for these rows, with their common noise; infinite where nothing is known of it"
+    """The same in accuracy, for one seed each and the common noise of these rows; infinite where nothing is known of
+    it"""
     if len(accs)<2: return float('inf')
     std = pooled_std(accs, prior)
     return std*_critical(len(accs), sum(len(o)-1 for o in accs)+(prior[1] if prior else 0), level) or float('inf')
