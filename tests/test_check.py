@@ -1008,6 +1008,7 @@ def work(monkeypatch, rows):
         to_csv(rows)
     return done
 
+@pytest.mark.slow
 def test_work_grows_with_the_rows_and_not_with_their_square(monkeypatch):
     """Twice as many rows, of which one in eight repeats another one and one in eight has its errors put right, are
     twice the work"""

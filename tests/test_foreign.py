@@ -389,6 +389,7 @@ def test_a_trick_that_does_not_fit_is_not_sent(walk, mix, hub):
 
 # The notebook from a file
 
+@pytest.mark.slow
 def test_an_example_of_every_kind_can_be_a_trick(tmp_path):
     "As notebooks of a clone they are exported, have the hashes of their files, and are parts of that package"
     shutil.copytree(root/'woofbench', tmp_path/'woofbench', ignore=shutil.ignore_patterns('__pycache__'))

@@ -11,6 +11,7 @@ import hashlib, io, json, os
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from glob import glob
 from pathlib import Path
 from pkgutil import resolve_name
 from PIL import Image
@@ -29,8 +30,8 @@ def lines_sha(
     return hashlib.sha256('\n'.join(lines).encode()).hexdigest()
 
 def _files_sha(root):
-    return lines_sha([f'{o.relative_to(root).as_posix()} {file_digest(o.read_bytes())}'
-                 for o in sorted(root.glob('*/*/*.png'))])
+    found = sorted(glob('*/*/*.png', root_dir=root))
+    return lines_sha([f'{o.replace(os.sep, "/")} {file_digest((root/o).read_bytes())}' for o in found])
 
 def _holds(path, x):
     "Is there an image with the pixels `x` at `path`?"
