@@ -35,9 +35,10 @@ def child(a):
     t = time.perf_counter()
     kept = None
     if a.way=='fast':
-        from woofbench.data.batches import load_images
         from woofbench.train.kept import Kept
-        load_images(p.manifest, p.track, device)
+        from woofbench.train.learner import images_of
+        from woofbench.train.machine import Machine
+        images_of(p, Machine(device, engine='fast'))
         kept = Kept()
     def say(o): print(json.dumps(o), file=out, flush=True)
     from woofbench.train.machine import device_name

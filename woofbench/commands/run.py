@@ -210,13 +210,12 @@ def train_claimed(
     say, # Called with lines of progress
 ) -> None:
     "Train the claimed seeds of `n`, and put each into `runs` once it is on disk"
-    from woofbench.data.batches import load_images
+    from woofbench.train.learner import images_of
     from woofbench.train.multi_seed import train_seeds
     from woofbench.train.watch import Shown
     machine = replace(machine, states=partial(folder.resume, say=say))
     if runs: say(f'going on: {len(runs)} of {n} seeds are done')
-    if machine.fast and machine.processes==1 and not machine.apart: # all seeds find the images in memory
-        load_images(job.manifest, job.track, machine.device, machine.cache, val_resize=job.recipe.val_resize)
+    if machine.processes==1 and not machine.apart: images_of(job, machine) # all seeds find them in memory
     def log(epoch, o, seed): shown.epoch(seed, epoch, o, _epoch_line(job, seed, epoch, o))
     with Shown(job, n, len(runs), say) as shown, closing(
             train_seeds(job, list(folder.claims), machine, log=log, say=shown.say, watch=shown.watch)) as trained:

@@ -19,7 +19,6 @@ from .estimate import estimate
 from .run import SeedFolder, check_board, check_job, plan, record_of, row_kind, train_claimed
 from .run import train_row, which_seeds
 from .workers import NodeFault, node
-from ..data.batches import load_images
 from ..data.own_images import as_dataset
 from ..data.track import datasets
 from ..files import cache_dir, canonical, locked
@@ -112,9 +111,9 @@ def _same_context(h, context):
 def _store(h):
     "Decode the images of a track, once on a machine: the others wait, then find the file"
     if not h.machine.fast: return
-    job,m = h.job,h.machine
-    with locked(cache_dir()/f'sweep-{job.manifest.sha256[:16]}.lock', wait=7200), speaking(quiet):
-        load_images(job.manifest, job.track, m.device, m.cache, val_resize=job.recipe.val_resize)
+    from woofbench.train.learner import images_of
+    with locked(cache_dir()/f'sweep-{h.job.manifest.sha256[:16]}.lock', wait=7200), speaking(quiet):
+        images_of(h.job, h.machine)
 
 def train_seed(
     args:dict, # Of a row, with the place of a seed, the context, and whether the row counts as begun

@@ -15,9 +15,8 @@ from ..data.augment import DrawKey, augs, takes_labels
 from ..models.xresnet import build
 from .job import Job
 from .machine import Machine
-from ..data.batches import load_images
 from .kept import Kept
-from .learner import fit
+from .learner import fit, images_of
 
 # %% ../../nbs/train/09_multi_seed.ipynb #seeds-def
 class Stopped(Exception): "Another seed has failed, or the run was interrupted"
@@ -79,7 +78,7 @@ def train_seeds(
         kepts = [stack.enter_context(Kept(capture, compile=m.compile, lock=lock)) for _ in range(n)]
         if n<2: yield from (one(o, kepts[0]) for o in seeds)
         else:
-            load_images(job.manifest, job.track, m.device, val_resize=job.recipe.val_resize) # before there are streams
+            images_of(job, m) # before there are streams
             yield from _at_once(one, seeds, kepts, m.device, stop)
 
 # %% ../../nbs/train/09_multi_seed.ipynb #seeds-at-once

@@ -16,7 +16,6 @@ from queue import Empty, SimpleQueue
 from threading import Lock, Thread
 import torch
 from fastcore.basics import noop, patch
-from ..data.batches import load_images
 from ..data.own_images import own_images
 from ..data.store import load_store
 from ..data.track import datasets
@@ -27,7 +26,7 @@ from ..text import bar, speaking
 from ..registry import BadInput, whole
 from .job import Job
 from .kept import Kept
-from .learner import fit
+from .learner import fit, images_of
 from .machine import Machine, device_name
 from .observers import does_more, new_callback
 from .resume import Resume
@@ -158,9 +157,7 @@ def with_images(
 ):
     "Make the dataset known in this process, and decode its images"
     if not datasets.there(job.track.dataset): own_images(job.manifest.root, job.track.dataset)
-    if not machine.fast: return
-    with speaking(None):
-        load_images(job.manifest, job.track, machine.device, machine.cache, val_resize=job.recipe.val_resize)
+    with speaking(None): images_of(job, machine)
 
 def _train(plan, rank, send):
     "Train the seeds; the first process sends what comes out"
