@@ -158,6 +158,6 @@ def test_seeds_of_older_code_are_not_taken(folder):
     job = job_of(folder)
     a,b = (row_kind(job, Machine('cpu', k, 'fastai'), Purpose())[0] for k in (0, 3))
     assert a.made.env['workers']==0 and b.made.env['workers']==3 and a.context==b.context
-    env = {k:v for k,v in a.env.items() if k!='context'}
+    env = {k:v for k,v in a.made.env.items() if k!='context'}
     older = context_id(training_sha(), env, job.manifest.sha256, {}, 'fastai')
     assert older!=a.context
