@@ -27,7 +27,7 @@ def child(a):
     os.dup2(2, 1) # whatever else is printed is no answer
     import torch
     from benchmarks.ways import loader, profile, rate, train
-    from woofbench.commands.run import plan
+    from woofbench.commands.prepare import plan
     device = torch.device(a.device or ('cuda' if torch.cuda.is_available() else 'cpu'))
     imports = time.perf_counter()-START
     p = plan(a.dataset, a.size, a.epochs, data=a.data, recipe=a.recipe, **fields(a))
@@ -35,9 +35,10 @@ def child(a):
     t = time.perf_counter()
     kept = None
     if a.way=='fast':
-        from woofbench.data.batches import load_images
         from woofbench.train.kept import Kept
-        load_images(p.manifest, p.track, device)
+        from woofbench.train.learner import images_of
+        from woofbench.train.machine import Machine
+        images_of(p, Machine(device, engine='fast'))
         kept = Kept()
     def say(o): print(json.dumps(o), file=out, flush=True)
     from woofbench.train.machine import device_name

@@ -9,8 +9,8 @@ import argparse, csv, time
 from pathlib import Path
 from statistics import median
 import torch
-from woofbench.commands.run import plan
-from woofbench.data.batches import load_images
+from woofbench.commands.prepare import plan
+from woofbench.train.learner import images_of
 from woofbench.train.machine import Machine, device_name
 from woofbench.train.multi_seed import train_seeds
 from benchmarks.row import fields, spread
@@ -39,7 +39,7 @@ def main():
     p.add_argument('--out', type=Path, help='CSV file; lines are added to it')
     a = p.parse_args()
     job = plan(a.dataset, a.size, a.epochs, data=a.data, recipe=a.recipe, **fields(a))
-    load_images(job.manifest, job.track, torch.device('cpu'), val_resize=job.recipe.val_resize)
+    images_of(job, Machine('cpu'))
     took = {o:[] for o in a.at_once}
     for i in range(a.rounds):
         for o in a.at_once[::1 if i%2==0 else -1]:

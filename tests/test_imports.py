@@ -1,4 +1,4 @@
-"`--import` and the project file: for the commands that train, and for no other"
+"`--import` and the project file: which commands run your files"
 import json, re, shutil, sys
 import pytest
 from conftest import root
@@ -55,7 +55,7 @@ def test_the_help_shows_the_parameters_of_an_imported_part(here, cli):
     rc,out,_ = cli('run --import mine.py --help')
     assert rc==0 and '--aug-by' in out and 'What pixels are multiplied by' in out and '--import FILE_OR_MODULE' in out
 
-@pytest.mark.parametrize('verb', ('run', 'cost', 'ablate --one-at-a-time lr=1e-3'))
+@pytest.mark.parametrize('verb', ('run', 'tune --space lr=1e-3..1e-2', 'ablate --one-at-a-time lr=1e-3'))
 def test_several_files_and_the_project_file(here, verb):
     (here/'woofbench.toml').write_text('import = ["mine.py"]\n')
     got = parsed(f'{verb} --import {here}/other.py --import=mine.py --act my_silu')
@@ -152,11 +152,23 @@ def test_a_hostile_project_file_in_a_board_does_nothing(here, cli):
     assert imports.imported()==[]
     assert cli('run --help')[0]==2 and (here/'canary').exists(), 'a command that trains does run it'
 
+def test_cost_and_export_import_only_what_you_name(here, cli):
+    "They train nothing, so the project file of a board does not count"
+    a,*_ = records(here)
+    (here/'evil.py').write_text(f'open({str(here/"canary")!r}, "w")\n')
+    (here/'woofbench.toml').write_text('import = ["evil.py"]\n')
+    assert {k for k,v in verbs.items() if v.imports and not v.trains}=={'cost', 'export'}
+    for line in ('cost --help', 'cost --act', 'export --help', f'export {a} dogs.onnx'):
+        rc,_,err = cli(line)
+        assert rc in (0,2) and 'Traceback' not in err and not (here/'canary').exists(), (line, err)
+    assert parsed('cost --import other.py --act my_silu')['act']=='my_silu'
+    assert [o.name for o in imports.imported()]==['other'] and not (here/'canary').exists()
+
 def test_only_flags_of_verbs_that_train_lead_to_an_import():
     used = {o.relative_to(root/'woofbench').as_posix() for o in (root/'woofbench').rglob('*.py')
             if re.search(r'\b(project_imports|import_parts)\b', o.read_text(encoding='utf-8')) and o.name!='_modidx.py'}
     # processes that get the files by name, and the verb that hands them over
     children = {'commands/sweep_tasks.py', 'commands/verbs.py', 'train/processes.py'}
-    named = {'commands/run.py', 'board/weights.py', 'web/export.py'} # in a message, or in code for readers
+    named = {'commands/prepare.py', 'board/weights.py', 'web/export.py'} # in a message, or in code for readers
     assert used=={'train/imports.py', 'commands/flags.py', '__init__.py'} | children | named
     assert {k for k,v in verbs.items() if v.imports}>={'run', 'ablate', 'cost', 'reproduce', 'challenge'}

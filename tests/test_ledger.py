@@ -340,7 +340,7 @@ def test_names_of_files_are_not_obeyed(bench, tmp_path, cli):
 @pytest.mark.parametrize('e', (MemoryError(), RuntimeError('CUDA out of memory. Tried to allocate 2 GiB')))
 def test_out_of_memory_outside_training(e, tmp_path, monkeypatch, refused):
     def f(*args, **kw): raise e
-    monkeypatch.setattr('woofbench.data.batches.load_images', f)
+    monkeypatch.setattr('woofbench.train.learner.load_images', f)
     assert 'out of memory' in refused([*tiny, '--seeds', '1', '--engine', 'fast', '--out', str(tmp_path)])
 
 def test_three_ctrl_c(tmp_path):

@@ -12,12 +12,17 @@ from woofbench.board.stats.tests import smallest_effect
 from woofbench.board.table import find_row
 from woofbench.board.trials import count_trial, trials
 from woofbench.commands.cli import make_parser
-from woofbench.commands.run import check_apart, out_folder, plan, run
+from woofbench.commands.ablate import ablate
+from woofbench.files import out_folder
+from woofbench.commands.prepare import check_apart, plan
+from woofbench.commands.run import run
 from woofbench.commands.tune import parse_space, read_space, tune
 from woofbench.data.track import Track
 from woofbench.models.costs import cost
 from woofbench.registry import BadInput
 from woofbench.train.imports import import_parts
+from woofbench.train.learner import make_learner
+from woofbench.train.machine import Machine
 
 small = dict(size=16, epochs=1, recipe='digits', arch='xresnet10_tiny', bs=4, workers=0, say=None)
 
@@ -47,6 +52,16 @@ def test_a_cache_in_a_folder_of_yours_removes_none_of_your_files(cli, tmp_path, 
     assert cli('cache --clear thesis.txt')[0]==2
     assert cli('cache --clear')[0]==0
     assert sorted(str(o.relative_to(tmp_path)) for o in tmp_path.rglob('*') if o.is_file())==sorted(mine)
+
+
+def test_no_decoded_images_stay_on_disk_where_you_ask_for_none(tmp_path, monkeypatch):
+    "An ablation makes a learner of each recipe before it trains; a learner decodes images too"
+    monkeypatch.setenv('WOOFBENCH_CACHE', str(tmp_path/'cache'))
+    what = small | dict(engine='fast', device='cpu')
+    ablate('act=relu', photos(tmp_path/'ablated', 7), seeds=2, out=tmp_path, cache=False, **what)
+    job = plan(photos(tmp_path/'learnt', 8), 16, 1, recipe='digits', arch='xresnet10_tiny', bs=4)
+    make_learner(job, 0, Machine('cpu', engine='fast', cache=False), shows=False)
+    assert not [*(tmp_path/'cache').rglob('store-*')]
 
 
 # Fields that change nothing, or everything

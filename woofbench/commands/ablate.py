@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Annotated
 from fastcore.basics import patch
 from ..registry import BadInput
+from ..board.record.seeds import which_seeds
 from ..data.track import datasets
 from ..data.own_images import as_dataset
 from ..train.recipe import Recipe, from_dict
@@ -22,8 +23,9 @@ from ..board.row import Row
 from ..board.table import find_rows
 from ..files import out_folder
 from ..text import speaker, speaking, md_table, percent
-from .run import check_board, check_job, learner, plan, run
-from .run import given, takes_fields, which_seeds
+from .prepare import check_job, given, plan
+from .publish import check_board
+from .run import run, takes_fields
 
 # %% ../../nbs/commands/02_ablate.ipynb #alike-def
 def _own(r): return dict(seeds=[o['seed'] for o in r.runs], seeds_at_once=r.record['env'].get('seeds_at_once', 1))
@@ -233,14 +235,14 @@ def _some_seeds(seeds):
 # %% ../../nbs/commands/02_ablate.ipynb #rows-def
 def _try_all(todo, seeds, out, say, what, how):
     "Raise `BadInput` where one of the recipes cannot be trained here; `what` and `how` are arguments of `run`"
+    from woofbench.train.learner import make_learner
     from woofbench.train.machine import machine
     check_board(out_folder(out), say)
-    images = {k:v for k,v in what.items() if k!='epochs'}
-    here = {k:how[k] for k in ('workers','device','engine')}
     for r in todo.values():
         job = plan(recipe=r, **what)
-        check_job(job, seeds, machine(job.track, **{k:o for k,o in how.items() if k!='note'}), how['note'])
-        learner(recipe=r, **images, **here)
+        here = machine(job.track, **{k:o for k,o in how.items() if k!='note'})
+        check_job(job, seeds, here, how['note'])
+        make_learner(job, machine=here)
     gc.collect() # models that were made to see that they can be
 
 def _train_all(todo, say, **kw):
@@ -281,7 +283,8 @@ def ablate(
     dataset = as_dataset(dataset, data)
     todo = {'base': (base := _base(recipe, dataset, changes_of_base))} | neighbours(base, changes)
     what = dict(dataset=dataset, size=size, epochs=epochs, source=source, noise=noise, data=data)
-    how = dict(workers=workers, device=device, engine=engine, seeds_at_once=seeds_at_once, compile=compile, note=note)
+    how = dict(workers=workers, device=device, engine=engine, seeds_at_once=seeds_at_once, compile=compile, note=note,
+               cache=cache)
     with speaking(say): _try_all(todo, _some_seeds(seeds), out, speaker(say), what, how)
     watch = dict(cbs=cbs, log_to=which_loggers(log_to))
-    return _train_all(todo, speaker(say), seeds=seeds, out=out, cache=cache, **what, **how, **watch)
+    return _train_all(todo, speaker(say), seeds=seeds, out=out, **what, **how, **watch)

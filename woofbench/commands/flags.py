@@ -159,9 +159,9 @@ class Verb:
     without:tuple   # Parameters of those that do not become flags
     read:str        # `module:name` of a function that reads other fields of `--set`; empty if there are none
     aliases:dict    # Parameter -> another name of its flag
-    imports:bool = False # Does it take files of parts, and the project file?
+    imports:bool = False # Does it take files of parts?
     board:str = ''  # The parameter that is the folder of the board; empty if there is none
-    writes:bool = False # Does it write rows there?
+    trains:bool = False # Does it train rows for that board?
 
 # %% ../../nbs/commands/07_flags.ipynb #verb-decorator
 verbs = {} # By name, in the order of the help
@@ -170,14 +170,14 @@ def verb(
     more:dict|None=None, # Title in the help -> `module:name` in this package; with () behind it, it is called
     without:tuple=(), # Parameters that do not become flags
     read:str='', # `module:name` of f(name, text), which reads fields of `--set` that have no flag
-    imports:bool=False, # Does it train, so that it takes `--import` and reads the project file?
+    imports:bool=False, # Does it take `--import`, and the project file if it trains?
     board:str='', # The parameter that is the folder of the board: the nearest one if it is not given
-    writes:bool=False, # Does it write rows there? Then it says so where the folder is not the one where you are
+    trains:bool=False, # Does it train rows for that board? Then it says so where you are in a folder below the board
     **aliases:str # Parameter -> another name of its flag, such as the one that it had before
 ) -> Callable: # Decorator
     "Make a function a command of its name, without a _ at the end; it returns an exit code, or None for 0"
     def _f(f):
-        verbs[f.__name__.rstrip('_')] = Verb(f, more or {}, without, read, aliases, imports, board, writes)
+        verbs[f.__name__.rstrip('_')] = Verb(f, more or {}, without, read, aliases, imports, board, trains)
         return f
     return _f
 
@@ -219,10 +219,10 @@ class _Imported(argparse.Action):
     "`--import FILE`: its file was run before the flags were read, so there is nothing left to do"
     def __call__(self, *args): pass
 
-def _import(p, words):
-    "Import what the project file and `--import` name, and add that flag; was there any? Raises `BadInput`"
+def _import(p, words, names):
+    "Import the files `names` and those of `--import`, and add that flag; was there any? Raises `BadInput`"
     first = Parser(p.prog, add_help=False)
-    first.add_argument('--import', dest='names', action='append', default=project_imports(home()))
+    first.add_argument('--import', dest='names', action='append', default=names)
     names = first.parse_known_args(words)[0].names
     if names: hello('--json' in words)
     for o in names: import_parts(o)
@@ -237,7 +237,7 @@ def add_flags(
     *, v:Verb,
 ) -> None:
     "Add all flags of a verb, after the import of the files that bring some of them"
-    new = v.imports and _import(p, words)
+    new = v.imports and _import(p, words, project_imports(home()) if v.trains else [])
     mine = flags_of(v.do)
     known,types = {o.name for o in mine} | set(v.without),{o.name:o.kind for o in mine if o.name=='arch'}
     def add(group, found):
@@ -258,7 +258,7 @@ def _on_board(v, given):
     if not v.board or v.board in given or given.get('base') and v.board=='path': return given
     found = home()
     if found==Path('.'): return given
-    if v.writes: (to_stderr if given.get('json') else print)(f'board: {found}, above this folder; --out takes another')
+    if v.trains: (to_stderr if given.get('json') else print)(f'board: {found}, above this folder; --out takes another')
     return given | {v.board:str(found)}
 
 def call(

@@ -25,9 +25,9 @@ from ..board.stats.claims import P_BEAT
 from ..board.record.git import commit_of, landed
 from ..board.record.provenance import code_facts, context_id, env_facts, outside, sources
 from ..board.record.record import Purpose
-from ..board.record.schema import SEEDS
-from ..board.record.seeds import challenge_seeds, official_seeds
-from .run import plan, train_row
+from ..board.record.seeds import SEEDS, challenge_seeds, official_seeds
+from .prepare import plan
+from .run import train_row
 
 # %% ../../nbs/commands/04_reproduce.ipynb #original-def
 def original(
@@ -102,10 +102,9 @@ def machine_for_row(
 ) -> Machine:
     "How a row is trained again here, after saying what is different"
     env = row.record['env']
-    compile = env.get('compile', False)
     workers = env['workers'] if workers is None else workers
-    here = machine(p.track, device, workers, engine or row.record['engine'], compile=compile)
-    now = dict(env=env_facts(here.device, here.workers, compile), code=code_facts(), engine=here.engine, processes=1)
+    here = machine(p.track, device, workers, engine or row.record['engine'], compile=env.get('compile', False))
+    now = dict(env=env_facts(here), code=code_facts(), engine=here.engine, processes=1)
     diff = differences(row.record, row.record | now)
     say(f'{row.id}: {row.recipe}' + ('' if diff else '; the environment is that of the record'))
     if diff:

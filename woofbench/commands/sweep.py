@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from fastcore.basics import patch
 from ..files import out_folder, try_lock, write_atomic
-from ..registry import BadInput, yes_no
+from ..registry import BadInput, is_number, yes_no
 from ..text import EVERY, in_notebook, in_words, live, number_of, quiet, speaker
 from .sweep_plan import Plan, PlanCost, plan_cost, read_plan
 from .workers import Failed, Local, node
@@ -406,7 +406,7 @@ def _executor(workers, address, share, folder=None):
     if address not in ('','local','slurm') and workers:
         raise BadInput('give --workers for this machine, or --address for a cluster')
     if address:
-        from woofbench.commands.ray import OnRay, OnSlurm
+        from woofbench.commands.cluster import OnRay, OnSlurm
         slurm = Path(folder or '.').resolve()
         executor = OnSlurm(slurm, workers) if address=='slurm' else OnRay(address, workers, share)
     else: executor = Local(workers, share=share)
@@ -419,12 +419,11 @@ def estimate_plan(
     executor, # Of workers
     out:Path, # Folder of the board
     price:float|None=None, # Of a device for an hour
-    most:int=12, # Rows that are looked at
 ) -> PlanCost:
     "What a plan will take; trains nothing; raises `BadInput`"
-    n = len(plan.rows)
-    some = sorted({i*(n-1)//max(1, min(n, most)-1) for i in range(min(n, most))})
-    found = []
+    n,found = len(plan.rows),[]
+    many = min(n, 12) # rows that are looked at
+    some = sorted({i*(n-1)//max(1, many-1) for i in range(many)})
     for i in some: # one after another: they are timed
         executor.start(i, 'woofbench.commands.sweep_tasks:forecast', plan.args(i) | dict(out=str(out)))
         while not (got := executor.finished(60)): pass
@@ -440,7 +439,7 @@ def _check_flags(price, **said):
         raise BadInput('give --status to see how far the sweep is, or --dry-run to see what it takes, not both')
     if price is None: return
     if not said['dry_run']: raise BadInput('--price is for the estimate: give --dry-run too')
-    if isinstance(price, bool) or not isinstance(price, (int,float)) or not 0<=price<float('inf'):
+    if not is_number(price) or not 0<=price<float('inf'):
         raise BadInput(f'price must be a number, 0 or above, not {price!r}')
 
 # %% ../../nbs/commands/21_sweep.ipynb #sweep-def

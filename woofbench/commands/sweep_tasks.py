@@ -12,14 +12,15 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from ..board.record.record import Purpose, read_records
-from ..board.record.seeds import official_seeds
+from ..board.record.seeds import official_seeds, which_seeds
 from ..board.rules import RULES
 from ..board.trials import count_begun
 from .estimate import estimate
-from .run import SeedFolder, check_board, check_job, plan, record_of, row_kind, train_claimed
-from .run import train_row, which_seeds
+from .prepare import check_job, plan
+from .publish import check_board, record_of, row_kind
+from .seed_folder import SeedFolder, train_claimed
+from .run import train_row
 from .workers import NodeFault, node
-from ..data.batches import load_images
 from ..data.own_images import as_dataset
 from ..data.track import datasets
 from ..files import cache_dir, canonical, locked
@@ -96,15 +97,14 @@ def _facts(h, recs):
     rec = record_of(h.kind.mine(recs), kept, h.seeds, False)
     n = h.job.n_val
     return dict(label=h.label, track=str(h.job.track), cell=h.job.track.cell, config_id=h.job.config_id,
-                context=h.kind.env['context'], seeds=h.seeds, n_val=n, record=rec['record_id'] if rec else None,
+                context=h.kind.context, seeds=h.seeds, n_val=n, record=rec['record_id'] if rec else None,
                 kept=[[s, r['correct']/n] for s,r in kept.items()],
                 done=[[r['seed'], r['correct']/n] for r in rec['runs']] if rec else [])
 
 # %% ../../nbs/commands/23_sweep_tasks.ipynb #seed-def
 def _same_context(h, context):
     "Raise `NodeFault` where this machine cannot train seeds of a row that was begun elsewhere"
-    mine = h.kind.env['context']
-    if context and mine!=context:
+    if context and h.kind.context!=context:
         raise NodeFault(f'{node()} has another device, other libraries or other code than where the sweep began: its '
                         'seeds cannot be in the same rows')
 
@@ -112,9 +112,9 @@ def _same_context(h, context):
 def _store(h):
     "Decode the images of a track, once on a machine: the others wait, then find the file"
     if not h.machine.fast: return
-    job,m = h.job,h.machine
-    with locked(cache_dir()/f'sweep-{job.manifest.sha256[:16]}.lock', wait=7200), speaking(quiet):
-        load_images(job.manifest, job.track, m.device, m.cache, val_resize=job.recipe.val_resize)
+    from woofbench.train.learner import images_of
+    with locked(cache_dir()/f'sweep-{h.job.manifest.sha256[:16]}.lock', wait=7200), speaking(quiet):
+        images_of(h.job, h.machine)
 
 def train_seed(
     args:dict, # Of a row, with the place of a seed, the context, and whether the row counts as begun

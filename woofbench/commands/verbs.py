@@ -65,8 +65,8 @@ def _check_plot(path):
     except OSError as e: raise BadInput(f'cannot draw to {path}: {path.parent}: {e.strerror or e}') from e
 
 # %% ../../nbs/commands/08_verbs.ipynb #run-verb
-@verb({'what is measured':'commands.run:plan', 'how it is run':'commands.run:run', **_recipe}, **_fields, board='out',
-      writes=True)
+@verb({'what is measured':'commands.prepare:plan', 'how it is run':'commands.run:run', **_recipe}, **_fields,
+      board='out', trains=True)
 def run(
     *, arch:str|None=None, # Shape of the network, or timm:NAME; sets depths, widths and the like [xresnet50]
     plot:Annotated[str|bool|None,'FILE']=None, # Draw the seeds [run.png in --out]
@@ -92,8 +92,8 @@ def _dry_run(given, json):
     _print(json, f, f.facts)
 
 # %% ../../nbs/commands/08_verbs.ipynb #ablate-def
-@verb({'what is measured':'commands.run:plan', 'how it is run':'commands.ablate:ablate', **_recipe}, **_fields,
-      board='out', writes=True)
+@verb({'what is measured':'commands.prepare:plan', 'how it is run':'commands.ablate:ablate', **_recipe}, **_fields,
+      board='out', trains=True)
 def ablate(
     recipe:Annotated[str|None,'BASE']=None, /, # The base: a preset; if none, the dataset's own. Flags change it
     *,
@@ -116,7 +116,7 @@ def ablate(
     if not json: print(f'plot:   {path}')
 
 # %% ../../nbs/commands/08_verbs.ipynb #tune-def
-@verb({'the search':'commands.tune:tune', **_recipe}, **_fields, board='out', writes=True)
+@verb({'the search':'commands.tune:tune', **_recipe}, **_fields, board='out', trains=True)
 def tune(
     *,
     space:Annotated[list[str],'FIELD=VALUES'], # What to search: FIELD=FROM..TO, FIELD=A,B,C, or a TOML file
@@ -140,7 +140,7 @@ def tune(
     if path: print(f'plot:   {path}')
 
 # %% ../../nbs/commands/08_verbs.ipynb #sweep-def
-@verb({'the sweep':'commands.sweep:sweep'}, board='out', writes=True)
+@verb({'the sweep':'commands.sweep:sweep'}, board='out', trains=True)
 def sweep(
     plan:Annotated[str,'PLAN'], /, # File of the plan, in TOML
     *,
@@ -258,7 +258,7 @@ def submit(
     if json: _print(True, '', lambda: dict(dry_run=given.get('dry', False), address=url or None, said=said))
 
 # %% ../../nbs/commands/08_verbs.ipynb #reproduce-def
-@verb({'how it is run':'commands.reproduce:reproduce'}, imports=True, board='out', writes=True)
+@verb({'how it is run':'commands.reproduce:reproduce'}, imports=True, board='out', trains=True)
 def reproduce(
     id:str, /, # Id of a record, the beginning of one, or the path of its file
     json:bool=False, # Print JSON and nothing else
@@ -272,7 +272,7 @@ def reproduce(
     _print(json, f'\n{res}', lambda: replication_facts(res), res.row)
     return {'inconsistent':1, 'cannot tell':3}.get(res.word, 0)
 
-@verb({'how it is run':'commands.reproduce:challenge'}, imports=True, board='out', writes=True)
+@verb({'how it is run':'commands.reproduce:challenge'}, imports=True, board='out', trains=True)
 def challenge(
     id:str, /, # Id of a record, the beginning of one, or the path of its file
     json:bool=False, # Print JSON and nothing else

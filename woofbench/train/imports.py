@@ -115,7 +115,7 @@ def again() -> list[str]:
 
 # %% ../../nbs/train/26_imports.ipynb #project-def
 def project_imports(
-    folder:str|Path='.', # Where the command was started
+    folder:str|Path='.', # Of the board
 ) -> list[str]: # Files or modules
     "What the project file of a folder imports; nothing if there is none"
     path = Path(folder)/'woofbench.toml'
