@@ -53,7 +53,7 @@ def test_a_cache_in_a_folder_of_yours_removes_none_of_your_files(cli, tmp_path, 
 
 @pytest.mark.parametrize('changes,says', [
     (dict(grad='accumulate', grad_batches=9), 'no weight would change'),
-    (dict(loss='bce', loss_threshold=.2, smooth=.1), 'undoes the label smoothing'),
+    (dict(loss='bce', loss_threshold=.2), 'unknown field'),
     (dict(vary='wd', vary_end=1.), 'changes nothing'),
     (dict(vary='mom', vary_start=.9, mom=.9), 'nothing would change')])
 def test_a_field_without_an_effect_is_refused_before_the_training(changes, says, flowers, tmp_path):
