@@ -397,6 +397,7 @@ def test_an_operation_that_hides_products_is_counted_in_its_parts_or_unknown(net
                           ('cost --arch timm:bat_resnext26ts --size 128', '256 px would suit it'),
     ('cost --arch xresnet10_tiny --widths 8,16,32,64 --attn se', '16 channels or more'),
     ('cost --arch xresnet18 --pool max_blur --size 65', '64 or '),
+    ('cost --arch xresnet18 --groups 7', 'this network cannot be built (ValueError: in_channels must be divisible'),
     ('run --arch xresnet10_tiny --widths 8,16,32,64 --attn se', '16 channels or more')))
 def test_what_does_not_fit_says_what_does(refused, line, hint): assert hint in refused(line)
 
@@ -412,6 +413,6 @@ def test_any_fault_of_a_part_is_one_line(fault, where):
             if where=='build': raise fault
         def forward(self, x): raise fault
     acts['faulty'] = Faulty
-    with pytest.raises(BadInput, match='cannot take 32 px') as e:
-        cost(change(XResNetSpec(), 'xresnet10_tiny', act='faulty'), 32)
+    says = dict(build='cannot be built', forward='cannot take 32 px images')[where]
+    with pytest.raises(BadInput, match=says) as e: cost(change(XResNetSpec(), 'xresnet10_tiny', act='faulty'), 32)
     assert len(str(e.value).splitlines())==1 and type(fault).__name__ in str(e.value)

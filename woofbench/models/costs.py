@@ -166,17 +166,16 @@ def _counted(spec, size, n_out):
     return dict(params=_numel(model), macs=None if flops is None else flops//2)
 
 # %% ../../nbs/models/04_costs.ipynb #tried-def
-def _tried(spec, size, n_out):
-    "Parameters and `macs=None`, if a forward pass of one image works; raises what the network raises"
-    def made(device):
-        if device=='meta': return blank(spec, n_out, size)
-        with torch.device(device): return build(spec, n_out, size)
+def _built(spec, size, n_out):
+    "The network, and the device that it is on: a very large one has no numbers; raises what the network raises"
     try: large = _numel(blank(spec, n_out, size, 'cpu' if own_names(spec) else 'meta'))>LARGEST
     except Exception: large = False # a part cannot be built without numbers
-    device = 'meta' if large else 'cpu'
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
-        model = made(device)
-        with _still(model): check_logits(model(torch.zeros(1, 3, size, size, device=device)), n_out)
+    if large: return blank(spec, n_out, size), 'meta'
+    with torch.device('cpu'): return build(spec, n_out, size), 'cpu'
+
+def _tried(model, device, size, n_out):
+    "Parameters and `macs=None`, if a forward pass of one image works; raises what the network raises"
+    with _still(model): check_logits(model(torch.zeros(1, 3, size, size, device=device)), n_out)
     return dict(params=_numel(model), macs=None)
 
 def _one_line(e):
@@ -203,17 +202,24 @@ def cost(
     size:int, # Side of the images, px
     n_out:int=10, # Number of classes
 ) -> dict: # `params`, and `macs` of one image: None where its operations cannot be counted
-    "Parameters and multiply-accumulates of one forward pass; raises `BadInput` where it cannot take such images"
+    """Parameters and multiply-accumulates of one forward pass; raises `BadInput` where the network cannot be built, or
+    cannot take such images"""
     try: return _counted(spec, size, n_out)
     except BadInput: raise
     except Exception: pass # the counter may have failed: a plain forward pass decides
-    try: return _tried(spec, size, n_out)
+    says,sizes = 'be built',isinstance(spec, ModelSpec) # a whole network may be built for one size
+    try:
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            made = _built(spec, size, n_out)
+            says,sizes = f'take {size} px images',True
+            return _tried(*made, size, n_out)
     except BadInput: raise
     except MemoryError as e: raise BadInput(f'this network is too large for the memory here at {size} px') from e
     except Exception as e:
-        fit = _fitting(spec, size, n_out)
-        hint = f'; {" or ".join(map(str, fit))} px would suit it' if fit else ''
-        raise BadInput(f'this network cannot take {size} px images{hint} ({_one_line(e)})') from e
+        fit = _fitting(spec, size, n_out) if sizes else ()
+        hint = f' for {size} px images' if says=='be built' and fit else ''
+        hint += f'; {" or ".join(map(str, fit))} px would suit it' if fit else ''
+        raise BadInput(f'this network cannot {says}{hint} ({_one_line(e)})') from e
 
 # %% ../../nbs/models/04_costs.ipynb #speeds-def
 def now(device:torch.device) -> float:
