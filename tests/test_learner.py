@@ -112,6 +112,17 @@ def test_other_loaders_are_the_ones_that_are_used(folder, other, k, capsys):
     assert fast.validate()[1]==pytest.approx(float((preds.argmax(1)==y).float().mean()), abs=1e-6)
 
 
+# Centralised gradients
+
+@engines
+def test_weights_of_one_number_a_filter_train_with_centralised_gradients(folder, engine):
+    l = make(folder, engine=engine, conv='twist', centralize=True, opt='adam')
+    was = {k:o.detach().clone() for k,o in l.model.named_parameters() if o.ndim>1 and o[0].numel()==1}
+    l.fit(1, 1e-2)
+    now = dict(l.model.named_parameters())
+    assert was and not any(torch.equal(now[k], o) for k,o in was.items() if k[0] in '012') # the stem
+
+
 # Averages of weights
 
 @engines

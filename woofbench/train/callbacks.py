@@ -27,7 +27,8 @@ class Centralize(Callback):
     order = MixedPrecision.order+1
     def before_step(self):
         for p in self.model.parameters():
-            if p.grad is not None and p.ndim>1: p.grad.sub_(p.grad.mean(dim=tuple(range(1, p.ndim)), keepdim=True))
+            if p.grad is None or p.ndim<2 or p[0].numel()==1: continue # one number is its own mean
+            p.grad.sub_(p.grad.mean(dim=tuple(range(1, p.ndim)), keepdim=True))
 
 class GammaL2(Callback):
     """Add `l2` times the scale of every norm to its gradient, which no decoupled weight decay does;
