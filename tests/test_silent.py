@@ -53,6 +53,7 @@ def test_a_cache_in_a_folder_of_yours_removes_none_of_your_files(cli, tmp_path, 
 
 @pytest.mark.parametrize('changes,says', [
     (dict(grad='accumulate', grad_batches=9), 'no weight would change'),
+    (dict(average='tail', average_start=.9), 'fewer than two of the'),
     (dict(loss='bce', loss_threshold=.2), 'unknown field'),
     (dict(vary='wd', vary_end=1.), 'changes nothing'),
     (dict(vary='wd', wd=0.), 'leave out vary=wd'), (dict(vary='wd_mom', wd=0.), 'write vary=mom'),
