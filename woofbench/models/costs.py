@@ -197,6 +197,7 @@ def _fitting(spec, size, n_out, n=2):
         if len(res)==n: break
     return sorted(res)
 
+# %% ../../nbs/models/04_costs.ipynb #fitting-def-2
 def cost(
     spec:XResNetSpec|ModelSpec,
     size:int, # Side of the images, px

@@ -80,17 +80,6 @@ class Ema(Callback):
         self._settle()
         if self.raw is None: self.raw,self.learn.model = self.model,self.average.module
 
-    def _add(self):
-        self.average.update(self.model)
-        self.moved = True
-
-    def _settle(self):
-        if self.moved: power_iterations(self.average.module)
-        self.moved = False
-
-    def _back(self):
-        if self.raw is not None: self.learn.model,self.raw = self.raw,None
-
     def after_fit(self):
         "The network gets the average"
         self._back()
@@ -103,6 +92,20 @@ class Ema(Callback):
         self.average,self.moved = None,False
 
 # %% ../../nbs/train/05_callbacks.ipynb #ema-keep
+@patch
+def _back(self:Ema):
+    if self.raw is not None: self.learn.model,self.raw = self.raw,None
+
+@patch
+def _add(self:Ema):
+    self.average.update(self.model)
+    self.moved = True
+
+@patch
+def _settle(self:Ema):
+    if self.moved: power_iterations(self.average.module)
+    self.moved = False
+
 @patch
 def to_keep(self:Ema):
     "The average, for a seed that continues after a break"
