@@ -63,7 +63,7 @@ print([o for o in ('torch','fastai','pandas','scipy','matplotlib','timm','sklear
 
 def test_cost_takes_the_parameters_of_networks_alone():
     names = {o.name for o in flags_of(_found('train.recipe:model_parameters()', True))}
-    assert {'block_rate','stem_eps','arch_width'} <= names and not {'opt_ks','aug_strength','loss_threshold'} & names
+    assert {'block_rate','stem_eps','arch_width'} <= names and not {'opt_ks','aug_strength','average_start'} & names
 
 @pytest.fixture
 def no_torch(tmp_path):

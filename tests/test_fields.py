@@ -129,7 +129,7 @@ def test_a_number_of_a_library_may_have_a_fraction():
 # A page says what was trained
 
 ODD = (dict(stem='whitening_signs', stem_eps=.1), dict(block='drop_path', block_rate=.3), dict(aug='mix', aug_alpha=.3),
-       dict(loss='bce', loss_threshold=.3), dict(opt='muon', opt_ks=1, opt_lookahead=True), dict(stem_pool='none'),
+       dict(loss='bce', smooth=.3), dict(opt='muon', opt_ks=1, opt_lookahead=True), dict(stem_pool='none'),
        dict(opt='torch:SGD', opt_nesterov=True), dict(opt='timm:lion'),
        dict(sched='timm:cosine', sched_warmup_epochs=2),
        dict(sched='torch:PolynomialLR'), dict(attn=('se','se','none','none')), dict(normalize=False))

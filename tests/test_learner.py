@@ -112,6 +112,17 @@ def test_other_loaders_are_the_ones_that_are_used(folder, other, k, capsys):
     assert fast.validate()[1]==pytest.approx(float((preds.argmax(1)==y).float().mean()), abs=1e-6)
 
 
+# Centralised gradients
+
+@engines
+def test_weights_of_one_number_a_filter_train_with_centralised_gradients(folder, engine):
+    l = make(folder, engine=engine, conv='twist', centralize=True, opt='adam')
+    was = {k:o.detach().clone() for k,o in l.model.named_parameters() if o.ndim>1 and o[0].numel()==1}
+    l.fit(1, 1e-2)
+    now = dict(l.model.named_parameters())
+    assert was and not any(torch.equal(now[k], o) for k,o in was.items() if k[0] in '012') # the stem
+
+
 # Averages of weights
 
 @engines
@@ -141,6 +152,20 @@ def test_a_second_fit_begins_where_the_average_is(folder, engine):
     was = [o.detach().clone() for o in l.model.parameters()]
     l.fit(2, 0.)
     assert all(torch.allclose(a, b, atol=1e-7) for a,b in zip(was, l.model.parameters()))
+
+@engines
+@pytest.mark.parametrize('kw', (dict(ema=.9), dict(average='tail', average_start=.1)), ids=str)
+def test_an_average_keeps_the_largest_singular_value_at_1(folder, engine, kw):
+    "An average of the vectors that find this value does not find that of the averaged weight"
+    seen = []
+    class See(Callback):
+        order = 99
+        def after_validate(self): seen.append(self.model[4][0].convpath[2].weight)
+    l = make(folder, engine=engine, sa='simple_sa', **kw)
+    l.fit(3, .1, cbs=See())
+    last = l.model.eval()[4][0].convpath[2].weight
+    for o in (seen[-1], last): assert torch.linalg.matrix_norm(o().detach(), 2).item()==pytest.approx(1, abs=1e-3)
+    assert torch.equal(seen[-1](), last()) and last is not seen[-1], 'what was validated is what is left'
 
 def test_weights_loaded_between_fits_are_validated(folder, tmp_path):
     l = make(folder, ema=.9)

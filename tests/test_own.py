@@ -196,7 +196,7 @@ def test_an_exported_learner_predicts_without_its_augmentation(parts, tmp_path):
 CHOICES = [dict(opt='timm:lion'), dict(opt='timm:cadamw', opt_caution=False), dict(opt='torch:SGD', opt_nesterov=True),
            dict(opt='timm:muon'),
            dict(sched='timm:cosine', sched_warmup_epochs=1), dict(sched='torch:CosineAnnealingLR'),
-           dict(loss='bce', loss_threshold=.2, smooth=0.),
+           dict(loss='bce', smooth=0.),
            dict(grad='clip', grad_max_norm=.1), dict(grad='accumulate'), dict(average='tail', average_start=.5),
            dict(group='norm_bias')]
 

@@ -7,6 +7,7 @@ import torch
 from woofbench.models.parts import slots, acts
 from woofbench.models.xresnet import XResNet, build
 from woofbench.models.spec import XResNetSpec, TimmSpec, per_stage
+from woofbench.tricks.attention_maps import attention_maps
 import woofbench.tricks  # noqa: F401  registers all tricks
 
 small = XResNetSpec(depths=(1,1), widths=(16,32), expansion=1, stem_szs=(8,8,16))
@@ -37,6 +38,12 @@ def step(model, size=32, dtype=None, n_out=10):
         assert p.grad is not None, f'{k} has no gradient'
         assert p.grad.isfinite().all(), f'{k} has a gradient that is not finite'
 
+
+@pytest.mark.parametrize('name', slots['stem'])
+def test_a_stem_keeps_the_precision_of_its_network(name):
+    "Without autocast, as an exported network or `attention_maps` has it"
+    model = XResNet(replace(with_part('stem', name), sa='simple_sa')).bfloat16().eval()
+    assert attention_maps(model, torch.rand(1, 3, 32, 32)).isfinite().all()
 
 def probe(kind, name, spec=small):
     "The part by itself, as text, as the first stage has it"

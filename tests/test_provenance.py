@@ -371,6 +371,25 @@ def test_parts_takes_the_words_people_have_for_a_kind(cli, name):
     assert rc==0 and 'of a part' not in out and out
 
 
+class Reads(nn.Module):
+    "Reads the rows of an image one after another"
+    def __init__(self, n_out, size):
+        super().__init__()
+        self.lstm,self.head = nn.LSTM(3*size, 8, batch_first=True),nn.Linear(8, n_out)
+    def forward(self, x): return self.head(self.lstm(x.transpose(1,2).flatten(2))[0][:,-1])
+
+class Compares(nn.Module):
+    "Multiplies the mean of each channel with that of each other one"
+    def __init__(self, n_out, size):
+        super().__init__()
+        self.head = nn.Bilinear(3, 3, n_out)
+    def forward(self, x): return self.head(x.mean((2,3)), x.mean((2,3)))
+
+@pytest.mark.parametrize('net,macs', ((Reads, 32*4*8*(3*32+8) + 8*10), (Compares, None)))
+def test_an_operation_that_hides_products_is_counted_in_its_parts_or_unknown(net, macs):
+    archs['reads_rows'] = lambda n_out, size: net(n_out, size)
+    assert cost(change(XResNetSpec(), 'reads_rows'), 32)['macs']==macs
+
 # Sizes and widths
 
 @pytest.mark.parametrize('line,hint',
@@ -378,6 +397,7 @@ def test_parts_takes_the_words_people_have_for_a_kind(cli, name):
                           ('cost --arch timm:bat_resnext26ts --size 128', '256 px would suit it'),
     ('cost --arch xresnet10_tiny --widths 8,16,32,64 --attn se', '16 channels or more'),
     ('cost --arch xresnet18 --pool max_blur --size 65', '64 or '),
+    ('cost --arch xresnet18 --groups 7', 'this network cannot be built (ValueError: in_channels must be divisible'),
     ('run --arch xresnet10_tiny --widths 8,16,32,64 --attn se', '16 channels or more')))
 def test_what_does_not_fit_says_what_does(refused, line, hint): assert hint in refused(line)
 
@@ -393,6 +413,6 @@ def test_any_fault_of_a_part_is_one_line(fault, where):
             if where=='build': raise fault
         def forward(self, x): raise fault
     acts['faulty'] = Faulty
-    with pytest.raises(BadInput, match='cannot take 32 px') as e:
-        cost(change(XResNetSpec(), 'xresnet10_tiny', act='faulty'), 32)
+    says = dict(build='cannot be built', forward='cannot take 32 px images')[where]
+    with pytest.raises(BadInput, match=says) as e: cost(change(XResNetSpec(), 'xresnet10_tiny', act='faulty'), 32)
     assert len(str(e.value).splitlines())==1 and type(fault).__name__ in str(e.value)

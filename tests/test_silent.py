@@ -68,8 +68,13 @@ def test_no_decoded_images_stay_on_disk_where_you_ask_for_none(tmp_path, monkeyp
 
 @pytest.mark.parametrize('changes,says', [
     (dict(grad='accumulate', grad_batches=9), 'no weight would change'),
-    (dict(loss='bce', loss_threshold=.2, smooth=.1), 'undoes the label smoothing'),
+    (dict(average='tail', average_start=.9), 'fewer than two of the'),
+    (dict(loss='bce', loss_threshold=.2), 'unknown field'),
     (dict(vary='wd', vary_end=1.), 'changes nothing'),
+    (dict(vary='wd', wd=0.), 'leave out vary=wd'), (dict(vary='wd_mom', wd=0.), 'write vary=mom'),
+    (dict(group='norm_bias', group_rate=1.), 'leave out group'),
+    (dict(opt='muon', mom=0., opt_nesterov=False), 'changes nothing where mom=0'),
+    (dict(opt='muon', arch='xresnet10_tiny', block='dw_x4', stem='dw_x4'), 'nothing to train .* write opt_ks=1'),
     (dict(vary='mom', vary_start=.9, mom=.9), 'nothing would change')])
 def test_a_field_without_an_effect_is_refused_before_the_training(changes, says, flowers, tmp_path):
     with pytest.raises(BadInput, match=says): run(flowers, seeds=1, out=tmp_path, **small | changes)

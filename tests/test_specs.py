@@ -7,7 +7,7 @@ import torch
 from hypothesis import HealthCheck, given, settings, strategies as st
 from torch.nn import functional as F
 from woofbench.models.costs import cost
-from woofbench.models.parts import slots
+from woofbench.models.parts import acts, slots
 from woofbench.registry import BadInput
 from woofbench.commands.prepare import plan
 from woofbench.models.spec import XResNetSpec, change, optional, per_stage, slot_of
@@ -117,6 +117,16 @@ def test_what_cannot_work_is_refused_before_data_is_read(monkeypatch):
         with pytest.raises(BadInput, match=hint) as e: plan('imagewoof', **kw)
         assert len(str(e.value).splitlines())==1
 
+
+def test_an_activation_has_one_name():
+    "Else one network would have two hashes, and each of them official seeds of its own"
+    made = {}
+    for name in acts.names('timm'):
+        act = acts(name)()
+        look = type(act).__qualname__, *sorted((k, v) for k,v in vars(act).items() if k[0]!='_' and k!='inplace')
+        assert made.setdefault(look, acts.canon(name))==acts.canon(name), look
+    one = change(XResNetSpec(), act='relu', stem_act='mish')
+    assert change(XResNetSpec(), act='timm:relu', stem_act='timm:mish')==one
 
 def test_aliases_resolve_to_one_name():
     for reg in slots.values():

@@ -212,7 +212,7 @@ def _check_params(self:Registry, name, params):
 def names(self:Registry, prefix:str='') -> list[str]:
     "Canonical names and aliases; those of a provider only where `prefix` names it"
     more = [f'{prefix}:{o}' for o in self._providers[prefix][1]()] if prefix in self._providers else []
-    return sorted([*self, *self._aliases, *more])
+    return sorted({*self, *self._aliases, *more})
 
 @patch
 def provided(self:Registry, name:str) -> list[str]:

@@ -163,10 +163,12 @@ def check_apart(
                        'another one has learnt: create a new one in the part, for example with .clone()')
 
 def _check_steps(job):
-    "Raise `BadInput` for an accumulation over more batches than the training has: it would never step"
+    "Raise `BadInput` where the training has too few steps for what the recipe does with them"
     n = len(job.manifest.train)//job.recipe.bs*job.track.epochs
     if job.recipe.grad=='accumulate' and (batches := dict(job.recipe.params)['grad_batches'])>n:
         raise BadInput(f'grad_batches={batches} is more than the {n} batches of the training: no weight would change')
+    if job.recipe.average=='tail' and (start := dict(job.recipe.params)['average_start'])*n>n-2:
+        raise BadInput(f'average_start={start:g} leaves fewer than two of the {n} steps to average: begin earlier')
 
 # %% ../../nbs/commands/24_prepare.ipynb #run-check-job-2
 def check_job(

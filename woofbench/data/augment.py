@@ -127,7 +127,8 @@ def trivial(r, *, strength):
                params=dict(strength=Param(.3, 'Scales all strengths', 0, 1),
                            changes=Param(2, 'Changes of each image', 1, 10)))
 def rand(r, *, strength, changes):
-    "RandAugment: some changes for each image, of one strength; https://arxiv.org/abs/1909.13719"
+    """RandAugment: some changes for each image, of one strength in TrivialAugment's wide range;
+    https://arxiv.org/abs/1909.13719"""
     def one(x, ops, us):
         for u in us: x = _changed(x, ops, (u[0], 0. if u[1]<.5 else 1.), strength)
         return x

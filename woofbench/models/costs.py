@@ -92,6 +92,32 @@ class _Counter(TorchDispatchMode):
         if op in self.known: self.flops += self.known[op](*args, **kwargs or {}, out_val=out)
         return out
 
+# %% ../../nbs/models/04_costs.ipynb #4684983c
+_free = frozenset("""cat stack copy copy_ set_ rsub lt_ le_ gt_ ge_ eq_ ne_ _prelu_kernel rrelu_with_noise
+    rrelu_with_noise_ native_layer_norm _fused_rms_norm _weight_norm_interface complex polar linalg_cross index_put
+    index_put_ _unsafe_index_put index_add index_add_ index_copy index_copy_ index_reduce scatter scatter_ scatter_add
+    scatter_add_ scatter_reduce scatter_reduce_ masked_scatter masked_scatter_ slice_scatter select_scatter
+    diagonal_scatter as_strided_scatter grid_sampler_2d grid_sampler_3d""".split()) # of several matrices, no product
+
+def _matrices(args):
+    "How many of the arguments are tensors of two or more axes that hold numbers with a fraction?"
+    flat = [o for a in args for o in (a if isinstance(a, (tuple,list)) else (a,))]
+    return sum(isinstance(o, torch.Tensor) and o.ndim>1 and (o.is_floating_point() or o.is_complex()) for o in flat)
+
+class _Unknown(TorchDispatchMode):
+    "Finds the operations that may hide products, and that PyTorch's counter leaves out without a word"
+    def __init__(self):
+        from torch.utils.flop_counter import flop_registry
+        super().__init__()
+        self.found,self.known = set(),flop_registry
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        op = func._overloadpacket
+        free = op.__name__ in _free or torch.Tag.pointwise in func.tags if func.namespace=='aten' else False
+        if op not in self.known and not free and (func.namespace not in ('aten','prim') or _matrices(args)>1):
+            self.found.add(op.__name__)
+        return func(*args, **kwargs or {})
+
 # %% ../../nbs/models/04_costs.ipynb #6a5ede4f
 def small_flops(
     model:torch.nn.Module, # On the processor
@@ -111,17 +137,17 @@ def torch_flops(
     size:int, # Side of the images, px
     n_out:int|None=None, # Number of classes; any number of outputs if None
     device='meta', # Of the model
-) -> int:
+) -> int|None: # None where an operation may hide products that PyTorch has no formula for
     """Floating point operations for one image, by PyTorch's own counter; a multiply-add is two of them. Raises
     `BadInput` for outputs that are not logits"""
     from torch.utils.flop_counter import FlopCounterMode
     x,fused = torch.zeros(1, 3, size, size, device=device),torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False) # the counter does not know fused attention
     try:
-        with _still(model), FlopCounterMode(display=False) as counter: out = model(x)
+        with _still(model), _Unknown() as unknown, FlopCounterMode(display=False) as counter: out = model(x)
     finally: torch.backends.mha.set_fastpath_enabled(fused)
     check_logits(out, n_out)
-    return counter.get_total_flops()
+    return None if unknown.found else counter.get_total_flops()
 
 # %% ../../nbs/models/04_costs.ipynb #cost-def-2
 def _counted(spec, size, n_out):
@@ -136,20 +162,20 @@ def _counted(spec, size, n_out):
     if _numel(model)>LARGEST and device=='cpu': device,model = 'meta',made('meta')
     if _numel(model)<=SMALL and size<=64: flops = small_flops(model if device=='cpu' else made('cpu'), size, n_out)
     if flops is None: flops = torch_flops(model, size, n_out, device)
-    return dict(params=_numel(model), macs=flops//2)
+    if flops is None and device=='cpu': flops = torch_flops(made('meta'), size, n_out) # e.g. an LSTM in its parts
+    return dict(params=_numel(model), macs=None if flops is None else flops//2)
 
 # %% ../../nbs/models/04_costs.ipynb #tried-def
-def _tried(spec, size, n_out):
-    "Parameters and `macs=None`, if a forward pass of one image works; raises what the network raises"
-    def made(device):
-        if device=='meta': return blank(spec, n_out, size)
-        with torch.device(device): return build(spec, n_out, size)
+def _built(spec, size, n_out):
+    "The network, and the device that it is on: a very large one has no numbers; raises what the network raises"
     try: large = _numel(blank(spec, n_out, size, 'cpu' if own_names(spec) else 'meta'))>LARGEST
     except Exception: large = False # a part cannot be built without numbers
-    device = 'meta' if large else 'cpu'
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
-        model = made(device)
-        with _still(model): check_logits(model(torch.zeros(1, 3, size, size, device=device)), n_out)
+    if large: return blank(spec, n_out, size), 'meta'
+    with torch.device('cpu'): return build(spec, n_out, size), 'cpu'
+
+def _tried(model, device, size, n_out):
+    "Parameters and `macs=None`, if a forward pass of one image works; raises what the network raises"
+    with _still(model): check_logits(model(torch.zeros(1, 3, size, size, device=device)), n_out)
     return dict(params=_numel(model), macs=None)
 
 def _one_line(e):
@@ -171,22 +197,30 @@ def _fitting(spec, size, n_out, n=2):
         if len(res)==n: break
     return sorted(res)
 
+# %% ../../nbs/models/04_costs.ipynb #fitting-def-2
 def cost(
     spec:XResNetSpec|ModelSpec,
     size:int, # Side of the images, px
     n_out:int=10, # Number of classes
 ) -> dict: # `params`, and `macs` of one image: None where its operations cannot be counted
-    "Parameters and multiply-accumulates of one forward pass; raises `BadInput` where it cannot take such images"
+    """Parameters and multiply-accumulates of one forward pass; raises `BadInput` where the network cannot be built, or
+    cannot take such images"""
     try: return _counted(spec, size, n_out)
     except BadInput: raise
     except Exception: pass # the counter may have failed: a plain forward pass decides
-    try: return _tried(spec, size, n_out)
+    says,sizes = 'be built',isinstance(spec, ModelSpec) # a whole network may be built for one size
+    try:
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            made = _built(spec, size, n_out)
+            says,sizes = f'take {size} px images',True
+            return _tried(*made, size, n_out)
     except BadInput: raise
     except MemoryError as e: raise BadInput(f'this network is too large for the memory here at {size} px') from e
     except Exception as e:
-        fit = _fitting(spec, size, n_out)
-        hint = f'; {" or ".join(map(str, fit))} px would suit it' if fit else ''
-        raise BadInput(f'this network cannot take {size} px images{hint} ({_one_line(e)})') from e
+        fit = _fitting(spec, size, n_out) if sizes else ()
+        hint = f' for {size} px images' if says=='be built' and fit else ''
+        hint += f'; {" or ".join(map(str, fit))} px would suit it' if fit else ''
+        raise BadInput(f'this network cannot {says}{hint} ({_one_line(e)})') from e
 
 # %% ../../nbs/models/04_costs.ipynb #speeds-def
 def now(device:torch.device) -> float:

@@ -79,6 +79,8 @@ def _timm_attn(name):
     return (lambda nf, act: get_attn(name)(nf)) if name in _timm_attns else None
 
 acts.provide('timm', _timm_act, _timm_acts)
+for o,of in dict(relu='relu', swish='timm:silu', hard_swish='timm:hardswish', hard_sigmoid='timm:hardsigmoid').items():
+    acts.alias(f'timm:{o}', of)
 attns.provide('timm', _timm_attn, lambda: _timm_attns)
 
 # %% ../../nbs/models/01_parts.ipynb #conv-layer-def

@@ -122,7 +122,7 @@ class XResNet(nn.Sequential):
         inits(spec.init)(self)
 
     def __prepare_scriptable__(self):
-        "`torch.jit.script` replaces modules in place, so it gets copies of them"
+        "`torch.jit.script`, which takes plain parts only, replaces modules in place: it gets copies of them"
         return _tree(self)
 
     def __getitem__(self, i):

@@ -38,7 +38,7 @@ class TailAverage(Ema):
     def __init__(self, start:float): self.start = start
     def before_fit(self): self.average = self.raw = None
     def after_step(self):
-        if self.average is not None: self.average.update(self.model)
+        if self.average is not None: self._add()
         elif self.pct_train>=self.start: self.average = _Mean(self.model)
     def after_fit(self):
         if self.average is not None: super().after_fit() # else the last weights stay

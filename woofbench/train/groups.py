@@ -24,8 +24,10 @@ def none(model, r):
 @groups.register('norm_bias', params=dict(rate=Param(64., 'Factor of the learning rate of norm biases', 0, 1e4)))
 def norm_bias(model, r, *, rate):
     "Biases of norms with a rate of their own, as in hlb-CIFAR10 (github.com/tysam-code/hlb-CIFAR10)"
+    if rate==1: raise BadInput('group_rate=1 changes nothing: leave out group=norm_bias')
     kinds = (*norm_types, nn.GroupNorm)
     biases = [m.bias for m in model.modules() if isinstance(m, kinds) and getattr(m, 'bias', None) is not None]
+    if not biases: raise BadInput('this network has no biases of norms: leave out group=norm_bias')
     ids = {id(o) for o in biases}
     return [([p for p in model.parameters() if id(p) not in ids], 1., 1.), (biases, rate, 1.)]
 

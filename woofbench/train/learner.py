@@ -43,7 +43,7 @@ from .schedules import varies
 from contextlib import ExitStack
 from .. import stop_asked
 from .callbacks import options, autocast_on, precision_cbs, same_autocast
-from ..models.xresnet import build
+from ..models.xresnet import blank, build
 from ..data.batches import FastData, Images, load_images
 from ..fast.memory import kept_memory
 from .job import Job
@@ -195,6 +195,7 @@ def check_parts(
         for reg,name in ((varies, recipe.vary), (grads, recipe.grad), (averages, recipe.average)): reg(name)(recipe)
         opt,loss = opts(recipe.opt)(recipe),losses(recipe.loss)(recipe)
         check_factors(scheds(recipe.sched))
+        _check_network(recipe, opt)
     if not callable(opt): raise BadInput(f'opt {recipe.opt} gives {opt!r}, and must give a function of parameters')
     if recipe.sched=='one_cycle' and 'mom' in unused_by(opts, recipe.opt) and not _has_momentum(opt):
         raise BadInput(f'one_cycle changes the momentum, and opt {recipe.opt} has none: choose another sched')
@@ -202,6 +203,16 @@ def check_parts(
     if mixes and not getattr(loss, 'y_int', False):
         raise BadInput(f'loss {recipe.loss} cannot be used with mixed classes: mixup, cutmix and aug=mix need a loss '
                        'with `y_int = True` and an attribute `reduction`')
+
+# %% ../../nbs/train/08_learner.ipynb #3fc589cf
+def _check_network(recipe, opt):
+    "Raise `BadInput` where groups or the optimiser have nothing to do in the network of a recipe"
+    ours = recipe.group!='none' and groups.own(recipe.group)
+    if not (ours or hasattr(opt, 'check')): return
+    try: model = blank(recipe.model)
+    except Exception: return # a network of yours may need the size of its images
+    if ours: groups(recipe.group)(model, recipe)
+    if hasattr(opt, 'check'): opt.check([*model.parameters()])
 
 # %% ../../nbs/train/08_learner.ipynb #learner-def
 def _extended(parts, recipe, augmented):

@@ -9,7 +9,7 @@ __all__ = ['losses', 'cross_entropy', 'BinaryCrossEntropy', 'bce']
 from fastai.losses import LabelSmoothingCrossEntropy
 from torch import nn
 from torch.nn import functional as F
-from ..registry import BadInput, Param, Registry
+from ..registry import Registry
 
 # %% ../../nbs/train/10_losses.ipynb #losses-def
 losses = Registry('loss', 'f(recipe) -> Module f(logits, classes) with `reduction` and `y_int = True`', plural='losses')
@@ -24,27 +24,22 @@ class BinaryCrossEntropy(nn.Module):
     "Binary cross-entropy of each class; https://arxiv.org/abs/2110.00476"
     y_int = True
     def __init__(self,
-        smooth:float=.1,    # Label smoothing
-        threshold:float=0., # Targets above it count as 1, others as 0; 0: targets stay as they are
+        smooth:float=.1, # Label smoothing
         reduction:str='mean',
     ):
         super().__init__()
-        self.smooth,self.threshold,self.reduction = smooth,threshold,reduction
+        self.smooth,self.reduction = smooth,reduction
 
     def forward(self, pred, y):
         n = pred.shape[-1]
         target = F.one_hot(y, n).to(pred.dtype)*(1-self.smooth) + self.smooth/n
-        if self.threshold: target = target.gt(self.threshold).to(pred.dtype)
         loss = F.binary_cross_entropy_with_logits(pred, target, reduction='none').mean(-1)
         return loss if self.reduction=='none' else loss.sum() if self.reduction=='sum' else loss.mean()
 
     def decodes(self, x): return x.argmax(dim=-1)
     def activation(self, x): return x.sigmoid()
 
-_threshold = Param(0., 'Targets above it count as 1, others as 0; 0: as they are', 0, .99)
-
-@losses.register('bce', params=dict(threshold=_threshold))
-def bce(r, *, threshold):
-    "Binary cross-entropy of each class, with the recipe's label smoothing; raises `BadInput` for a useless one"
-    if threshold and r.smooth: raise BadInput('loss_threshold undoes the label smoothing: write smooth=0')
-    return BinaryCrossEntropy(r.smooth, threshold)
+@losses.register('bce')
+def bce(r):
+    "Binary cross-entropy of each class, with the recipe's label smoothing"
+    return BinaryCrossEntropy(r.smooth)

@@ -7,13 +7,13 @@ __all__ = ['quintic', 'orthogonal', 'How', 'Muon', 'muon_optimiser', 'muon']
 
 # %% ../../nbs/train/22_muon.ipynb #imports
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 import torch
 from fastai.optimizer import Lookahead, Optimizer
 from fastcore.basics import patch
 from ..fast.ranger_steps import Hypers, foreach_step_
-from ..registry import Param
+from ..registry import BadInput, Param
 from .optim import opts
 
 # %% ../../nbs/train/22_muon.ipynb #ns-def
@@ -70,6 +70,13 @@ class How:
     def takes(self, p:torch.Tensor) -> bool:
         "Does Muon train `p`?"
         return p.ndim==4 and p.shape[1]>3 and min(p.shape[2:])>=self.ks
+
+    def check(self, ps:list):
+        "Raise `BadInput` where Muon would train none of the parameters"
+        if any(map(self.takes, ps)): return
+        hint = 'write opt_ks=1 for its 1x1 convolutions, or ' if any(map(replace(self, ks=1).takes, ps)) else ''
+        raise BadInput('opt muon has nothing to train in this network: it trains convolutions of more than 3 channels '
+                       f'with a kernel of opt_ks={self.ks} or larger; {hint}choose another opt')
 
     def factor(self, m:int, n:int) -> float:
         "What the step of an m x n matrix is multiplied by"
@@ -140,6 +147,12 @@ def muon_optimiser(params, lr, lookahead, how=How(), **hypers):  # noqa: B008  f
 
 @opts.register('muon', 'Muon', params=_muon, unused=('beta',))
 def muon(r, *, lookahead, rest_rate, rest_mom, **how):
-    "Muon for convolutions, Adam or RAdam for the rest; https://kellerjordan.github.io/posts/muon/"
-    return partial(muon_optimiser, lookahead=lookahead, how=How(**how), mom=r.mom, sqr_mom=r.sqr_mom, eps=r.eps,
-                   rest_rate=rest_rate, rest_mom=rest_mom)
+    """Muon for convolutions of 3x3 or larger; Adam or RAdam for all else, such as linear layers and 1x1 convolutions;
+    https://kellerjordan.github.io/posts/muon/"""
+    how = How(**how)
+    if not (how.nesterov or r.mom or r.vary in ('mom','wd_mom')):
+        raise BadInput('opt_nesterov=false changes nothing where mom=0: leave it out')
+    f = partial(muon_optimiser, lookahead=lookahead, how=how, mom=r.mom, sqr_mom=r.sqr_mom, eps=r.eps,
+                rest_rate=rest_rate, rest_mom=rest_mom)
+    f.check = how.check
+    return f

@@ -59,6 +59,7 @@ def none(r):
 
 def _decay(r, end):
     if end==1: raise BadInput('vary_end=1 changes nothing: leave out vary=wd')
+    if not r.wd: raise BadInput(f'wd=0 stays 0: {"write vary=mom" if r.vary=="wd_mom" else "leave out vary=wd"}')
     return dict(wd=lambda pos: r.wd*half_cosine(pos, end))
 
 def _momentum(r, start, warm):
@@ -74,7 +75,7 @@ _rise = dict(start=Param(.85, 'Momentum at the start', 0, .9999),
 # %% ../../nbs/train/23_schedules.ipynb #more-register
 @varies.register('wd', params=_end)
 def decay(r, *, end):
-    "Weight decay along half a cosine"
+    "Weight decay along half a cosine; Muon's filters have none while their norm is fixed"
     return [Varied(_decay(r, end))]
 
 @varies.register('mom', params=_rise)

@@ -19,6 +19,8 @@ def leaky():
     "x where positive, x/100 elsewhere, in place"
     return nn.LeakyReLU(1e-2, inplace=True)
 
+acts.alias('timm:leaky_relu', 'leaky')
+
 @acts.register('leaky_001')
 def leaky_001():
     "x where positive, x/1000 elsewhere, in place: TResNet's blocks"

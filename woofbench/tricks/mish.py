@@ -14,3 +14,5 @@ from ..models.parts import acts
 def mish():
     "x * tanh(softplus(x)), https://arxiv.org/abs/1908.08681"
     return nn.Mish(inplace=True)
+
+acts.alias('timm:mish', 'mish')

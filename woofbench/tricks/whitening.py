@@ -51,8 +51,9 @@ class WhiteningConv2d(nn.Module):
         self.weight.copy_((sign*rows).flip(0).view_as(self.weight))
 
     def forward(self, x):
-        with torch.autocast('cuda' if x.is_cuda else 'cpu', enabled=False):
-            return F.conv2d(x.float(), self.weight.float())
+        kind = 'cuda' if x.is_cuda else 'cpu'
+        dtype = torch.float32 if torch.is_autocast_enabled(kind) else x.dtype # what the next layer can take
+        with torch.autocast(kind, enabled=False): return F.conv2d(x.float(), self.weight.float()).to(dtype)
 
 # %% ../../nbs/tricks/whitening.ipynb #conv-part-extra-repr
 @patch
