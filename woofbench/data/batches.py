@@ -114,7 +114,7 @@ class Batches(GetAttr):
         self.dl.before_iter() # tells batch transforms whether these are training images
         for i in range(0, len(self.y), self.size):
             part = slice(i, i+self.size)
-            x,*y = self.images(part),self.y[part]
+            x,*y = self.images(part),self.y[part].clone() # a callback may change it in place
             if to_float and x.dtype==torch.uint8: x = to_float(x)
             x = x.permute(0,3,1,2)
             if not to_float: x,*y = self.dl.after_batch((TensorImage(x), TensorCategory(*y)))
