@@ -1,10 +1,15 @@
 "Images, labels and augmentations: what reaches the network is what the record says"
+import copy, pickle
 import pytest
 import torch
 from fastai.callback.core import Callback
 from fastai.callback.progress import ProgressCallback
+from fastai.learner import load_learner
+from fastcore.basics import noop
 from conftest import tiny_dataset
 from woofbench import learner
+from woofbench.data.augment import Augment
+from woofbench.registry import BadInput
 
 engines = pytest.mark.parametrize('engine', ('fastai','fast'))
 
@@ -16,7 +21,7 @@ def make(folder, **kw):
     usual = dict(size=32, arch='xresnet10_tiny', act='mish', bs=8, workers=0)
     res = learner('imagenette', data=folder, **usual|kw)
     res.remove_cb(ProgressCallback)
-    res.logger = lambda *a: None
+    res.logger = noop
     return res
 
 
@@ -30,3 +35,43 @@ def test_a_callback_that_changes_classes_leaves_those_of_the_next_learner_alone(
     learn.fit(1, 1e-3, cbs=Merge())
     assert was.bincount().tolist()==[8,8,8]
     assert torch.equal(make(folder, engine='fast').fast_data.data.valid_y, was)
+
+
+# Copies and files of a learner with an augmentation
+
+def keys_of(learn):
+    "The epoch and the image numbers of every batch that the augmentation of `learn` will get"
+    augment,res = next(o.augment for o in learn.cbs if hasattr(o, 'augment')),[]
+    was = augment.next_key
+    def seen(n):
+        res.append(was(n))
+        return res[-1]
+    augment.next_key = seen
+    return res
+
+@engines
+@pytest.mark.parametrize('kw', (dict(aug='alternate_flip', flip=0.), dict(aug='mix')), ids=lambda o: o['aug'])
+@pytest.mark.parametrize('trained', (False,True))
+def test_a_copy_of_a_learner_augments_its_own_images(folder, engine, kw, trained):
+    learn = make(folder, engine=engine, **kw)
+    if trained: learn.fit(1, 1e-3)
+    twin = copy.deepcopy(learn)
+    first,second = keys_of(learn),keys_of(twin)
+    twin.fit(2, 1e-3)
+    assert not first and [o.epoch for o in second]==[0]*6+[1]*6
+    for e in (0,1): assert sorted(i for o in second if o.epoch==e for i in o.index)==list(range(48))
+    inside = [o for o in twin.dls.train.after_batch.fs if isinstance(o, Augment)]
+    assert inside==([] if kw['aug']=='mix' else [twin.augmented.augment])
+
+@engines
+def test_a_learner_from_a_file_predicts_and_does_not_train_without_its_augmentation(folder, engine, tmp_path):
+    for aug in ('jitter_affine','mix'):
+        learn = make(folder, engine=engine, aug=aug)
+        learn.export(tmp_path/'e.pkl')
+        back,image = load_learner(tmp_path/'e.pkl'),folder/'val'/'a'/'a_val_0.JPEG'
+        with learn.no_bar(), back.no_bar():
+            assert torch.allclose(back.predict(image)[2], learn.predict(image)[2], atol=1e-4)
+        back = pickle.loads(pickle.dumps(learn))
+        with pytest.raises(BadInput, match='does not hold its augmentation') as e: back.fit(1, 1e-3)
+        back.remove_cb(getattr(back, str(e.value).split('learn.')[-1].rstrip(')')))
+        back.fit(1, 1e-3)
