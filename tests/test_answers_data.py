@@ -2,7 +2,7 @@
 import copy, pickle
 import pytest
 import torch
-from fastai.callback.core import Callback
+from fastai.callback.core import Callback, CancelFitException
 from fastai.callback.progress import ProgressCallback
 from fastai.learner import load_learner
 from fastcore.basics import noop
@@ -75,3 +75,22 @@ def test_a_learner_from_a_file_predicts_and_does_not_train_without_its_augmentat
         with pytest.raises(BadInput, match='does not hold its augmentation') as e: back.fit(1, 1e-3)
         back.remove_cb(getattr(back, str(e.value).split('learn.')[-1].rstrip(')')))
         back.fit(1, 1e-3)
+
+class Stop(Callback):
+    def __init__(self, what): self.what = what
+    def after_batch(self):
+        if self.iter==4: raise self.what
+
+@engines
+@pytest.mark.parametrize('stops', (None, KeyboardInterrupt, CancelFitException))
+def test_training_images_can_be_read_after_a_fit_with_an_augmentation(folder, engine, stops):
+    learn = make(folder, engine=engine, aug='trivial')
+    if stops is not KeyboardInterrupt: learn.fit(1, 1e-3, cbs=stops and Stop(stops))
+    else:
+        with pytest.raises(KeyboardInterrupt): learn.fit(1, 1e-3, cbs=Stop(stops))
+    with learn.no_bar():
+        assert learn.dls.one_batch()[0].shape==(8,3,32,32)
+        assert len(learn.get_preds(ds_idx=0)[0])==48
+        assert len(learn.validate(ds_idx=0))==3 and len(learn.tta(n=2)[0])==24 and learn.summary()
+        learn.dls.show_batch(max_n=2)
+    learn.fit(1, 1e-3)

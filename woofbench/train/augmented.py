@@ -36,6 +36,11 @@ class Augmented(Callback):
                            f'learn.remove_cb(learn.{self.name})')
         self.augment.begin(self.epoch, self._images)
 
+    def after_train(self):
+        "What reads training images outside an epoch, such as `show_batch`, numbers them by itself"
+        if self.augment: self.augment.end()
+    after_fit = restore = after_train
+
 class AugmentedLabels(Augmented, MixHandler):
     "Change images and labels, and mix the losses of both labels"
     order,run_valid = MixHandler.order,False
@@ -45,6 +50,8 @@ class AugmentedLabels(Augmented, MixHandler):
         Augmented.before_train(self)
         MixHandler.before_train(self)
         if not self.stack_y: raise BadInput('an augmentation of labels needs a loss with `y_int = True`')
+
+    after_train = MixHandler.after_train
 
     def before_batch(self):
         if self.augment is None: return # read from a file: it only predicts
