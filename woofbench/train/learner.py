@@ -17,6 +17,7 @@ from threading import Lock
 import torch
 from torch import nn
 from fastai.callback.core import Callback, CancelEpochException, CancelFitException
+from fastai.callback.mixup import MixHandler
 from fastai.callback.progress import ProgressCallback
 import fastai.callback.schedule  # noqa: F401  gives learners fit_one_cycle, fit_flat_cos, lr_find
 import fastai.learner
@@ -105,6 +106,7 @@ class Learner(fastai.learner.Learner):
             with kept_memory(self.dls.device): return super()._with_events(f, event_type, ex, final)
         except BaseException:
             for o in list(self.cbs):
+                if isinstance(o, MixHandler) and self.loss_func==o.lf: o.after_train()
                 if hasattr(o, 'restore'): o.restore()
             raise
 
