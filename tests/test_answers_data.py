@@ -94,3 +94,30 @@ def test_training_images_can_be_read_after_a_fit_with_an_augmentation(folder, en
         assert len(learn.validate(ds_idx=0))==3 and len(learn.tta(n=2)[0])==24 and learn.summary()
         learn.dls.show_batch(max_n=2)
     learn.fit(1, 1e-3)
+
+@engines
+@pytest.mark.parametrize('kw', (dict(mixup=.4), dict(aug='mix')), ids=str)
+def test_a_fit_with_mixed_classes_can_be_interrupted_and_begun_again(folder, engine, kw):
+    learn = make(folder, engine=engine, **kw)
+    loss = learn.loss_func
+    with pytest.raises(KeyboardInterrupt): learn.fit(1, 1e-3, cbs=Stop(KeyboardInterrupt))
+    assert learn.loss_func is loss
+    learn.fit(1, 1e-3)
+
+
+# What a callback sees of mixup and cutmix
+
+class Keep(Callback):
+    order = 70
+    def before_fit(self): self.seen = []
+    def after_pred(self):
+        if not self.training: return
+        mix = self.learn.mix_up if hasattr(self.learn, 'mix_up') else self.learn.cut_mix
+        self.seen.append([(o, o.clone()) for o in (mix.lam, mix.yb1[0])])
+
+@engines
+@pytest.mark.parametrize('kw', (dict(mixup=.4), dict(cutmix=1.)), ids=str)
+def test_shares_and_classes_of_a_batch_stay_as_a_callback_keeps_them(folder, engine, kw):
+    keep = Keep()
+    make(folder, engine=engine, **kw).fit(2, 1e-3, cbs=keep)
+    assert len(keep.seen)==12 and all(torch.equal(a, b) for row in keep.seen for a,b in row)
