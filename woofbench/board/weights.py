@@ -16,7 +16,7 @@ from ..registry import BadInput
 from ..data.images import check_mode, read_file, to_rgb, turned
 from ..data.loaders import with_noise
 from ..data.manifest import find, verify
-from ..data.own_images import own_images
+from ..data.own_images import named_folder, own_images
 from ..data.track import datasets
 from ..data.val_resize import as_square
 from ..files import write_atomic, digest
@@ -121,7 +121,8 @@ def know_images(
     if not data:
         raise BadInput(f'the images of {name} are in a folder that is not known here: say where, with --data FOLDER or '
                        "data='FOLDER'")
-    own_images(data, name)
+    root = Path(str(data)).expanduser()
+    own_images(root.is_dir() and named_folder(root, name) or root, name)
 
 def check_images(row, m) -> None:
     "Raise `BadInput` unless a manifest has the images of a row"

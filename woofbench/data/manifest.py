@@ -18,7 +18,7 @@ from ..registry import BadInput
 from ..files import write_atomic, cache_dir
 from ..text import no_bar
 from .images import check_image, check_jpeg, file_digest, list_images, read_file, to_rgb, turned
-from .own_images import both_splits
+from .own_images import both_splits, named_folder
 from .track import Dataset, Track, datasets, packaged
 
 # %% ../../nbs/data/04_manifest.ipynb #digits-def
@@ -94,6 +94,16 @@ def _not_there(root, name):
     missing = '' if root.name==name else f', and no {name}'
     return f'{root} has no train and val folders{missing}; it holds {have}'
 
+def _own(root, d):
+    """The folder of the dataset `d` of your own images: the registered one if it is `root` or in it, else one of its
+    name, else `root`"""
+    here = Path(d.root) if d.root and os.path.isdir(d.root) else None
+    if here and os.path.samefile(here.parent, root): return here
+    if has_splits(root): return root
+    if has_splits(root/d.name): return root/d.name
+    if here and os.path.samefile(here, root): return root
+    return named_folder(root, d.name) or root
+
 def find(
     track:Track,
     data:str|Path|None=None, # A dataset's folder or one that holds it; `$WOOFBENCH_DATA` if None, else a download
@@ -108,8 +118,8 @@ def find(
     root = Path(os.path.expanduser(data))
     if not root.is_dir():
         raise BadInput(f'{root} is not a folder, but a file' if root.exists() else f'no such folder: {root}')
+    if not packaged(track.dataset): return _own(root, d)
     if has_splits(root): return root
-    if not packaged(track.dataset): return root/d.name if has_splits(root/d.name) else root
     hits = [root/o for o in _editions(track.dataset, track.source) if has_splits(root/o)]
     hits = hits or sorted(o for o in root.glob(f'{track.dataset}*') if has_splits(o))
     if len(hits)==1: return hits[0]
