@@ -105,11 +105,17 @@ def test_data_may_be_the_folder_that_holds_it(folder, tmp_path):
     assert plan(home, data=home.parent, recipe='digits').manifest.classes==('cat','dog')
     with pytest.raises(BadInput, match='data is another one'): plan(home, data=home.parent.parent)
 
-def test_a_row_is_trained_again_from_the_folder_that_holds_its_images(row, tmp_path):
+def test_a_row_is_trained_again_from_the_folder_that_holds_its_images(row, tmp_path, monkeypatch):
     shutil.copytree(row.path.parents[3].parent/'Flowers', tmp_path/'all'/'Flowers')
     images(tmp_path/'all'/'birds', classes=('owl','hen'))
     from woofbench.commands.reproduce import plan_of
     assert plan_of(row, tmp_path/'all', True).manifest.root==tmp_path/'all'/'Flowers'
+    del datasets['flowers']
+    with pytest.raises(BadInput, match='in a folder that is not known here'): plan_of(row, None, True)
+    monkeypatch.setenv('WOOFBENCH_DATA', str(tmp_path))
+    with pytest.raises(BadInput, match='in a folder that is not known here'): plan_of(row, None, True)
+    monkeypatch.setenv('WOOFBENCH_DATA', str(tmp_path/'all'))
+    assert plan_of(row, None, True).manifest.root==tmp_path/'all'/'Flowers'
 
 def test_two_folders_of_one_name_are_refused(flowers, tmp_path):
     images(tmp_path/'_flowers_')

@@ -113,16 +113,18 @@ def _check_code(row):
 # %% ../../nbs/board/13_weights.ipynb #job-of-def
 def know_images(
     row, # A `Row`
-    data:str|Path|None, # Folder of its images, if one is given
+    data:str|Path|None, # Folder of its images, or one that holds it; if None, `$WOOFBENCH_DATA` where this has it
 ) -> None:
-    "Make a dataset of somebody's own images known here; raises `BadInput` where no folder is given"
+    "Make a dataset of somebody's own images known here; raises `BadInput` where its folder is not found"
     name = row.track.dataset
     if datasets.there(name): return
-    if not data:
+    given = data or os.environ.get('WOOFBENCH_DATA')
+    root = Path(str(given)).expanduser()
+    found = named_folder(root, name) if given and root.is_dir() else None
+    if not data and not found:
         raise BadInput(f'the images of {name} are in a folder that is not known here: say where, with --data FOLDER or '
                        "data='FOLDER'")
-    root = Path(str(data)).expanduser()
-    own_images(root.is_dir() and named_folder(root, name) or root, name)
+    own_images(found or root, name)
 
 def check_images(row, m) -> None:
     "Raise `BadInput` unless a manifest has the images of a row"
