@@ -20,7 +20,7 @@ from fastcore.foundation import CollBase
 from fasttransform import Pipeline, Transform
 from pandas import DataFrame
 from .manifest import Manifest
-from .loaders import noisy_labels
+from .loaders import train_labels
 from .track import Track
 from .store import Store, load_store
 from .prefetch import Prefetch, Source, side_stream
@@ -78,7 +78,7 @@ def load_images(
     if key not in _last:
         _last.clear()
         train,valid = (load_store(m, o, cache=cache, progress=progress) for o in ('train','val'))
-        y,valid_y = (_classes(m, o, device) for o in (noisy_labels(m, track.dataset, track.noise), map(m.label, m.val)))
+        y,valid_y = (_classes(m, o, device) for o in (train_labels(m, track), map(m.label, m.val)))
         where = _room(train, device)
         if where==device.type: train = train.to(device)
         squares = val_squares(valid, track.size, val_resize).to(device)

@@ -104,6 +104,7 @@ def _own(root, d):
     if here and os.path.samefile(here, root): return root
     return named_folder(root, d.name) or root
 
+# %% ../../nbs/data/04_manifest.ipynb #find-find-2
 def find(
     track:Track,
     data:str|Path|None=None, # A dataset's folder or one that holds it; `$WOOFBENCH_DATA` if None, else a download

@@ -41,6 +41,7 @@ class Augmented(Callback):
         if self.augment: self.augment.end()
     after_fit = restore = after_train
 
+# %% ../../nbs/train/15_augmented.ipynb #cbs-def-2
 class AugmentedLabels(Augmented, MixHandler):
     "Change images and labels, and mix the losses of both labels"
     order,run_valid = MixHandler.order,False
