@@ -288,7 +288,7 @@ def test_rows_of_other_images_are_not_ranked_together(row):
     cell, = from_rows([Row(row.record), other]).cells
     assert len(cell.entries)==2 and len(cell.ranked)==1 and cell.entries[1].rank is None
     v = Comparison(Row(row.record), other)
-    assert v.outcome=='unknown' and 'validated on different images' in v.sentence()
+    assert v.outcome=='unknown' and 'different images (training or validation)' in v.sentence()
 
 def test_nobody_knows_images_of_an_unknown_dataset(row):
     verdict = judge(check_record(forged(row.record, data=dict(known=True))), [])
