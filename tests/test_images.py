@@ -243,6 +243,15 @@ def test_a_folder_without_its_images_says_which(tmp_path):
         (tmp_path/'a'/'other').mkdir(parents=True)
         find(Track('imagewoof', 64, 5, '192'), tmp_path/'a')
 
+def test_an_image_of_another_folder_may_have_the_same_name(tiny, tmp_path, monkeypatch):
+    m = verify(tiny, 'imagewoof')
+    other = tmp_path/'holiday'/m.train[0]
+    picture(other, seed=7)
+    monkeypatch.chdir(tmp_path/'holiday')
+    for o in (other, m.train[0], f'./{m.train[0]}'): assert np.array_equal(CheckedImage(m)(o), Image.open(other))
+    picture(tiny/m.train[0], seed=7)
+    with pytest.raises(BadInput, match='has changed since'): CheckedImage(m)(tiny/m.train[0])
+
 def test_a_folder_with_the_classes_of_another_dataset_is_refused(tmp_path, monkeypatch):
     "A folder of one dataset in `$WOOFBENCH_DATA` does not serve for all"
     from woofbench.commands.doctor import doctor_facts

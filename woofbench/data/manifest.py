@@ -352,11 +352,10 @@ class CheckedImage:
     "Replaces `PILImage.create`: the image of a file that is as in the manifest; raises `BadInput`"
     def __init__(self, m:Manifest):
         self.__name__ = type(self).__name__ # else fastai wraps it in a function that cannot be sent to a process
-        self.root,self.digests = os.path.join(m.root, ''),dict(zip([*m.train, *m.val], m.digests))
+        self.digests = {str(m.root/o):h for o,h in zip([*m.train, *m.val], m.digests)} # by whole paths
     def __call__(self, o):
         from fastai.vision.core import PILImage
         if isinstance(o, bytes): o = to_rgb(o, 'the image')
         if isinstance(o, Image.Image): o = turned(o)
         if not isinstance(o, (str,Path)): return PILImage.create(o)
-        digest = self.digests.get(str(o).removeprefix(self.root).replace(os.sep, '/'))
-        return PILImage(to_rgb(read_same(o, digest), o)) # ty: ignore[too-many-positional-arguments]
+        return PILImage(to_rgb(read_same(o, self.digests.get(str(Path(o)))), o)) # ty: ignore[too-many-positional-arguments]
