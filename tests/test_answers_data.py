@@ -7,9 +7,12 @@ from fastai.callback.progress import ProgressCallback
 from fastai.learner import load_learner
 from fastcore.basics import noop
 from conftest import tiny_dataset
-from woofbench import learner
+from woofbench import learner, plan, run
 from woofbench.data.augment import Augment
+from woofbench.data.own_images import as_dataset
 from woofbench.registry import BadInput
+from woofbench.train.export import write_export
+from woofbench.train.imports import import_parts
 
 engines = pytest.mark.parametrize('engine', ('fastai','fast'))
 
@@ -121,3 +124,18 @@ def test_shares_and_classes_of_a_batch_stay_as_a_callback_keeps_them(folder, eng
     keep = Keep()
     make(folder, engine=engine, **kw).fit(2, 1e-3, cbs=keep)
     assert len(keep.seen)==12 and all(torch.equal(a, b) for row in keep.seen for a,b in row)
+
+
+# Paths that begin with ~
+
+@pytest.mark.parametrize('f', (lambda o: run('digits', out=o, seeds=1), lambda o: as_dataset(f'{o}/pets'),
+                               lambda o: plan('imagewoof', data=o), lambda o: import_parts(f'{o}/part.py'),
+                               lambda o: write_export(None, f'{o}/net.onnx')))
+def test_the_home_folder_of_an_unknown_user_is_refused(f):
+    with pytest.raises(BadInput, match='begins with ~no-such-user, and there is no such user'): f('~no-such-user/x')
+
+def test_a_cache_in_the_home_folder_of_an_unknown_user_is_refused(monkeypatch, tmp_path, cli):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv('WOOFBENCH_CACHE', '~no-such-user/x')
+    rc,_,err = cli('run --seeds 1 --epochs 1 --out out')
+    assert rc==2 and 'there is no such user' in err and len(err.splitlines())==1 and not [*tmp_path.glob('~*')]

@@ -19,7 +19,7 @@ from ..data.manifest import find, verify
 from ..data.own_images import named_folder, own_images
 from ..data.track import datasets
 from ..data.val_resize import as_square
-from ..files import write_atomic, digest
+from ..files import write_atomic, digest, expanded
 from ..train.job import Job
 from ..train.recipe import registries
 from .record.provenance import missing, outside, sources
@@ -119,7 +119,7 @@ def know_images(
     name = row.track.dataset
     if datasets.there(name): return
     given = data or os.environ.get('WOOFBENCH_DATA')
-    root = Path(str(given)).expanduser()
+    root = expanded(str(given))
     found = named_folder(root, name) if given and root.is_dir() else None
     if not data and not found:
         raise BadInput(f'the images of {name} are in a folder that is not known here: say where, with --data FOLDER or '

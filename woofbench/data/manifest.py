@@ -15,7 +15,7 @@ from pathlib import Path
 from pkgutil import resolve_name
 from PIL import Image
 from ..registry import BadInput
-from ..files import write_atomic, cache_dir
+from ..files import write_atomic, cache_dir, expanded
 from ..text import no_bar
 from .images import check_image, check_jpeg, file_digest, list_images, read_file, to_rgb, turned
 from .own_images import both_splits, named_folder
@@ -127,7 +127,7 @@ def find(
     if d.make and not data: return resolve_name(d.make)()
     folder = d.root or os.environ.get('WOOFBENCH_DATA') if data is None else data
     if not folder: return _download(track)
-    root = Path(os.path.expanduser(folder))
+    root = expanded(folder)
     if not root.is_dir():
         raise BadInput(f'{root} is not a folder, but a file' if root.exists() else f'no such folder: {root}')
     if not packaged(track.dataset): return _own(root, d)

@@ -12,6 +12,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 from ..registry import BadInput
+from ..files import expanded
 from .images import list_images
 from .track import Dataset, check_name, datasets, packaged
 
@@ -21,7 +22,7 @@ def _is_edition(name):
     editions = (o for o in datasets if packaged(o) and re.fullmatch(f'{o}2?(-[0-9]+|-full)?', name))
     return next(editions, None)
 
-def _base(path): return Path(os.path.abspath(os.path.expanduser(path))).name
+def _base(path): return Path(os.path.abspath(expanded(path))).name
 
 def _as_name(folder): return re.sub('[^a-z0-9]+', '-', folder.lower()).strip('-')
 
@@ -59,7 +60,7 @@ def own_images(
     **facts # More fields of `Dataset`, such as size, epochs and recipe
 ) -> Dataset:
     "Register a folder of your own images as a dataset; raises `BadInput`"
-    root = os.path.abspath(os.path.expanduser(path))
+    root = os.path.abspath(expanded(path))
     if not os.path.isdir(root): raise BadInput(f'{root} is not a folder of images')
     name = folder_name(root) if name is None else check_name(name)
     if datasets.homes.get(name, _home)!=_home or _is_edition(name):
@@ -74,7 +75,7 @@ def own_images(
 # %% ../../nbs/data/13_own_images.ipynb #as-dataset-def
 def _check_one(path, data):
     "Raise `BadInput` where two folders are given for one dataset"
-    here,there = (Path(str(o)).expanduser() for o in (path, data))
+    here,there = (expanded(str(o)) for o in (path, data))
     if not any(o.exists() and here.exists() and os.path.samefile(here, o) for o in (there, there/_base(here))):
         raise BadInput(f'the dataset is the folder {path}, and data is another one, {data}: leave data out')
 
