@@ -33,6 +33,7 @@ def test_files_are_fastais(tiny):
               'train/.hidden/x.png', 'val/a/x.JPG'):
         (tiny/o).parent.mkdir(parents=True, exist_ok=True)
         rgb.save(tiny/o)
+    (tiny/'val/a/x.JPG').rename(tiny/'val/a/jpg') # fastai looks behind the last dot, or at the whole name
     (tiny/'train/a/notes.txt').write_text('no image')
     for split in ('train','val'):
         assert list_images(tiny, split)==sorted(o.relative_to(tiny).as_posix() for o in get_image_files(tiny/split)
@@ -251,6 +252,16 @@ def test_an_image_of_another_folder_may_have_the_same_name(tiny, tmp_path, monke
     for o in (other, m.train[0], f'./{m.train[0]}'): assert np.array_equal(CheckedImage(m)(o), Image.open(other))
     picture(tiny/m.train[0], seed=7)
     with pytest.raises(BadInput, match='has changed since'): CheckedImage(m)(tiny/m.train[0])
+
+def test_another_version_of_the_check_of_jpegs_reads_the_files_again(tiny, monkeypatch):
+    verify(tiny, 'imagewoof')
+    read = []
+    monkeypatch.setattr(data_module, 'check_jpeg', lambda raw, path: read.append(path))
+    verify(tiny, 'imagewoof')
+    assert not read
+    monkeypatch.setattr(data_module, 'JPEG_CHECK', 2)
+    verify(tiny, 'imagewoof')
+    assert len(read)==36
 
 def test_a_folder_with_the_classes_of_another_dataset_is_refused(tmp_path, monkeypatch):
     "A folder of one dataset in `$WOOFBENCH_DATA` does not serve for all"

@@ -18,6 +18,7 @@ from ..registry import BadInput
 from ..files import write_atomic, cache_dir, expanded
 from ..text import no_bar
 from .images import check_image, check_jpeg, file_digest, list_images, read_file, to_rgb, turned
+from .jpeg import JPEG_CHECK
 from .own_images import both_splits, named_folder
 from .track import Dataset, Track, datasets, packaged
 
@@ -237,7 +238,7 @@ def check_whole(
     progress=no_bar, # Wraps the loop over files, as `tqdm` does
 ):
     "Raise `BadInput` where the data of a JPEG file are damaged; images of one hash are looked at once"
-    done = cache_dir()/f'whole-{sha[:16]}'
+    done = cache_dir()/f'whole-{JPEG_CHECK}-{sha[:16]}'
     try:
         if done.is_file() and done.read_text()==sha: return
     except (OSError, ValueError): pass
