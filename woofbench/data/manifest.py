@@ -359,4 +359,5 @@ class CheckedImage:
         if isinstance(o, bytes): o = to_rgb(o, 'the image')
         if isinstance(o, Image.Image): o = turned(o)
         if not isinstance(o, (str,Path)): return PILImage.create(o)
-        return PILImage(to_rgb(read_same(o, self.digests.get(str(Path(o)))), o)) # ty: ignore[too-many-positional-arguments]
+        raw = read_same(o, self.digests.get(str(Path(o))))
+        return PILImage(to_rgb(raw, o)) # ty: ignore[too-many-positional-arguments]
