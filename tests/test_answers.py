@@ -18,7 +18,7 @@ from woofbench.commands.to_notebook import trick_notebook
 from woofbench.commands.workers import gpus, usual_workers
 from woofbench.data import store
 from woofbench.data.manifest import verify
-from woofbench.data.loaders import with_noise
+from woofbench.data.loaders import Batching, make_loaders, with_noise
 from woofbench.data.augment import augs
 from woofbench.data.track import Track, make_track
 from woofbench.models.costs import each_change
@@ -217,6 +217,17 @@ def tiny_noise(tiny):
     rows = [f'{o},{"b" if i%4==0 else m.label(o)}' for i,o in enumerate(m.train)]
     (tiny/'noisy_imagewoof.csv').write_text('\n'.join(['path,noisy_labels_25', *rows]))
     return m, with_noise(m, Track('imagewoof', 32, 5, '320', noise=25))
+
+
+def test_changed_labels_that_are_not_those_of_the_record_are_refused(tiny_noise):
+    from woofbench.data.batches import load_images
+    m,noisy = tiny_noise
+    track,path = Track('imagewoof', 32, 5, '320', noise=25),m.root/'noisy_imagewoof.csv'
+    assert len(make_loaders(noisy, track, Batching(bs=4)).train_ds)==24
+    path.write_text(path.read_text().replace(f'{m.train[1]},a', f'{m.train[1]},b'))
+    for f in (lambda: make_loaders(noisy, track, Batching(bs=4)),
+              lambda: load_images(noisy, track, torch.device('cpu'), cache=False)):
+        with pytest.raises(BadInput, match='noisy_imagewoof.csv has changed since it was verified'): f()
 
 
 # Fields that a part makes no use of

@@ -14,7 +14,7 @@ from woofbench.fast import fused
 from woofbench.models.costs import saved_bytes
 from woofbench.fast.fused import FusedLayers, FusedMaxBlur, FusedReduceFirstBlock, FusedResBlock, QuickMish
 from woofbench.fast.fused import fuse_layers, fusion, norm_act
-from woofbench.models.parts import slots
+from woofbench.models.parts import attns, slots
 from woofbench.tricks.max_blur import MaxBlur
 from woofbench.models.spec import XResNetSpec, change
 from woofbench.models.xresnet import build
@@ -191,6 +191,20 @@ def test_state_stays():
     fresh.load_state_dict(plain.state_dict())
     plain.load_state_dict(fresh.state_dict())
     close(fresh.eval()(x), plain.eval()(x), 1e-4)
+
+class Gate(nn.Sequential):
+    "x times a gate of x"
+    def __init__(self, nf, act): super().__init__(nn.Conv2d(nf, nf, 1, bias=False), nn.BatchNorm2d(nf))
+    def forward(self, x): return x*torch.sigmoid(super().forward(x))
+
+def test_an_attention_of_yours_with_a_norm_at_its_end_keeps_its_forward(registries_stay):
+    attns.register('gate')(Gate)
+    plain = awake(build(replace(small, attn='gate'))).eval()
+    quick = copy.deepcopy(plain)
+    fuse_layers(quick)
+    assert sum(type(o) is Gate for o in quick.modules())>0
+    x = images(2)
+    close(quick(x), plain(x), 1e-4)
 
 def test_fusing_changes_classes_only():
     plain = build(spec('xresnet18'))

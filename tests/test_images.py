@@ -4,7 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from PIL import Image
-from conftest import picture, root
+from conftest import picture, root, tiny_dataset
 from woofbench.data import manifest as data_module
 from woofbench.data.manifest import CheckedImage, find, make_digits, verify
 from woofbench.files import cache_dir
@@ -33,6 +33,7 @@ def test_files_are_fastais(tiny):
               'train/.hidden/x.png', 'val/a/x.JPG'):
         (tiny/o).parent.mkdir(parents=True, exist_ok=True)
         rgb.save(tiny/o)
+    (tiny/'val/a/x.JPG').rename(tiny/'val/a/jpg') # fastai looks behind the last dot, or at the whole name
     (tiny/'train/a/notes.txt').write_text('no image')
     for split in ('train','val'):
         assert list_images(tiny, split)==sorted(o.relative_to(tiny).as_posix() for o in get_image_files(tiny/split)
@@ -242,3 +243,51 @@ def test_a_folder_without_its_images_says_which(tmp_path):
     with pytest.raises(BadInput, match='and no imagewoof2-192; it holds other'):
         (tmp_path/'a'/'other').mkdir(parents=True)
         find(Track('imagewoof', 64, 5, '192'), tmp_path/'a')
+
+def test_an_image_of_another_folder_may_have_the_same_name(tiny, tmp_path, monkeypatch):
+    m = verify(tiny, 'imagewoof')
+    other = tmp_path/'holiday'/m.train[0]
+    picture(other, seed=7)
+    monkeypatch.chdir(tmp_path/'holiday')
+    for o in (other, m.train[0], f'./{m.train[0]}'): assert np.array_equal(CheckedImage(m)(o), Image.open(other))
+    picture(tiny/m.train[0], seed=7)
+    with pytest.raises(BadInput, match='has changed since'): CheckedImage(m)(tiny/m.train[0])
+
+def test_another_version_of_the_check_of_jpegs_reads_the_files_again(tiny, monkeypatch):
+    verify(tiny, 'imagewoof')
+    read = []
+    monkeypatch.setattr(data_module, 'check_jpeg', lambda raw, path: read.append(path))
+    verify(tiny, 'imagewoof')
+    assert not read
+    monkeypatch.setattr(data_module, 'JPEG_CHECK', 2)
+    verify(tiny, 'imagewoof')
+    assert len(read)==36
+
+def test_a_folder_with_the_classes_of_another_dataset_is_refused(tmp_path, monkeypatch):
+    "A folder of one dataset in `$WOOFBENCH_DATA` does not serve for all"
+    from woofbench.commands.doctor import doctor_facts
+    for name in ('imagenette','imagewoof'):
+        tiny_dataset(tmp_path/f'{name}2-320', datasets[name].classes[:2], n_train=2, n_val=1)
+    monkeypatch.setenv('WOOFBENCH_DATA', str(tmp_path/'imagenette2-320'))
+    for name in ('imagewoof','imagewang'):
+        with pytest.raises(BadInput, match=f'is not {name}: it has the classes of imagenette'): find(make_track(name))
+    found = {o['what']:o['state'] for o in doctor_facts(tmp_path)}
+    assert found['imagenette']==str(tmp_path/'imagenette2-320')
+    assert all(found[o].endswith('one that holds the folders of all datasets') for o in ('imagewoof','imagewang'))
+    pets = tiny_dataset(tmp_path/'pets', n_train=2, n_val=1)
+    monkeypatch.setenv('WOOFBENCH_DATA', str(pets))
+    for name in ('imagewoof','imagenette'):
+        with pytest.raises(BadInput, match=f'is not {name}: it has none of its classes'): find(make_track(name))
+        assert find(make_track(name), pets)==pets, 'you have said it'
+    monkeypatch.setenv('WOOFBENCH_DATA', str(tmp_path))
+    for name in ('imagewoof','imagenette'):
+        m = verify(find(make_track(name)), name)
+        assert m.root==tmp_path/f'{name}2-320' and m.edition.startswith(f'partial copy of {name}2')
+    mixed = tiny_dataset(tmp_path/'all', [o for n in ('imagenette','imagewoof') for o in datasets[n].classes[:2]], 2, 1)
+    assert find(make_track('imagewang'), mixed)==mixed
+
+def test_classes_are_those_of_the_lists_of_images():
+    for o in (root/'woofbench/web/editions').glob('*.json'):
+        o = json.loads(o.read_text())
+        assert sorted(o['classes'])==list(datasets[o['dataset']].classes)
+    assert all(len(o.classes)==o.n_classes for o in datasets.values() if o.n_classes)

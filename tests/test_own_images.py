@@ -94,6 +94,37 @@ def test_a_registered_name_has_its_usual_settings(flowers):
     assert as_dataset(flowers)=='flowers' and datasets['flowers'].size==64, 'the path keeps what was said of it'
 
 
+@pytest.mark.parametrize('folder', ('pets','My Pets','Flowers/deep'))
+def test_data_may_be_the_folder_that_holds_it(folder, tmp_path):
+    home = images(tmp_path/'all'/folder, classes=('cat','dog'))
+    images(home.parent/'birds', classes=('owl','hen'))
+    for data in (None, home, home.parent, str(home.parent)):
+        for what in (home, str(home)):
+            m = plan(what, data=data, recipe='digits').manifest
+            assert m.classes==('cat','dog') and m.root.samefile(home)
+    for o in ('train','val'): images(home.parent/o) # now the folder above is a dataset, too
+    assert plan(home, data=home.parent, recipe='digits').manifest.classes==('cat','dog')
+    with pytest.raises(BadInput, match='data is another one'): plan(home, data=home.parent.parent)
+
+def test_a_row_is_trained_again_from_the_folder_that_holds_its_images(row, tmp_path, monkeypatch):
+    shutil.copytree(row.path.parents[3].parent/'Flowers', tmp_path/'all'/'Flowers')
+    images(tmp_path/'all'/'birds', classes=('owl','hen'))
+    from woofbench.commands.reproduce import plan_of
+    assert plan_of(row, tmp_path/'all', True).manifest.root==tmp_path/'all'/'Flowers'
+    del datasets['flowers']
+    with pytest.raises(BadInput, match='in a folder that is not known here'): plan_of(row, None, True)
+    monkeypatch.setenv('WOOFBENCH_DATA', str(tmp_path))
+    with pytest.raises(BadInput, match='in a folder that is not known here'): plan_of(row, None, True)
+    monkeypatch.setenv('WOOFBENCH_DATA', str(tmp_path/'all'))
+    assert plan_of(row, None, True).manifest.root==tmp_path/'all'/'Flowers'
+
+def test_two_folders_of_one_name_are_refused(flowers, tmp_path):
+    images(tmp_path/'_flowers_')
+    datasets.register('flowers')(Dataset('flowers', 'registered by hand'))
+    with pytest.raises(BadInput, match='Flowers, _flowers_, and the name of each gives flowers'):
+        plan('flowers', data=tmp_path)
+
+
 # Splits
 
 def test_a_split_follows_from_the_relative_paths_alone(flowers, tmp_path):
@@ -258,7 +289,7 @@ def test_rows_of_other_images_are_not_ranked_together(row):
     cell, = from_rows([Row(row.record), other]).cells
     assert len(cell.entries)==2 and len(cell.ranked)==1 and cell.entries[1].rank is None
     v = Comparison(Row(row.record), other)
-    assert v.outcome=='unknown' and 'validated on different images' in v.sentence()
+    assert v.outcome=='unknown' and 'different images (training or validation)' in v.sentence()
 
 def test_nobody_knows_images_of_an_unknown_dataset(row):
     verdict = judge(check_record(forged(row.record, data=dict(known=True))), [])

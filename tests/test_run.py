@@ -146,13 +146,17 @@ def test_editions_are_named():
     from woofbench.data.manifest import _edition
     from woofbench.data.track import datasets
     d = datasets['imagewoof']
-    def names(n, m): return [f'train/{i}' for i in range(n)], [f'val/{i}' for i in range(m)]
+    def names(n, m, of=d.classes[0]):
+        return [f'train/{of}/{i}' for i in range(n)], [f'val/{of}/{i}' for i in range(m)]
     name,known = _edition(d, *names(12454, 500), '320')
     assert 'before December 2019' in name and not known
     name,known = _edition(d, *names(3010, 1310), '320')
     assert name.startswith('partial copy of imagewoof2-320') and not known
     name,known = _edition(d, *names(9025, 3929), '320') # the right number of other files
     assert name.startswith('unknown edition') and not known
+    for n in (30, 500): # a folder of somebody's own
+        name,known = _edition(d, *names(n, n, 'cat'), '320')
+        assert name==f'unknown edition of imagewoof ({n} training and {n} validation images)' and not known
 
 def test_noise_comes_from_the_csv(tiny, tmp_path, cli, refused):
     run = f'{woof} --data {tiny} --out {tmp_path}/out --noise 5'

@@ -44,7 +44,8 @@ def flowers(tmp_path_factory): return photos(tmp_path_factory.mktemp('own')/'flo
 def test_a_cache_in_a_folder_of_yours_removes_none_of_your_files(cli, tmp_path, monkeypatch):
     monkeypatch.setenv('WOOFBENCH_CACHE', str(tmp_path))
     mine = ['thesis.txt','photos/a.png','digits-320/a.png','store-notes.rgb','scan.json','.bashrc']
-    ours = ['digits-32/train/0/1.png','store-00ff.rgb',f'scan-{"0a"*8}.json',f'whole-{"0a"*8}','.store-00ff.rgb.ab.tmp']
+    ours = ['digits-32/train/0/1.png','store-00ff.rgb',f'scan-{"0a"*8}.json',f'whole-{"0a"*8}',f'whole-12-{"0a"*8}',
+            '.store-00ff.rgb.ab.tmp']
     for o in mine+ours:
         (tmp_path/o).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path/o).write_text('x')

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['replacing', 'write_atomic', 'sync_folder', 'probe', 'unfinished', 'sweep', 'NoLock', 'locked', 'HeldLock', 'try_lock',
-           'cache_dir', 'out_folder', 'read_toml', 'canonical', 'digest', 'source_sha']
+           'expanded', 'cache_dir', 'out_folder', 'read_toml', 'canonical', 'digest', 'source_sha']
 
 # %% ../nbs/01_files.ipynb #imports
 import hashlib, json, os, re, stat, threading, time
@@ -218,18 +218,27 @@ def try_lock(
     return HeldLock(lock) if _try(lock, 0) else None
 
 # %% ../nbs/01_files.ipynb #cache-dir
+def expanded(
+    path:str|Path,
+) -> Path:
+    "The path with a home folder in place of `~` or `~name`; raises `BadInput` where there is no such user"
+    try: return Path(path).expanduser()
+    except RuntimeError as e:
+        raise BadInput(f'{path} begins with {Path(path).parts[0]}, and there is no such user: write the whole path, or '
+                       './ before it') from e
+
 def cache_dir() -> Path:
     "Where woofbench may keep what it can make again: `$WOOFBENCH_CACHE`, else `~/.cache/woofbench`"
-    return Path(os.path.expanduser(os.environ.get('WOOFBENCH_CACHE')
-                                   or os.path.join(os.environ.get('XDG_CACHE_HOME') or '~/.cache', 'woofbench')))
+    return expanded(os.environ.get('WOOFBENCH_CACHE')
+                    or os.path.join(os.environ.get('XDG_CACHE_HOME') or '~/.cache', 'woofbench'))
 
 # %% ../nbs/01_files.ipynb #8492858f
 def out_folder(
     out # As for `run`; None: where you are
 ) -> Path:
     "The folder of the board; raises `BadInput`"
-    try: return Path('.' if out is None else out).expanduser()
-    except (TypeError, RuntimeError) as e: raise BadInput(f'out must be a folder, not {out!r}') from e
+    try: return expanded('.' if out is None else out)
+    except TypeError as e: raise BadInput(f'out must be a folder, not {out!r}') from e
 
 # %% ../nbs/01_files.ipynb #toml-def
 def read_toml(

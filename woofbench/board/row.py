@@ -196,7 +196,7 @@ def same_cell(self:Row, other:Row) -> bool:
 
 @patch
 def same_images(self:Row, other:Row) -> bool:
-    "Were they validated on the same images, in the same order?"
+    "Were they validated on the same images, in the same order? Outside known editions, one hash tells of all images"
     a,b = self.data,other.data
     known = a['known'] and b['known'] and self.track.dataset==other.track.dataset
     return a['n_val']==b['n_val'] and (a['manifest_sha256']==b['manifest_sha256'] or known)

@@ -16,10 +16,10 @@ from ..registry import BadInput
 from ..data.images import check_mode, read_file, to_rgb, turned
 from ..data.loaders import with_noise
 from ..data.manifest import find, verify
-from ..data.own_images import own_images
+from ..data.own_images import named_folder, own_images
 from ..data.track import datasets
 from ..data.val_resize import as_square
-from ..files import write_atomic, digest
+from ..files import write_atomic, digest, expanded
 from ..train.job import Job
 from ..train.recipe import registries
 from .record.provenance import missing, outside, sources
@@ -113,15 +113,18 @@ def _check_code(row):
 # %% ../../nbs/board/13_weights.ipynb #job-of-def
 def know_images(
     row, # A `Row`
-    data:str|Path|None, # Folder of its images, if one is given
+    data:str|Path|None, # Folder of its images, or one that holds it; if None, `$WOOFBENCH_DATA` where this has it
 ) -> None:
-    "Make a dataset of somebody's own images known here; raises `BadInput` where no folder is given"
+    "Make a dataset of somebody's own images known here; raises `BadInput` where its folder is not found"
     name = row.track.dataset
     if datasets.there(name): return
-    if not data:
+    given = data or os.environ.get('WOOFBENCH_DATA')
+    root = expanded(str(given))
+    found = named_folder(root, name) if given and root.is_dir() else None
+    if not data and not found:
         raise BadInput(f'the images of {name} are in a folder that is not known here: say where, with --data FOLDER or '
                        "data='FOLDER'")
-    own_images(data, name)
+    own_images(found or root, name)
 
 def check_images(row, m) -> None:
     "Raise `BadInput` unless a manifest has the images of a row"

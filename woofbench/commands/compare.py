@@ -128,7 +128,7 @@ def sentence(self:Comparison) -> str:
     v = self.forward
     c,a,b = v.claims[0],v.a.id[:8],v.b.id[:8]
     none = f'Nothing can be said of {a} and {b}'
-    if not v.a.same_images(v.b): return f'{none}: they were validated on different images.'
+    if not v.a.same_images(v.b): return f'{none}: they come from different images (training or validation).'
     if c['by']=='one seed': return f'{none}: a row of one seed has no noise of its own; it neither wins nor loses.'
     if v.a.std==v.b.std==0: return f'{none}: all seeds of each row have the same accuracy, so their noise is not known.'
     prob = f'probability {_prob(c["p_beat"])} (p_beat; the rule asks for {P_BEAT})'
@@ -172,7 +172,7 @@ def _tests(v):
 # %% ../../nbs/commands/03_compare.ipynb #more-lines-def
 def _by_image(v):
     o = v.images
-    if o is None: return 'by image: not possible, the rows were validated on different images'
+    if o is None: return 'by image: not possible, the rows come from different images (training or validation)'
     only = f'{o["only_a"]} images are right by most seeds of {v.a.id[:8]} only, {o["only_b"]} of {v.b.id[:8]} only'
     return (f'by image: {_points(o)}, p {_p(o["p"])}; {only}, p {_p(o["p_mcnemar"])} (McNemar): '
             'this says something about these networks on other images, and nothing about other seeds')

@@ -108,7 +108,7 @@ def _bytes(path):
     if path.is_file(): return path.stat().st_size
     return sum(o.stat().st_size for o in path.rglob('*') if o.is_file())
 
-_made = r'store-[0-9a-f]+\.rgb|scan-[0-9a-f]{16}\.json|whole-[0-9a-f]{16}'
+_made = r'store-[0-9a-f]+\.rgb|scan-[0-9a-f]{16}\.json|whole-([0-9]+-)?[0-9a-f]{16}'
 
 def _is_ours(name):
     "Does this package give such a name to an entry? The folder may have files of yours"

@@ -10,7 +10,7 @@ import hashlib, itertools, os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from fastcore.basics import patch
-from ..files import digest, read_toml
+from ..files import digest, expanded, read_toml
 from ..registry import BadInput, near
 from ..board.record.seeds import which_seeds
 from ..data.track import datasets
@@ -107,7 +107,7 @@ def _tracks(said):
 # %% ../../nbs/commands/19_sweep_plan.ipynb #read-def
 def _absolute(folder, path):
     "A path that counts from `folder`, as one spelling; a link keeps its name, which is the name of the dataset"
-    full = Path(folder).resolve()/Path(path).expanduser()
+    full = Path(folder).resolve()/expanded(path)
     return str(full.resolve() if full.name in ('','..') else full.parent.resolve()/full.name)
 
 def _files(folder, names):

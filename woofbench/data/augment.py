@@ -206,6 +206,8 @@ class Augment(Transform):
         "Start an epoch: the next batch is its first one"
         self._epoch,self._images,self._done,self._numbers = epoch,images,0,None
 
+    def end(self): self.begin(self._epoch) # from here on the images have the numbers 0, 1, ...
+
     def next_key(self, n:int) -> DrawKey:
         "The `DrawKey` of the next batch, which has `n` images"
         if self._numbers is None and self._images: self._numbers = [*map(int, self._images())]

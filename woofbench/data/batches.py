@@ -20,7 +20,7 @@ from fastcore.foundation import CollBase
 from fasttransform import Pipeline, Transform
 from pandas import DataFrame
 from .manifest import Manifest
-from .loaders import noisy_labels
+from .loaders import train_labels
 from .track import Track
 from .store import Store, load_store
 from .prefetch import Prefetch, Source, side_stream
@@ -77,7 +77,7 @@ def load_images(
     if key not in _last:
         _last.clear()
         train,valid = (load_store(m, o, cache=cache, progress=bar) for o in ('train','val'))
-        y,valid_y = (_classes(m, o, device) for o in (noisy_labels(m, track.dataset, track.noise), map(m.label, m.val)))
+        y,valid_y = (_classes(m, o, device) for o in (train_labels(m, track), map(m.label, m.val)))
         where = _room(train, device)
         if where==device.type: train = train.to(device)
         squares = val_squares(valid, track.size, val_resize).to(device)
@@ -113,7 +113,7 @@ class Batches(GetAttr):
         self.dl.before_iter() # tells batch transforms whether these are training images
         for i in range(0, len(self.y), self.size):
             part = slice(i, i+self.size)
-            x,*y = self.images(part),self.y[part]
+            x,*y = self.images(part),self.y[part].clone() # a callback may change it in place
             if to_float and x.dtype==torch.uint8: x = to_float(x)
             x = x.permute(0,3,1,2)
             if not to_float: x,*y = self.dl.after_batch((TensorImage(x), TensorCategory(*y)))

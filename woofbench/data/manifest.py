@@ -16,10 +16,11 @@ from pathlib import Path
 from pkgutil import resolve_name
 from PIL import Image
 from ..registry import BadInput
-from ..files import write_atomic, cache_dir
+from ..files import write_atomic, cache_dir, expanded
 from ..text import no_bar
 from .images import check_image, check_jpeg, file_digest, list_images, read_file, to_rgb, turned
-from .own_images import both_splits
+from .jpeg import JPEG_CHECK
+from .own_images import both_splits, named_folder
 from .track import Dataset, Track, datasets, packaged
 
 # %% ../../nbs/data/04_manifest.ipynb #digits-def
@@ -95,6 +96,28 @@ def _not_there(root, name):
     missing = '' if root.name==name else f', and no {name}'
     return f'{root} has no train and val folders{missing}; it holds {have}'
 
+def _checked(root, d, named):
+    """`root`; raises `BadInput` where it has the classes of another dataset of this package, or, if nobody has `named`
+    it for `d`, where it has none of the classes of `d`"""
+    have = {o.name for o in (root/'train').glob('[!.]*') if o.is_dir()}
+    fits = [o for o in datasets.values() if packaged(o.name) and have and have<={*o.classes}]
+    of = min(fits, key=lambda o: len(o.classes), default=d)
+    if of.name==d.name and (named or not have or have & {*d.classes}): return root
+    why = 'none of its classes' if of.name==d.name else f'the classes of {of.name}'
+    raise BadInput(f'{root} is not {d.name}: it has {why}; give the folder of {d.name}, or one that holds the folders '
+                   'of all datasets')
+
+def _own(root, d):
+    """The folder of the dataset `d` of your own images: the registered one if it is `root` or in it, else one of its
+    name, else `root`"""
+    here = Path(d.root) if d.root and os.path.isdir(d.root) else None
+    if here and os.path.samefile(here.parent, root): return here
+    if has_splits(root): return root
+    if has_splits(root/d.name): return root/d.name
+    if here and os.path.samefile(here, root): return root
+    return named_folder(root, d.name) or root
+
+# %% ../../nbs/data/04_manifest.ipynb #find-find-2
 def find(
     track:Track,
     data:str|Path|None=None, # A dataset's folder or one that holds it; `$WOOFBENCH_DATA` if None, else a download
@@ -104,16 +127,16 @@ def find(
     if data is not None and (not isinstance(data, (str,os.PathLike)) or not str(data).strip()):
         raise BadInput(f'data must be a folder, not {data!r}: leave it out for the usual one')
     if d.make and not data: return resolve_name(d.make)()
-    if data is None: data = d.root or os.environ.get('WOOFBENCH_DATA')
-    if not data: return _download(track)
-    root = Path(os.path.expanduser(data))
+    folder = d.root or os.environ.get('WOOFBENCH_DATA') if data is None else data
+    if not folder: return _download(track)
+    root = expanded(folder)
     if not root.is_dir():
         raise BadInput(f'{root} is not a folder, but a file' if root.exists() else f'no such folder: {root}')
-    if has_splits(root): return root
-    if not packaged(track.dataset): return root/d.name if has_splits(root/d.name) else root
+    if not packaged(track.dataset): return _own(root, d)
+    if has_splits(root): return _checked(root, d, bool(data))
     hits = [root/o for o in _editions(track.dataset, track.source) if has_splits(root/o)]
     hits = hits or sorted(o for o in root.glob(f'{track.dataset}*') if has_splits(o))
-    if len(hits)==1: return hits[0]
+    if len(hits)==1: return _checked(hits[0], d, True)
     if hits: raise BadInput(f'{root} holds {", ".join(o.name for o in hits)}: say which with --source or --data')
     raise BadInput(_not_there(root, _editions(track.dataset, track.source)[0]))
 
@@ -216,7 +239,7 @@ def check_whole(
     progress=no_bar, # Wraps the loop over files, as `tqdm` does
 ):
     "Raise `BadInput` where the data of a JPEG file are damaged; images of one hash are looked at once"
-    done = cache_dir()/f'whole-{sha[:16]}'
+    done = cache_dir()/f'whole-{JPEG_CHECK}-{sha[:16]}'
     try:
         if done.is_file() and done.read_text()==sha: return
     except (OSError, ValueError): pass
@@ -244,12 +267,14 @@ def edition_name(
     return f'{d.name}{d.edition}' + ('' if source in ('full',d.source) else f'-{source}')
 
 def _edition(d, train, val, source):
-    "(edition, known) of the dataset `d`, by names and counts"
+    "(edition, known) of the dataset `d`, by names, classes and counts"
     n = f'{len(train)} training and {len(val)} validation images'
     if not packaged(d.name): return f'{d.name} ({n})', False
     full = edition_name(d, source)
     names_ok = lines_sha([*train, *val])==d.names if d.names else len(train)==d.n_train
     if names_ok and lines_sha(val)==d.val_names: return full, True
+    if d.classes and not {o.split('/')[1] for o in (*train, *val)}<={*d.classes}:
+        return f'unknown edition of {d.name} ({n})', False
     if len(val) in d.former: return f'{d.name} {d.former[len(val)]} ({n})', False
     if len(train)<=d.n_train and len(val)<=d.n_val and len(train)+len(val)<d.n_train+d.n_val:
         return f'partial copy of {full} ({n}, {d.n_train} and {d.n_val} expected)', False
@@ -329,11 +354,11 @@ class CheckedImage:
     "Replaces `PILImage.create`: the image of a file that is as in the manifest; raises `BadInput`"
     def __init__(self, m:Manifest):
         self.__name__ = type(self).__name__ # else fastai wraps it in a function that cannot be sent to a process
-        self.root,self.digests = os.path.join(m.root, ''),dict(zip([*m.train, *m.val], m.digests))
+        self.digests = {str(m.root/o):h for o,h in zip([*m.train, *m.val], m.digests)} # by whole paths
     def __call__(self, o):
         from fastai.vision.core import PILImage
         if isinstance(o, bytes): o = to_rgb(o, 'the image')
         if isinstance(o, Image.Image): o = turned(o)
         if not isinstance(o, (str,Path)): return PILImage.create(o)
-        digest = self.digests.get(str(o).removeprefix(self.root).replace(os.sep, '/'))
-        return PILImage(to_rgb(read_same(o, digest), o)) # ty: ignore[too-many-positional-arguments]
+        raw = read_same(o, self.digests.get(str(Path(o))))
+        return PILImage(to_rgb(raw, o)) # ty: ignore[too-many-positional-arguments]

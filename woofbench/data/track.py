@@ -68,6 +68,7 @@ class Dataset:
     best:dict=field(default_factory=dict) # (noise, size) -> best reported accuracy after each number in `EPOCHS`
     root:str|None=None      # Folder of your own images
     make:str|None=None      # Function that makes the folder, as `module:name`
+    classes:tuple=()        # Names of the folders of its classes, where they are known
 
 # %% ../../nbs/data/01_track.ipynb #datasets-def
 datasets = Registry('dataset', 'a `Dataset`: its classes, its sources and its usual settings')
@@ -78,13 +79,17 @@ def _urls(name): return {'160':f'{name}_160', '320':f'{name}_320', 'full':name}
 _noise = (0, 1, 5, 25, 50)
 _before = {500:'from before December 2019'}
 _woof_val = '07991bdf09774b72ea4c6bcc6629a761998105fd159bc6a69c2e3077be8df931'
+_woof = *('n02086240 n02087394 n02088364 n02089973 n02093754 n02096294 n02099601 n02105641 n02111889 '
+          'n02115641'.split()),
+_nette = *('n01440764 n02102040 n02979186 n03000684 n03028079 n03394916 n03417042 n03425413 n03445777 '
+           'n03888257'.split()),
 
 datasets.register('imagewoof')(Dataset(
     'imagewoof', 'ten breeds of dogs', 9025, 3929, 10, _woof_val, _urls('IMAGEWOOF'),
     'ff726a4f811c6a93befabe49752e5ed9f5607043195a028d8d6a14d3d4741b31', _noise, edition='2', former=_before,
     images={'192':'9a3253fe794b060717b7126faad28ae14962266eec16106d4bf00f669c84f843',
             '320':'82027e5679be1dcf147ffef9ba31b51e0ac43b000c03fc343124001dfc78fdbe'},
-    noise_file='noisy_imagewoof.csv', front=True,
+    noise_file='noisy_imagewoof.csv', front=True, classes=_woof,
     bands={5:(.0077, 8, 34), 20:(.0040, 9, 43), 80:(.0026, 5, 19)},
     best={(0, 128):(.7661, .8627, .8783, .872), (0, 192):(.8115, .8837, .903, .8954),
           (0, 256):(.7884, .8858, .9048, .9038)}))
@@ -94,7 +99,7 @@ datasets.register('imagenette')(Dataset(
     'imagenette', 'ten easy classes', 9469, 3925, 10,
     '425ce8b5611b092e3ed52b2f37942b748b26818b98708202d07b3d6de00c3fbc', _urls('IMAGENETTE'),
     '1d3b7e4e6d4af6b70a59b3a3dbeb85b33a623ea7039c536dbade63e771d028b1', _noise, edition='2', former=_before,
-    noise_file='noisy_imagenette.csv', front=True, bands={5:(.0023, 2, 10), 20:(.0034, 3, 15)},
+    noise_file='noisy_imagenette.csv', front=True, classes=_nette, bands={5:(.0023, 2, 10), 20:(.0034, 3, 15)},
     best={(0, 128):(.8743, .9157, .9355, .9424), (0, 192):(.8676, .925, .945, .9503),
           (0, 256):(.8685, .9353, .949, .9511), (5, 128):(.8344, .8953, .893, .9004),
           (5, 192):(.8413, .9065, .9101, .9108), (5, 256):(.8887, .9139, .9295, .9396),
@@ -104,7 +109,7 @@ datasets.register('imagenette')(Dataset(
 # %% ../../nbs/data/01_track.ipynb #dataset-table-part3
 datasets.register('imagewang')(Dataset(
     'imagewang', 'Imagenette and a few of the dogs, validated on dogs', 14669, 3929, 20, _woof_val,
-    _urls('IMAGEWANG'), former=_before, partial_val=True,
+    _urls('IMAGEWANG'), former=_before, partial_val=True, classes=_woof+_nette,
     best={(0, 128):(.7294, .7218, .6953, .6604), (0, 192):(.7707, .7781, .749, .7177),
           (0, 256):(.7956, .792, .7761, .7779)}))
 
@@ -113,7 +118,7 @@ datasets.register('digits')(Dataset(
     'digits', "handwritten digits, scikit-learn's, enlarged to 32 px", 1437, 360, 10,
     '786eefae8ec9082d899cccdb5f427596d7c9d5831b5654bbaa2422c939228daa',
     names='93fe7449b68ab68055b6ffb17b4721420e41449ea6e7dbbd04137707adc1e384', size=32, recipe='digits', source='32',
-    workers=0, easy=True, make='woofbench.data.manifest:make_digits'))
+    workers=0, easy=True, make='woofbench.data.manifest:make_digits', classes=tuple('0123456789')))
 
 # %% ../../nbs/data/01_track.ipynb #facts-of
 _table = frozenset(datasets)

@@ -183,7 +183,7 @@ class Fusion:
 def _tail(block):
     "Does `block` end with a norm, the addition and a known activation?"
     last = block.convpath[-1] if len(block.convpath) else None
-    if type(block.convpath) is not nn.Sequential or not isinstance(last, nn.Sequential) or not len(last): return False
+    if any(type(o) is not nn.Sequential for o in (block.convpath, last)) or not len(last): return False
     return _pair(last[-1], block.act)
 
 _fused = {nn.Sequential:(FusedLayers, lambda o: any(map(_pair, o, list(o)[1:]))), ResBlock:(FusedResBlock, _tail),

@@ -6,6 +6,7 @@
 __all__ = ['Augmented', 'AugmentedLabels', 'augmentation']
 
 # %% ../../nbs/train/15_augmented.ipynb #imports
+from copy import deepcopy
 from fastai.callback.core import Callback
 from fastai.callback.mixup import MixHandler
 from ..data.augment import Augment, augs, takes_labels
@@ -17,7 +18,11 @@ class Augmented(Callback):
     "Tell an augmentation the epoch, and the order of its images"
     order,run_valid = FastData.order+1,False
     def __init__(self, augment:Augment): self.augment = augment
-    def __getstate__(self): return dict(augment=None)
+    def __getstate__(self): return vars(self) | dict(augment=None) # a file has no augmentation, and only predicts
+    def __deepcopy__(self, memo):
+        new = memo[id(self)] = object.__new__(type(self))
+        vars(new).update({k:deepcopy(v, memo) for k,v in vars(self).items()})
+        return new
 
     def _images(self):
         "Numbers of this epoch's images, in their order"
@@ -25,19 +30,32 @@ class Augmented(Callback):
         return self.dl._DataLoader__idxs
 
     def before_train(self):
-        if self.augment: self.augment.begin(self.epoch, self._images)
+        if self.augment is None:
+            raise BadInput('this learner was read from a file, which does not hold its augmentation: make a new '
+                           'learner with the same options and load the weights, or take this out: '
+                           f'learn.remove_cb(learn.{self.name})')
+        self.augment.begin(self.epoch, self._images)
 
+    def after_train(self):
+        "What reads training images outside an epoch, such as `show_batch`, numbers them by itself"
+        if self.augment: self.augment.end()
+    after_fit = restore = after_train
+
+# %% ../../nbs/train/15_augmented.ipynb #cbs-def-2
 class AugmentedLabels(Augmented, MixHandler):
     "Change images and labels, and mix the losses of both labels"
     order,run_valid = MixHandler.order,False
     def __init__(self, augment:Augment): self.augment,self.distrib = augment,None
 
     def before_train(self):
+        Augmented.before_train(self)
         MixHandler.before_train(self)
         if not self.stack_y: raise BadInput('an augmentation of labels needs a loss with `y_int = True`')
-        Augmented.before_train(self)
+
+    after_train = MixHandler.after_train
 
     def before_batch(self):
+        if self.augment is None: return # read from a file: it only predicts
         x,y1,y2,share = self.augment.g(self.x, self.y, self.augment.next_key(len(self.y)))
         self.learn.xb,self.learn.yb,self.yb1,self.lam = (x,),(y1,),(y2,),share
 

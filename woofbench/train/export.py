@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from ..data.val_resize import OFFICIAL
 from ..fast.fused import plain_layers
-from ..files import write_atomic
+from ..files import expanded, write_atomic
 from ..models.spec import arch_of
 from ..registry import BadInput, near, whole
 
@@ -123,7 +123,7 @@ def write_export(
     format:str|None=None, # onnx or pt2; by the end of the file's name if None
 ) -> Path: # `path`
     "Write a network as a file for other programs; raises `BadInput` where that cannot be done"
-    path = Path(path).expanduser()
+    path = expanded(path)
     kind = path.suffix[1:].lower() if format is None else format
     if kind not in formats:
         raise BadInput(f'cannot export to {path}: no format {kind!r}; {near(kind, formats)}')

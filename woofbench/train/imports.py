@@ -13,7 +13,7 @@ import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from ..files import read_toml
+from ..files import expanded, read_toml
 from ..registry import NAME, BadInput
 
 # %% ../../nbs/train/26_imports.ipynb #import-def
@@ -46,7 +46,7 @@ def _run(name, path, what):
 # %% ../../nbs/train/26_imports.ipynb #import-file
 def _file(what):
     "(module name, path) of a file, or of a module by its name"
-    path = Path(what).expanduser()
+    path = expanded(what)
     if path.suffix!='.py':
         try: spec = importlib.util.find_spec(what) if NAME.fullmatch(what) else None
         except (ImportError, ValueError): spec = None
@@ -66,7 +66,6 @@ def is_free(
     if name in sys.modules: return getattr(sys.modules[name], '__file__', None)==path
     spec = importlib.util.find_spec(name)
     return not (spec and spec.origin) or os.path.realpath(spec.origin)==path # a folder has no origin
-
 
 # %% ../../nbs/train/26_imports.ipynb #import-import-parts
 def import_parts(

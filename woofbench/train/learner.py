@@ -17,6 +17,7 @@ from threading import Lock
 import torch
 from torch import nn
 from fastai.callback.core import Callback, CancelEpochException, CancelFitException
+from fastai.callback.mixup import MixHandler
 from fastai.callback.progress import ProgressCallback
 import fastai.callback.schedule  # noqa: F401  gives learners fit_one_cycle, fit_flat_cos, lr_find
 import fastai.learner
@@ -29,6 +30,7 @@ from fastcore.basics import noop
 from ..registry import BadInput, using
 from ..text import number_of
 from ..files import write_atomic
+from ..data.augment import Augment
 from ..data.loaders import Batching, make_loaders
 from .augmented import augmentation
 from .averages import averages
@@ -68,12 +70,15 @@ def init_from_data(
         for o in parts: o.init_from(images)
 
 # %% ../../nbs/train/08_learner.ipynb #restoring-def
-def _copy_of(dls):
-    "Loaders of their own over the same images, which draw the same from here on"
+def _copy_of(dls, memo):
+    "Loaders of their own over the same images, which draw the same from here on; `memo` as for `deepcopy`"
     was = random.getstate()
     new = [o.new() for o in dls.loaders]
     random.setstate(was)
-    for a,b in zip(dls.loaders, new): b.rng.setstate(a.rng.getstate())
+    for a,b in zip(dls.loaders, new):
+        b.rng.setstate(a.rng.getstate())
+        if fs := getattr(b.after_batch, 'fs', None): # an augmentation of their own, too
+            b.after_batch = type(b.after_batch)([deepcopy(o, memo) if isinstance(o, Augment) else o for o in fs])
     return type(dls)(*new, path=dls.path, device=dls.device)
 
 def _slow(opt):
@@ -100,6 +105,7 @@ class Learner(fastai.learner.Learner):
             with kept_memory(self.dls.device): return super()._with_events(f, event_type, ex, final)
         except BaseException:
             for o in list(self.cbs):
+                if isinstance(o, MixHandler) and self.loss_func==o.lf: o.after_train()
                 if hasattr(o, 'restore'): o.restore()
             raise
 
@@ -144,7 +150,7 @@ def _follow(self:Learner):
 @patch
 def __deepcopy__(self:Learner, memo):
     new = memo[id(self)] = object.__new__(type(self))
-    dls = memo[id(self.dls)] = _copy_of(self.dls)
+    dls = memo[id(self.dls)] = _copy_of(self.dls, memo)
     memo.update({id(a):b for a,b in zip(self.dls.loaders, dls.loaders)})
     new.__dict__.update({k:deepcopy(v, memo) for k,v in vars(self).items() if k not in ('dl','lock')})
     new.lock = Lock()

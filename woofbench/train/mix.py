@@ -59,7 +59,8 @@ def _betas(self:Drawn, *shape):
 
 @patch
 def _stay(self:Drawn, name, value):
-    "`value`, copied to the place that is kept for its kind"
+    "`value`; where steps are captured, copied to the place that is kept for its kind"
+    if getattr(getattr(self.learn, 'graph', None), 'path', '')!='captured': return value
     key = name,value.shape,value.dtype,value.device
     if key in self.places: return self.places[key].copy_(value)
     return self.places.setdefault(key, value.clone())
@@ -67,6 +68,7 @@ def _stay(self:Drawn, name, value):
 # %% ../../nbs/train/04_mix.ipynb #mixup-def
 class SeededMixUp(Drawn, MixUp):
     "fastai's `MixUp`; https://arxiv.org/abs/1710.09412"
+    name = 'mix_up' # of the learner's attribute, as with fastai's
     def draw(self, steps, n):
         lam = self._betas(steps, n)
         return list(zip(torch.max(lam, 1-lam).to(self.x.device), self._orders(steps, n)))
@@ -81,7 +83,7 @@ class SeededMixUp(Drawn, MixUp):
 # %% ../../nbs/train/04_mix.ipynb #cutmix-def
 class SeededCutMix(Drawn, CutMix):
     "fastai's `CutMix`; https://arxiv.org/abs/1905.04899"
-    kind = 2
+    kind,name = 2,'cut_mix'
     def draw(self, steps, n):
         places = torch.rand(steps, 2, generator=self.generator, dtype=torch.float64)
         return list(zip(self._betas(steps).tolist(), places.tolist(), self._orders(steps, n)))

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from fastcore.basics import patch
 from ...train.recipe import Recipe, registries, to_dict
-from ...files import digest, source_sha, write_atomic
+from ...files import digest, expanded, source_sha, write_atomic
 from ...train.imports import as_imported, files_run, imported
 from .part_source import modules_of, part_shas
 from ...registry import BadInput, Registry, code_text, in_package, syntax_tree, unwrapped, who
@@ -386,7 +386,7 @@ def write_code(
     folder:str|Path, # Made if it is not there
 ) -> list[Path]:
     "Write each text as a file; raises `BadInput` where another file is there"
-    folder = Path(folder).expanduser()
+    folder = expanded(folder)
     files = {folder/code_file(k):text.encode() for k,text in texts.items()}
     if len({o.name.lower() for o in files})<len(texts): raise BadInput('two of its names would be one file')
     if odd := next((o.name for o in files if _is_taken(o.stem)), None):
