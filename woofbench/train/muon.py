@@ -57,6 +57,7 @@ _muon = dict(
     scale=Param('none', 'How a step is scaled by the shape of its matrix', choices=('none','original','rms')))
 _usual = {k:p.default for k,p in _muon.items()}
 
+# %% ../../nbs/train/22_muon.ipynb #how-def-2
 @dataclass(frozen=True)
 class How:
     "What Muon does, apart from its numbers; the table of parameters says what each field is"
