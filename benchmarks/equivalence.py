@@ -10,7 +10,7 @@ before anything is trained: one of the 360 validation images is 0.28 points. """
 import argparse, csv
 from pathlib import Path
 import torch
-from woofbench.commands.run import plan
+from woofbench.commands.prepare import plan
 from woofbench.train.machine import Machine
 from woofbench.train.recipe import engines
 from woofbench.train.kept import Kept

@@ -53,7 +53,7 @@ def wrong(out, want):
 class Bench:
     "A plan, and the evidence of its seeds, trained once"
     def __init__(self, **changes):
-        from woofbench.commands.run import plan
+        from woofbench.commands.prepare import plan
         from woofbench.train.machine import Machine
         from woofbench.train.multi_seed import train_seeds
         self.plan = plan(**FIELDS | changes)

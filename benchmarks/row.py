@@ -27,7 +27,7 @@ def child(a):
     os.dup2(2, 1) # whatever else is printed is no answer
     import torch
     from benchmarks.ways import loader, profile, rate, train
-    from woofbench.commands.run import plan
+    from woofbench.commands.prepare import plan
     device = torch.device(a.device or ('cuda' if torch.cuda.is_available() else 'cpu'))
     imports = time.perf_counter()-START
     p = plan(a.dataset, a.size, a.epochs, data=a.data, recipe=a.recipe, **fields(a))

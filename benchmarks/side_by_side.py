@@ -9,7 +9,7 @@ import argparse, csv, time
 from pathlib import Path
 from statistics import median
 import torch
-from woofbench.commands.run import plan
+from woofbench.commands.prepare import plan
 from woofbench.train.learner import images_of
 from woofbench.train.machine import Machine, device_name
 from woofbench.train.multi_seed import train_seeds

@@ -72,7 +72,7 @@ def train(name, seed, job):
 def measure(names, seeds, path, size):
     "Train what is not there yet, seed by seed, all recipes in turns, with images of `size` px"
     import torch
-    from woofbench.commands.run import plan
+    from woofbench.commands.prepare import plan
     from woofbench.train.machine import device_name
     have = {(o['name'], int(o['seed'])) for o in done(path)}
     jobs = {o:plan(**CELL | dict(size=size), **BASE | changes(RECIPES[o])) for o in names}

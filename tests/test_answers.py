@@ -12,7 +12,7 @@ from woofbench.board.stats.tests import compare
 from woofbench.commands.estimate import Forecast
 from woofbench.commands.listing import card, kind_of, kinds
 from woofbench.commands.request import trick_files
-from woofbench.commands.run import plan
+from woofbench.commands.prepare import plan
 from woofbench.commands.sweep_plan import read_plan
 from woofbench.commands.to_notebook import trick_notebook
 from woofbench.commands.workers import gpus, usual_workers

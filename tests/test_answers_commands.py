@@ -2,7 +2,7 @@
 import os
 from pathlib import Path
 import pytest
-from woofbench.commands import ablate as ablations, run as runs, sweep as sweeps
+from woofbench.commands import ablate as ablations, publish, sweep as sweeps
 from woofbench.commands.ablate import ablate, load
 from woofbench.commands.reproduce import reproduce
 from woofbench.commands.compare import compare
@@ -20,9 +20,9 @@ SMALL = '--dataset digits --size 16 --epochs 1 --arch xresnet10_tiny --bs 128 --
 
 def test_an_ablation_takes_a_base_that_differs_in_nothing_that_changes_a_result(tmp_path, monkeypatch):
     "Loader processes, seeds at once, and code of the package that trains nothing"
-    facts = runs.code_facts
+    facts = publish.code_facts
     base = run(engine='fastai', workers=0, out=tmp_path, **small)
-    monkeypatch.setattr(runs, 'code_facts', lambda: facts() | dict(source_sha256='f'*16))
+    monkeypatch.setattr(publish, 'code_facts', lambda: facts() | dict(source_sha256='f'*16))
     res = ablate(['act=relu'], engine='fastai', workers=1, out=tmp_path, **small)
     assert res.base.id==base.id and res.rows[0][1].record['env']['workers']==1
     assert 'loader processes, code of woofbench that trains nothing' in res.conclusion()

@@ -21,7 +21,8 @@ from woofbench.files import canonical
 from woofbench.board.record.record import Made, as_record, check_full, check_record
 from woofbench.board.record.record import make_record, read_records, record_id
 from woofbench.registry import BadInput
-from woofbench.commands.run import plan, run
+from woofbench.commands.prepare import plan
+from woofbench.commands.run import run
 from woofbench.data.track import Track, make_track
 from woofbench.data.val_resize import ways
 from woofbench.models.spec import XResNetSpec, change

@@ -323,7 +323,7 @@ def test_what_cannot_be_fresh_is_refused(tmp_path):
     assert isinstance(new_callback(Lock), Lock)
 
 def test_seeds_at_once_become_one_at_a_time(tmp_path):
-    from woofbench.commands.run import one_at_a_time, plan
+    from woofbench.commands.prepare import one_at_a_time, plan
     from woofbench.train.machine import Machine
     from woofbench.train.multi_seed import train_seeds
     from woofbench.train.observers import watched

@@ -12,7 +12,9 @@ from fastai.vision.core import PILImage
 from fasttransform import Transform
 from PIL import Image
 from woofbench.board.record.provenance import context_id, training_sha
-from woofbench.commands.run import plan, row_kind, run
+from woofbench.commands.prepare import plan
+from woofbench.commands.publish import row_kind
+from woofbench.commands.run import run
 from woofbench.data.augment import augs
 from woofbench.data.draws import SeededDL, kept_states, seed_states
 from woofbench.board.record.record import Purpose

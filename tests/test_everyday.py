@@ -173,7 +173,7 @@ def test_say_decides(tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize('how', (dict(capture=True), pytest.param({}, marks=pytest.mark.slow)),
                          ids=('threads','processes'))
 def test_several_seeds_at_once_share_a_bar(monkeypatch, how):
-    from woofbench.commands.run import plan
+    from woofbench.commands.prepare import plan
     from woofbench.train.machine import Machine
     from woofbench.train.multi_seed import train_seeds
     from woofbench.train.watch import Shown
@@ -191,7 +191,7 @@ def test_several_seeds_at_once_share_a_bar(monkeypatch, how):
     assert [(r.seed, r.preds) for r in sorted(runs, key=lambda o: o.seed)]==[(r.seed, r.preds) for r in alone]
 
 def test_a_bar_that_breaks_off_leaves_the_terminal_clean(monkeypatch):
-    from woofbench.commands.run import plan
+    from woofbench.commands.prepare import plan
     from woofbench.train.watch import Shown
     monkeypatch.setenv('TERM', 'xterm')
     with Terminal() as t, pytest.raises(KeyboardInterrupt):
@@ -352,7 +352,7 @@ def test_a_plot_that_cannot_be_written_is_refused_first(refused, tmp_path):
 # A plan, the doctor, the cache
 
 def test_a_dry_run_trains_and_writes_nothing(cli, tmp_path, monkeypatch):
-    from woofbench.commands.run import plan
+    from woofbench.commands.prepare import plan
     def fit(*a, **kw): raise AssertionError('a dry run trains')
     monkeypatch.setattr('woofbench.train.learner.fit', fit)
     p = plan('digits', act='relu', aug='trivial', aug_strength=.4, **{k:v for k,v in small.items() if k!='device'})

@@ -7,7 +7,8 @@ from pulls import Dogs
 from woofbench.board.row import Row, columns
 from woofbench.board.rules import one_field_apart
 from woofbench.board.table import load_rows
-from woofbench.commands.run import given, run
+from woofbench.commands.prepare import given
+from woofbench.commands.run import run
 from woofbench.data.augment import augs
 from woofbench.models.costs import cost
 from woofbench.models.parts import attns, stems

@@ -184,7 +184,7 @@ def walk(tmp_path_factory):
         dict.__setitem__(datasets, 'imagewoof', d)
         seen = verify(home/'images', 'imagewoof')
         dict.__setitem__(datasets, 'imagewoof', replace(d, images={'320':seen.sha256}))
-        m.setattr('woofbench.commands.run.code_facts', lambda: dict(code))
+        m.setattr('woofbench.commands.publish.code_facts', lambda: dict(code))
         imports.import_parts(w.file)
         w.say = []
         w.row = run('imagewoof', size=128, epochs=5, data=home/'images', official=True, arch='xresnet10_tiny', bs=8,

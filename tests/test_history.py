@@ -241,7 +241,7 @@ def test_a_new_row_keeps_them_apart(board):
     "What a run does at its end, on a board that asks"
     from types import SimpleNamespace
     from woofbench.board.record.record import read_record
-    from woofbench.commands.run import _publish, _write
+    from woofbench.commands.publish import _publish, _write
     old = next(board.rglob('records/*/*/*.json'))
     rec = read_record(old)
     old.unlink()

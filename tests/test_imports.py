@@ -169,6 +169,6 @@ def test_only_flags_of_verbs_that_train_lead_to_an_import():
             if re.search(r'\b(project_imports|import_parts)\b', o.read_text(encoding='utf-8')) and o.name!='_modidx.py'}
     # processes that get the files by name, and the verb that hands them over
     children = {'commands/sweep_tasks.py', 'commands/verbs.py', 'train/processes.py'}
-    named = {'commands/run.py', 'board/weights.py', 'web/export.py'} # in a message, or in code for readers
+    named = {'commands/prepare.py', 'board/weights.py', 'web/export.py'} # in a message, or in code for readers
     assert used=={'train/imports.py', 'commands/flags.py', '__init__.py'} | children | named
     assert {k for k,v in verbs.items() if v.imports}>={'run', 'ablate', 'cost', 'reproduce', 'challenge'}

@@ -9,7 +9,7 @@ sys.path.insert(0, str(root))
 from benchmarks import faults  # noqa: E402
 from woofbench.train.machine import Machine
 from woofbench import files
-from woofbench.commands import run as runner  # noqa: E402
+from woofbench.commands import publish, run as runner  # noqa: E402
 from woofbench.files import try_lock, locked, probe, replacing, sweep, unfinished, write_atomic  # noqa: E402
 from woofbench.board.table import check_csv, load_rows, update_csv  # noqa: E402
 from woofbench.board.record.record import read_records, seed_bytes  # noqa: E402
@@ -149,7 +149,7 @@ def test_the_line_comes_with_the_same_command(bench, want, tmp_path):
     assert any('there already' in o for o in said) and not faults.wrong(tmp_path, want[0])
 
 def test_a_record_that_cannot_be_read_back_keeps_the_seeds(bench, tmp_path, monkeypatch):
-    monkeypatch.setattr(runner, 'read_record', lambda path: {})
+    monkeypatch.setattr(publish, 'read_record', lambda path: {})
     with pytest.raises(BadInput, match='all seeds are kept'): bench.train(tmp_path)
     assert len(list(tmp_path.rglob('seed-*.json')))==2 and read_records(tmp_path)==([],[])
 
@@ -173,7 +173,7 @@ def test_unfinished_files_without_a_process_are_swept(bench, want, tmp_path):
         os.utime(o, (2**33*(i%2) or 1,)*2) # from 2242, or 1970
     others = [tmp_path/'.mine.12.tmp', cell/'notes.tmp']
     for o in others: o.write_text('x')
-    runner.check_board(tmp_path)
+    publish.check_board(tmp_path)
     assert not any(o.exists() for o in left) and all(o.exists() for o in others)
 
 def test_check_says_what_unfinished_files_are(bench, tmp_path, cli):
@@ -291,11 +291,11 @@ def test_the_table_comes_before_the_plot(tmp_path, monkeypatch, capsys):
     assert 'the table' in capsys.readouterr().out
 
 def test_a_line_typed_during_training_keeps_record_and_line(bench, tmp_path, monkeypatch):
-    go = runner._write
+    go = publish._write
     def typed(rec, out):
         (out/'leaderboard.csv').write_text('mine\n')
         return go(rec, out)
-    monkeypatch.setattr(runner, '_write', typed)
+    monkeypatch.setattr(publish, '_write', typed)
     with pytest.raises(BadInput, match='is written, but leaderboard.csv is not'): bench.train(tmp_path)
     assert len(read_records(tmp_path)[0])==1 and (tmp_path/'leaderboard.csv').read_text()=='mine\n'
 

@@ -8,7 +8,8 @@ from conftest import root
 from woofbench.train.job import Job
 from woofbench.train.machine import Machine
 from woofbench.board.record.provenance import outside
-from woofbench.commands.run import plan, run
+from woofbench.commands.prepare import plan
+from woofbench.commands.run import run
 from woofbench.data.augment import DrawKey, augs
 from woofbench.data.track import make_track
 from woofbench.models.parts import acts

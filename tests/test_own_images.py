@@ -11,7 +11,8 @@ from woofbench.board.row import Row
 from woofbench.board.rules import judge
 from woofbench.board.weights import job_of
 from woofbench.commands.reproduce import reproduce
-from woofbench.commands.run import plan, run
+from woofbench.commands.prepare import plan
+from woofbench.commands.run import run
 from woofbench.data.manifest import find, verify
 from woofbench.data.own_images import as_dataset, both_splits, folder_name, own_images
 from woofbench.data.track import Dataset, Track, datasets, make_track, packaged
@@ -46,7 +47,7 @@ def row(tmp_path_factory):
     from woofbench.board.record.provenance import code_facts
     home = tmp_path_factory.mktemp('home')
     with pytest.MonkeyPatch.context() as m: # as in a clean checkout
-        m.setattr('woofbench.commands.run.code_facts', lambda: code_facts() | dict(dirty=False))
+        m.setattr('woofbench.commands.publish.code_facts', lambda: code_facts() | dict(dirty=False))
         return run(images(home/'Flowers'), out=home/'board', **small)
 
 

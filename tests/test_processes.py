@@ -10,7 +10,7 @@ from woofbench.board.check import check_path
 from woofbench.board.record.record import read_record
 from woofbench.board.row import Row
 from woofbench.board.table import load_rows
-from woofbench.commands.run import plan
+from woofbench.commands.prepare import plan
 from woofbench.train.imports import import_parts
 from woofbench.train.machine import Machine, machine
 from woofbench.train.multi_seed import train_seeds

@@ -3,7 +3,8 @@ import os, signal, subprocess, sys, time
 from dataclasses import replace
 from pathlib import Path
 import pytest, torch
-from woofbench.commands.run import plan, run
+from woofbench.commands.prepare import plan
+from woofbench.commands.run import run
 from woofbench.registry import BadInput
 from woofbench.train.machine import Machine, machine
 from woofbench.train.multi_seed import train_seeds
@@ -159,8 +160,8 @@ def test_processes_on_the_same_cores_are_refused(monkeypatch):
     machine(track, 'cpu', seeds_at_once=2)
 
 def test_memory_is_that_of_all_seeds_at_once(monkeypatch):
-    from woofbench.commands.run import check_memory
-    monkeypatch.setattr('woofbench.commands.run.device_memory', lambda device: 50<<30)
+    from woofbench.commands.prepare import check_memory
+    monkeypatch.setattr('woofbench.commands.prepare.device_memory', lambda device: 50<<30)
     cost = dict(params=10**9)
     check_memory(cost, Machine('cpu', seeds_at_once=4), 2)
     with pytest.raises(BadInput, match='for 4 seeds at once'): check_memory(cost, Machine('cpu', seeds_at_once=4), 5)

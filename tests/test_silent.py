@@ -13,7 +13,9 @@ from woofbench.board.table import find_row
 from woofbench.board.trials import count_trial, trials
 from woofbench.commands.cli import make_parser
 from woofbench.commands.ablate import ablate
-from woofbench.commands.run import check_apart, out_folder, plan, run
+from woofbench.files import out_folder
+from woofbench.commands.prepare import check_apart, plan
+from woofbench.commands.run import run
 from woofbench.commands.tune import parse_space, read_space, tune
 from woofbench.data.track import Track
 from woofbench.models.costs import cost

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from woofbench.models.costs import cost
 from woofbench.models.parts import slots
 from woofbench.registry import BadInput
-from woofbench.commands.run import plan
+from woofbench.commands.prepare import plan
 from woofbench.models.spec import XResNetSpec, change, optional, per_stage, slot_of
 from woofbench.models.xresnet import build
 import woofbench.tricks  # noqa: F401  registers all tricks
@@ -107,7 +107,7 @@ def test_part_at_all_sizes(kind, name):
 
 def test_what_cannot_work_is_refused_before_data_is_read(monkeypatch):
     def never(*args, **kw): raise AssertionError('data was read')
-    monkeypatch.setattr('woofbench.commands.run.find', never)
+    monkeypatch.setattr('woofbench.commands.prepare.find', never)
     for kw,hint in ((dict(arch='timm:tresnet_m', size=66), 'cannot take 66 px'),
                     (dict(arch='xresnet18', stem='space_to_depth', stem_pool='none', size=66), 'cannot take 66 px'),
                     (dict(arch='xresnet18', norm='inplace', act='mish', size=64), 'leaky'),

@@ -207,15 +207,15 @@ def test_records_equal_those_of_run(tmp_path):
 
 full = """
 import errno, os
-import woofbench.commands.run as run, woofbench.data.store as store
-write,build = run.write_atomic,store._build
+import woofbench.commands.seed_folder as folder, woofbench.data.store as store
+write,build = folder.write_atomic,store._build
 def _write(path, data):
     if os.environ.get('FULL') and path.name=='seed-1.json': raise OSError(errno.ENOSPC, 'No space left on device')
     write(path, data)
 def _build(path, *more):
     with open(os.environ['BUILDS'], 'a') as f: f.write(f'{path.name}\\n')
     build(path, *more)
-run.write_atomic,store._build = _write,_build
+folder.write_atomic,store._build = _write,_build
 """
 
 @pytest.mark.slow

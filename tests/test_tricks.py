@@ -3,7 +3,7 @@ import json
 from dataclasses import replace
 import pytest, torch
 from fastai.callback.core import Callback
-from woofbench.commands.run import plan
+from woofbench.commands.prepare import plan
 from woofbench.train.job import Job
 from woofbench.train.learner import fit, make_learner
 from woofbench.train.libraries import timm_opts

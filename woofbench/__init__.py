@@ -4,7 +4,8 @@ import warnings
 warnings.filterwarnings('ignore', r'.torch\.jit\.\w+. is deprecated') # fastai uses it: in a notebook, your first row would begin with a red box
 
 _lazy = {name:module for module,names in {
-    'commands.run': 'run learner plan',
+    'commands.run': 'run learner',
+    'commands.prepare': 'plan',
     'data.track': 'Track datasets',
     'train.recipe': 'Recipe recipes',
     'models.spec': 'XResNetSpec TimmSpec archs change',

@@ -22,8 +22,9 @@ from ..board.row import Row
 from ..board.table import find_rows
 from ..files import out_folder
 from ..text import speaker, speaking, md_table, percent
-from .run import check_board, check_job, plan, run
-from .run import given, takes_fields, which_seeds
+from .prepare import check_job, given, plan, which_seeds
+from .publish import check_board
+from .run import run, takes_fields
 
 # %% ../../nbs/commands/02_ablate.ipynb #alike-def
 def _own(r): return dict(seeds=[o['seed'] for o in r.runs], seeds_at_once=r.record['env'].get('seeds_at_once', 1))

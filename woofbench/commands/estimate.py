@@ -16,7 +16,7 @@ from ..data.manifest import find_here
 from ..data.own_images import as_dataset
 from ..data.track import datasets, make_track
 from ..models.costs import act_memory, cost, now, speeds
-from ..registry import using
+from ..registry import using, yes_no
 from ..models.xresnet import build
 from ..train.callbacks import share_of_sides
 from ..train.job import Job
@@ -29,10 +29,10 @@ from ..train.recipe import of_model, own
 from ..board.record.seeds import official_seeds
 from ..board.row import epoch_seconds
 from ..board.table import load_rows
-from .run import check_effect, check_sides, check_memory, wanted_seeds, check_job
-from .run import given, keeps_weights, one_at_a_time, plan, recipe_of, run
+from .prepare import check_effect, check_sides, check_memory, wanted_seeds, check_job
+from .prepare import given, keeps_weights, one_at_a_time, plan, recipe_of
+from .run import run
 from ..files import out_folder
-from ..registry import yes_no
 from ..text import in_words, number_of, quiet
 from ..train.observers import watched
 

@@ -27,7 +27,8 @@ from ..board.record.provenance import code_facts, context_id, env_facts, outside
 from ..board.record.record import Purpose
 from ..board.record.schema import SEEDS
 from ..board.record.seeds import challenge_seeds, official_seeds
-from .run import plan, train_row
+from .prepare import plan
+from .run import train_row
 
 # %% ../../nbs/commands/04_reproduce.ipynb #original-def
 def original(

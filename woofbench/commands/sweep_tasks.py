@@ -16,8 +16,10 @@ from ..board.record.seeds import official_seeds
 from ..board.rules import RULES
 from ..board.trials import count_begun
 from .estimate import estimate
-from .run import SeedFolder, check_board, check_job, plan, record_of, row_kind, train_claimed
-from .run import train_row, which_seeds
+from .prepare import check_job, plan, which_seeds
+from .publish import check_board, record_of, row_kind
+from .seed_folder import SeedFolder, train_claimed
+from .run import train_row
 from .workers import NodeFault, node
 from ..data.own_images import as_dataset
 from ..data.track import datasets

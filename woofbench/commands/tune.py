@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import get_args
 from fastcore.basics import patch
 from ..registry import BadInput, fields_of, whole, yes_no
-from ..files import try_lock, digest, read_toml
+from ..files import digest, out_folder, read_toml, try_lock
 from ..text import md_table, speaker
 from ..data.own_images import as_dataset
 from ..data.manifest import find
@@ -38,8 +38,9 @@ from ..text import speaking
 from ..board.record.provenance import outside, training_sha
 from ..board.row import Row
 from ..board.trials import count_trial, trials
-from .run import check_effect, check_job, check_sides, check_board, given, out_folder
-from .run import recipe_of, run, takes_fields
+from .prepare import check_effect, check_job, check_sides, given, recipe_of
+from .publish import check_board
+from .run import run, takes_fields
 from .workers import node
 
 # %% ../../nbs/commands/18_tune.ipynb #range-def

@@ -65,8 +65,8 @@ def _check_plot(path):
     except OSError as e: raise BadInput(f'cannot draw to {path}: {path.parent}: {e.strerror or e}') from e
 
 # %% ../../nbs/commands/08_verbs.ipynb #run-verb
-@verb({'what is measured':'commands.run:plan', 'how it is run':'commands.run:run', **_recipe}, **_fields, board='out',
-      trains=True)
+@verb({'what is measured':'commands.prepare:plan', 'how it is run':'commands.run:run', **_recipe}, **_fields,
+      board='out', trains=True)
 def run(
     *, arch:str|None=None, # Shape of the network, or timm:NAME; sets depths, widths and the like [xresnet50]
     plot:Annotated[str|bool|None,'FILE']=None, # Draw the seeds [run.png in --out]
@@ -92,7 +92,7 @@ def _dry_run(given, json):
     _print(json, f, f.facts)
 
 # %% ../../nbs/commands/08_verbs.ipynb #ablate-def
-@verb({'what is measured':'commands.run:plan', 'how it is run':'commands.ablate:ablate', **_recipe}, **_fields,
+@verb({'what is measured':'commands.prepare:plan', 'how it is run':'commands.ablate:ablate', **_recipe}, **_fields,
       board='out', trains=True)
 def ablate(
     recipe:Annotated[str|None,'BASE']=None, /, # The base: a preset; if none, the dataset's own. Flags change it
