@@ -157,7 +157,7 @@ def test_seeds_of_older_code_are_not_taken(folder):
     "Their hash had the number of processes, and another hash of the code"
     job = job_of(folder)
     a,b = (row_kind(job, Machine('cpu', k, 'fastai'), Purpose())[0] for k in (0, 3))
-    assert a.env['workers']==0 and b.env['workers']==3 and a.env['context']==b.env['context']
-    env = {k:v for k,v in a.env.items() if k!='context'}
+    assert a.made.env['workers']==0 and b.made.env['workers']==3 and a.context==b.context
+    env = {k:v for k,v in a.made.env.items() if k!='context'}
     older = context_id(training_sha(), env, job.manifest.sha256, {}, 'fastai')
-    assert older!=a.env['context']
+    assert older!=a.context

@@ -8,7 +8,7 @@ __all__ = ['sweep_board', 'check_board', 'record_of', 'say_code', 'say_notes', '
 # %% ../../nbs/commands/26_publish.ipynb #imports
 import os, time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from fastcore.basics import patch
@@ -97,10 +97,10 @@ def say_code(
     say, # Called with lines
 ) -> None:
     "Which code of yours others will be able to read"
-    if mine := ', '.join(o if ' ' not in o else f'the whole cell or file that has {o}' for o in kind.own_code):
+    if mine := ', '.join(o if ' ' not in o else f'the whole cell or file that has {o}' for o in kind.made.own_code):
         say(f'note: the record will have the source code of {mine}: everyone who gets the record can read it')
     if more := ', '.join(helpers()): say(f'note: it will not have that of {more}, which your files import')
-    if gone := ', '.join(o.name for o in kind.imports if o.name not in kind.own_code):
+    if gone := ', '.join(o.name for o in kind.made.imports if o.name not in kind.made.own_code):
         say(f'note: the record will have the hash of {gone}, and not its source code')
 
 # %% ../../nbs/commands/26_publish.ipynb #4d110108
@@ -139,24 +139,22 @@ class RowKind:
     "What all records of one kind of row share, and how a new one is made"
     job:Job
     purpose:Purpose
-    code:dict # From `code_facts`
-    env:dict # From `env_facts`, with the context
-    engine:str
-    imports:tuple # `Imported`
-    outside:dict # Hash of the source of each foreign part
-    callbacks:tuple = () # From `used`
-    own_code:dict = field(default_factory=dict) # From `own_code`
-    processes:int = 1 # Of one seed
+    made:Made # How; each record has a time of its own
+
+    @property
+    def context(self) -> str:
+        "The hash of code, machine and images, from `context_id`"
+        return self.made.env['context']
 
     @property
     def folder(self) -> str:
         "Of its seeds; a replication has no seeds of the original's"
-        return '-'.join(o for o in (self.job.config_id, self.env['context'], self.purpose.based_on) if o)
+        return '-'.join(o for o in (self.job.config_id, self.context, self.purpose.based_on) if o)
 
     def mine(self, recs):
         "The records of this kind"
         def key(o): return o['config_id'], o['env'].get('context'), o.get('based_on')
-        return [o for o in recs if key(o)==(self.job.config_id, self.env['context'], self.purpose.based_on)]
+        return [o for o in recs if key(o)==(self.job.config_id, self.context, self.purpose.based_on)]
 
 # %% ../../nbs/commands/26_publish.ipynb #run-kind-record
 @patch
@@ -164,9 +162,7 @@ def record(self:RowKind, runs, recs, begun=()):
     "A new record with the seeds `runs`, beside the records that are there, and recipes that were `begun`"
     job,now = self.job,datetime.now(timezone.utc).strftime('%Y-%m-%dT%H:%M:%SZ')
     tried = {job.config_id, *begun} | {o['config_id'] for o in recs if Track(**o['track'])==job.track}
-    made = Made(self.code, self.env, job.cost, now, self.engine, self.imports, self.outside, self.callbacks,
-                self.processes, self.own_code)
-    return make_record(job.track, job.recipe, job.manifest.facts(), runs, made,
+    return make_record(job.track, job.recipe, job.manifest.facts(), runs, replace(self.made, created=now),
                        replace(self.purpose, attempts=len(tried)))
 
 # %% ../../nbs/commands/26_publish.ipynb #run-kind-kind
@@ -176,7 +172,7 @@ def row_kind(
     purpose:Purpose,
 ) -> tuple: # (`RowKind`, what of it is not this package's, what a merge can add)
     "What all rows of a job share, by this code on this machine"
-    code,env = code_facts(),env_facts(machine.device, machine.workers, machine.compile, machine.seeds_at_once)
+    code,env = code_facts(),env_facts(machine)
     foreign,files = outside(job.recipe),tuple(imported())
     told,homes = sources(job.recipe)
     odd = [*(f'the file {o.name}' for o in files if o not in homes), *(o for o in foreign if o not in told)]
@@ -187,9 +183,9 @@ def row_kind(
     more = dict(processes=machine.processes) if machine.processes>1 else {}
     settings = {k:v for k,v in env.items() if k!='workers'} | more # loader processes change seconds only
     same = context_id(training_sha(), settings, job.manifest.sha256, parts, machine.engine, files)
-    kind = RowKind(job, purpose, code, env | dict(context=same), machine.engine, files, foreign | told, cbs,
-                 texts, machine.processes)
-    return kind, odd, list(told)
+    made = Made(code, env | dict(context=same), job.cost, created='', engine=machine.engine, imports=files,
+                outside=foreign | told, callbacks=cbs, processes=machine.processes, own_code=texts)
+    return RowKind(job, purpose, made), odd, list(told)
 
 # %% ../../nbs/commands/26_publish.ipynb #run-row
 @dataclass(frozen=True)

@@ -103,10 +103,9 @@ def machine_for_row(
 ) -> Machine:
     "How a row is trained again here, after saying what is different"
     env = row.record['env']
-    compile = env.get('compile', False)
     workers = env['workers'] if workers is None else workers
-    here = machine(p.track, device, workers, engine or row.record['engine'], compile=compile)
-    now = dict(env=env_facts(here.device, here.workers, compile), code=code_facts(), engine=here.engine, processes=1)
+    here = machine(p.track, device, workers, engine or row.record['engine'], compile=env.get('compile', False))
+    now = dict(env=env_facts(here), code=code_facts(), engine=here.engine, processes=1)
     diff = differences(row.record, row.record | now)
     say(f'{row.id}: {row.recipe}' + ('' if diff else '; the environment is that of the record'))
     if diff:

@@ -97,15 +97,14 @@ def _facts(h, recs):
     rec = record_of(h.kind.mine(recs), kept, h.seeds, False)
     n = h.job.n_val
     return dict(label=h.label, track=str(h.job.track), cell=h.job.track.cell, config_id=h.job.config_id,
-                context=h.kind.env['context'], seeds=h.seeds, n_val=n, record=rec['record_id'] if rec else None,
+                context=h.kind.context, seeds=h.seeds, n_val=n, record=rec['record_id'] if rec else None,
                 kept=[[s, r['correct']/n] for s,r in kept.items()],
                 done=[[r['seed'], r['correct']/n] for r in rec['runs']] if rec else [])
 
 # %% ../../nbs/commands/23_sweep_tasks.ipynb #seed-def
 def _same_context(h, context):
     "Raise `NodeFault` where this machine cannot train seeds of a row that was begun elsewhere"
-    mine = h.kind.env['context']
-    if context and mine!=context:
+    if context and h.kind.context!=context:
         raise NodeFault(f'{node()} has another device, other libraries or other code than where the sweep began: its '
                         'seeds cannot be in the same rows')
 

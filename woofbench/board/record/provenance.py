@@ -95,19 +95,15 @@ def training_sha(
 
 # %% ../../../nbs/board/record/07_provenance.ipynb #env-facts
 def env_facts(
-    device,
-    workers:int, # Loader processes
-    compile:bool=False, # By PyTorch's compiler?
-    seeds_at_once:int=1,
+    machine, # A `Machine`
 ) -> dict:
     "Device, libraries and settings that may change a result"
     import torch
-    from woofbench.train.machine import device_name, seed_threads
     versions = {o:importlib.metadata.version(o) for o in _packages}
-    cuda = torch.version.cuda if torch.device(device).type=='cuda' else None
-    threads = seed_threads(device, seeds_at_once)
-    return dict(device=plainly(device_name(device, threads)), workers=workers, compile=compile,
-                seeds_at_once=seeds_at_once, threads=threads, cores=os.cpu_count(), cuda=cuda, versions=versions,
+    cuda = torch.version.cuda if machine.device.type=='cuda' else None
+    return dict(device=plainly(machine.name), workers=machine.workers, compile=machine.compile,
+                seeds_at_once=machine.seeds_at_once, threads=machine.threads, cores=os.cpu_count(), cuda=cuda,
+                versions=versions,
                 platform=f'{platform.system()} {platform.machine()}', python=platform.python_version())
 
 def context_id(
