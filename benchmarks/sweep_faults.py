@@ -171,7 +171,7 @@ def kill_node(out, rng, cluster, executor):
 class Nodes:
     "A simulated cluster and its executor"
     def __enter__(self):
-        import woofbench.commands.ray as wr
+        import woofbench.commands.cluster as wr
         os.environ['RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER'] = '0'
         wr._safe(True)
         from ray.cluster_utils import Cluster

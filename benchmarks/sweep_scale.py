@@ -82,7 +82,7 @@ def local(workers, tasks, sleep):
 
 def ray(workers, tasks, sleep):
     "Machines with at most 16 workers each, all on this one"
-    import woofbench.commands.ray as wr
+    import woofbench.commands.cluster as wr
     wr._safe(True)
     from ray.cluster_utils import Cluster
     each = min(16, workers)

@@ -247,7 +247,7 @@ def test_the_command(cli, refused, tmp_path):
 def test_ray_here_listens_on_loopback_with_a_token_and_survives_a_kill():
     pytest.importorskip('ray')
     code = """import os, time, psutil
-from woofbench.commands.ray import OnRay
+from woofbench.commands.cluster import OnRay
 e = OnRay(workers=2, threads=1)
 me = psutil.Process()
 all_ = [c for p in [me, *me.children(recursive=True)] for c in p.net_connections('inet')]

@@ -406,7 +406,7 @@ def _executor(workers, address, share, folder=None):
     if address not in ('','local','slurm') and workers:
         raise BadInput('give --workers for this machine, or --address for a cluster')
     if address:
-        from woofbench.commands.ray import OnRay, OnSlurm
+        from woofbench.commands.cluster import OnRay, OnSlurm
         slurm = Path(folder or '.').resolve()
         executor = OnSlurm(slurm, workers) if address=='slurm' else OnRay(address, workers, share)
     else: executor = Local(workers, share=share)
