@@ -36,12 +36,12 @@ def _new(path):
         if _grip(f) is not False and _same(f, tmp): return f,tmp
         f.close() # a sweep took it before it was locked
 
-def _move(tmp, path, tries=20):
+def _move(tmp, path):
     "Rename, and try again where Windows refuses because a reader has `path` open"
-    for i in range(tries):
+    for i in range(20):
         try: return os.replace(tmp, path)
         except PermissionError:
-            if os.name!='nt' or i==tries-1: raise
+            if os.name!='nt' or i==19: raise
             time.sleep(.05)
 
 # %% ../nbs/01_files.ipynb #write-replacing

@@ -162,7 +162,6 @@ class OnSlurm:
     def __init__(self,
         folder:Path, # For what jobs say
         workers:int|None=None, # Jobs in the queue at the same time; 8 if None
-        threads:int|None=None, # Of each; those of `OMP_NUM_THREADS` if None, else 1
         cluster:str='slurm', # `local` runs jobs on this machine
     ):
         if not find_spec('submitit'): raise BadInput('Slurm needs submitit: pip install "woofbench[cluster]"')
@@ -171,7 +170,7 @@ class OnSlurm:
         self.lost = UncompletedJobError
         try: self.jobs = submitit.AutoExecutor(folder/'jobs', cluster=cluster)
         except RuntimeError as e: raise BadInput(f'Slurm cannot be used here: {e}') from e
-        self.threads,self.size,self.running,self.left = threads or fair_threads(num_cpus()),workers or 8,{},[]
+        self.threads,self.size,self.running,self.left = fair_threads(num_cpus()),workers or 8,{},[]
 
     @property
     def free_workers(self) -> int:

@@ -419,12 +419,11 @@ def estimate_plan(
     executor, # Of workers
     out:Path, # Folder of the board
     price:float|None=None, # Of a device for an hour
-    most:int=12, # Rows that are looked at
 ) -> PlanCost:
     "What a plan will take; trains nothing; raises `BadInput`"
-    n = len(plan.rows)
-    some = sorted({i*(n-1)//max(1, min(n, most)-1) for i in range(min(n, most))})
-    found = []
+    n,found = len(plan.rows),[]
+    many = min(n, 12) # rows that are looked at
+    some = sorted({i*(n-1)//max(1, many-1) for i in range(many)})
     for i in some: # one after another: they are timed
         executor.start(i, 'woofbench.commands.sweep_tasks:forecast', plan.args(i) | dict(out=str(out)))
         while not (got := executor.finished(60)): pass

@@ -70,14 +70,13 @@ def load_images(
     track:Track,
     device:torch.device,
     cache:bool=True, # Keep decoded images on disk?
-    progress=bar, # Wraps loops over files
     val_resize:str=OFFICIAL, # How validation images become squares
 ) -> Images:
     "The images of `track`, decoded; those of the last call stay in memory"
     key = (m.sha256, track.size, track.noise, str(device), val_resize)
     if key not in _last:
         _last.clear()
-        train,valid = (load_store(m, o, cache=cache, progress=progress) for o in ('train','val'))
+        train,valid = (load_store(m, o, cache=cache, progress=bar) for o in ('train','val'))
         y,valid_y = (_classes(m, o, device) for o in (noisy_labels(m, track.dataset, track.noise), map(m.label, m.val)))
         where = _room(train, device)
         if where==device.type: train = train.to(device)

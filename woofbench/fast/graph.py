@@ -71,10 +71,9 @@ class Graph(Callback):
     order = ParamScheduler.order+1
     def __init__(self,
         keep:bool=False, # Keep captured steps after a fit? Then network and optimiser have to stay the same objects
-        known=(), # More callback classes whose inner events are harmless
         lock=None, # Held during a capture
     ):
-        self.keep,self.known,self.lock,self.path = keep,tuple(known),lock or nullcontext(),'not yet trained'
+        self.keep,self.lock,self.path = keep,lock or nullcontext(),'not yet trained'
         self.rows,self.at,self.ahead = [],0,[]
         self.drop()
 
@@ -91,7 +90,7 @@ def reason(self:Graph) -> str: # '' if there is none
     "Why steps cannot be captured"
     if not isinstance(self.opt, FlatRanger): return f'the optimiser is {type(self.opt).__name__}, not FlatRanger'
     cbs = {type(o).__name__:e for o in self.learn.cbs
-           if not (isinstance(o, (Graph, *self.known)) or getattr(type(o), 'capturable', False))
+           if not (isinstance(o, Graph) or getattr(type(o), 'capturable', False))
            for e in inner if hasattr(type(o), e) or e in vars(o)}
     more = ['dropout draws anew at every step']*any(isinstance(o, nn.Dropout) and o.p>0
                                                     for o in self.model.modules())

@@ -58,12 +58,11 @@ def init_from_data(
     model:nn.Module,
     dls, # fastai `DataLoaders`
     files:list, # Paths of training images
-    n:int=1024, # Show at most so many
 ) -> None:
     "Call `init_from(images)`, images being (N, 3, H, W) as in validation, on every module of `model` that has it"
     parts = [o for o in model.modules() if hasattr(o, 'init_from')]
     if not parts: return
-    some = files[::-(-len(files)//n)]
+    some = files[::-(-len(files)//1024)] # at most so many
     images = torch.cat([b[0] for b in dls.test_dl(some, num_workers=0)])
     with torch.no_grad():
         for o in parts: o.init_from(images)

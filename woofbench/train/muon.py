@@ -32,13 +32,12 @@ def _by_squares(x, steps):
 def orthogonal(
     g:torch.Tensor, # (matrices, m, n)
     steps:int=5,
-    eps:float=1e-7, # Least norm that a matrix is divided by
 ) -> torch.Tensor: # (matrices, m, n)
     "Each matrix with singular values near 1; https://kellerjordan.github.io/posts/muon/"
     x,(a,b,c) = g.bfloat16() if g.is_cuda and g.dtype==torch.float32 else g, quintic
     tall = x.shape[-2]>x.shape[-1]
     if tall: x = x.mT
-    x = x/x.norm(dim=(-2,-1), keepdim=True).clamp(min=eps)
+    x = x/x.norm(dim=(-2,-1), keepdim=True).clamp(min=1e-7)
     if steps<=5 and x.dtype!=torch.bfloat16 and x.shape[-1]>=2*x.shape[-2]: x = _by_squares(x, steps)@x
     else:
         for _ in range(steps):

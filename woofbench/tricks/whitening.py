@@ -30,15 +30,13 @@ def patch_cov(
 class WhiteningConv2d(nn.Module):
     """2x2 convolution, 3 to 12 channels, that whitens patches once `init_from` has seen images; until then it copies
     them"""
-    own_init = True
+    own_init,ks,nf = True,2,12 # Side of a patch, px, and filters
     def __init__(self,
         frozen:bool=True, # Is the weight a buffer, or a parameter?
         eps:float=1e-2, # Added to the eigenvalues, in (normalised pixel)²
-        ks:int=2, # Side of a patch, px
     ):
         super().__init__()
-        self.eps,self.ks,self.nf = eps,ks,3*ks*ks
-        weight = torch.eye(self.nf).view(self.nf, 3, ks, ks)
+        self.eps,weight = eps,torch.eye(self.nf).view(self.nf, 3, self.ks, self.ks)
         if frozen: self.register_buffer('weight', weight)
         else: self.weight = nn.Parameter(weight)
 
