@@ -46,15 +46,26 @@ def orthogonal(
     return (x.mT if tall else x).to(g.dtype)
 
 # %% ../../nbs/train/22_muon.ipynb #how-def
+_muon = dict(
+    rest_rate=Param(.3, 'Rate of all other weights, as a share of the rate', 1e-6, 1e3),
+    rest_mom=Param(.9, 'Momentum of all other weights', 0, .9999),
+    rest=Param('adam', 'What trains all other weights', choices=('adam','radam')),
+    lookahead=Param(False, 'Lookahead around Muon?'), nesterov=Param(True, 'Look ahead with the momentum?'),
+    steps=Param(5, 'Steps of Newton and Schulz', 1, 20),
+    fixed_norm=Param(True, 'Keep the norm of filters fixed, as in airbench?'),
+    ks=Param(3, 'Muon trains convolutions of more than 3 channels with a kernel of this side or larger', 1, 64),
+    scale=Param('none', 'How a step is scaled by the shape of its matrix', choices=('none','original','rms')))
+_usual = {k:p.default for k,p in _muon.items()}
+
 @dataclass(frozen=True)
 class How:
-    "What Muon does, apart from its numbers"
-    ks:int = 3              # Muon trains convolutions with a kernel of this side or larger
-    steps:int = 5           # Of Newton and Schulz
-    nesterov:bool = True    # Look ahead with the momentum
-    fixed_norm:bool = True  # Before each step, set the norm of the weights to the root of their number of filters
-    scale:str = 'none'      # Of a step, by the shape: none, original or rms
-    rest:str = 'adam'       # What trains all other weights: adam or radam
+    "What Muon does, apart from its numbers; the table of parameters says what each field is"
+    ks:int = _usual['ks']
+    steps:int = _usual['steps']
+    nesterov:bool = _usual['nesterov']
+    fixed_norm:bool = _usual['fixed_norm']
+    scale:str = _usual['scale']
+    rest:str = _usual['rest']
 
     def takes(self, p:torch.Tensor) -> bool:
         "Does Muon train `p`?"
@@ -71,9 +82,9 @@ class Muon(Optimizer):
         params, # Parameters, or lists of them for groups
         lr:float|slice, # Learning rate of the convolutions
         how:How=How(),  # noqa: B008  frozen
-        **hypers # mom (.9), wd (.01); of the rest: rest_rate (.3), rest_mom (.9), sqr_mom (.99), eps (1e-6)
+        **hypers # mom, wd; of the rest: rest_rate, rest_mom, sqr_mom, eps
     ):
-        defaults = dict(mom=.9, wd=.01, rest_rate=.3, rest_mom=.9, sqr_mom=.99, eps=1e-6)
+        defaults = dict(mom=.9, wd=.01, sqr_mom=.99, eps=1e-6) | {k:_usual[k] for k in ('rest_rate','rest_mom')}
         super().__init__(params, [], lr=lr, **defaults | hypers)
         self.how = how
 
@@ -122,20 +133,10 @@ def _rest(self:Muon, ps, h):
         foreach_step_(*ts, t, numbers, rectified=self.how.rest=='radam')
 
 # %% ../../nbs/train/22_muon.ipynb #register
-def muon_optimiser(params, lr, lookahead=False, how=How(), **hypers):  # noqa: B008  frozen
+def muon_optimiser(params, lr, lookahead, how=How(), **hypers):  # noqa: B008  frozen
     "`Muon`, within fastai's `Lookahead` if you want it"
     opt = Muon(params, lr, how, **hypers)
     return Lookahead(opt) if lookahead else opt
-
-_muon = dict(
-    rest_rate=Param(.3, 'Rate of all other weights, as a share of the rate', 1e-6, 1e3),
-    rest_mom=Param(.9, 'Momentum of all other weights', 0, .9999),
-    rest=Param('adam', 'What trains all other weights', choices=('adam','radam')),
-    lookahead=Param(False, 'Lookahead around Muon?'), nesterov=Param(True, 'Look ahead with the momentum?'),
-    steps=Param(5, 'Steps of Newton and Schulz', 1, 20),
-    fixed_norm=Param(True, 'Keep the norm of filters fixed, as in airbench?'),
-    ks=Param(3, 'Muon trains convolutions of more than 3 channels with a kernel of this side or larger', 1, 64),
-    scale=Param('none', 'How a step is scaled by the shape of its matrix', choices=('none','original','rms')))
 
 @opts.register('muon', 'Muon', params=_muon, unused=('beta',))
 def muon(r, *, lookahead, rest_rate, rest_mom, **how):
