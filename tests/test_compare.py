@@ -7,7 +7,8 @@ from woofbench.board.record.strict import plain
 from woofbench.board.row import Row
 from woofbench.board.stats.claims import seeds_needed
 from woofbench.board.table import _letter, _ties, load_rows
-from woofbench.commands.compare import Comparison
+from woofbench.commands.compare import Comparison, compare
+from woofbench.registry import BadInput
 
 N = 3929
 real = [o for o in load_rows(root)[0] if o.kind=='official' and o.track.size==128]
@@ -49,6 +50,11 @@ def test_rows_with_different_letters_are_no_tie(known, counts):
     letters = _ties(rows, {o.id:'ranked' for o in rows})
     if len(set(letters.values()))==2: assert Comparison(*rows).outcome in ('beats','better')
     assert set(letters.values())==({'a','b'} if counts is PAIRS['far'] else {'a'})
+
+@pytest.mark.parametrize('margin', (True, 0, float('nan'), '1'))
+def test_a_margin_is_a_number_of_points(margin):
+    a,b = real[:2]
+    with pytest.raises(BadInput, match='margin must be a number of points above 0'): compare(a, b, margin=margin)
 
 def test_a_tie_counts_the_image_noise(monkeypatch):
     "Seeds that agree better than the finite set of images allows prove no tie within 0.3 points"

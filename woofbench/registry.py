@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['NAME', 'BadInput', 'near', 'in_package', 'caller', 'Fixed', 'using', 'Registry', 'unwrapped', 'who', 'code_text',
-           'syntax_tree', 'same_part', 'whole', 'yes_no', 'Param', 'in_limits', 'check', 'fields_of', 'all_fields',
-           'settled', 'kept', 'plain_values']
+           'syntax_tree', 'same_part', 'whole', 'is_number', 'number', 'yes_no', 'Param', 'in_limits', 'check',
+           'fields_of', 'all_fields', 'settled', 'kept', 'plain_values']
 
 # %% ../nbs/00_registry.ipynb #imports
 import ast, difflib, inspect, os, re, sys, textwrap
@@ -388,11 +388,20 @@ def whole(name:str, v, lo:int, hi:int) -> int:
         raise BadInput(f'{name} must be a whole number from {lo} to {hi}, not {v!r}')
     return v
 
+def is_number(v) -> bool:
+    "Is `v` a number? True and False are none"
+    return isinstance(v, (int,float)) and not isinstance(v, bool)
+
+def number(name:str, v, whole:bool=False) -> int|float:
+    "`v` if it is a number, or a whole number; raises `BadInput`"
+    if not is_number(v) or whole and type(v) is not int:
+        raise BadInput(f'{name} must be a {"whole " if whole else ""}number, not {v!r}')
+    return v
+
 def yes_no(**values) -> None:
     "Raise `BadInput` for a value that is not True or False: 'no' would count as a yes"
     for k,v in values.items():
         if type(v) is not bool: raise BadInput(f'{k} must be True or False, not {v!r}')
-
 
 # %% ../nbs/00_registry.ipynb #params-param-class
 @dataclass(frozen=True)
@@ -421,8 +430,7 @@ def in_limits(
 
 def _number(name, p, v):
     whole = type(p.default) is int and not p.fraction
-    if isinstance(v, bool) or not isinstance(v, (int,float)) or whole and type(v) is not int:
-        raise BadInput(f'{name} must be a {"whole " if whole else ""}number, not {v!r}')
+    number(name, v, whole)
     def good(v): return isfinite(v) and (p.lo is None or v>=p.lo) and (p.hi is None or v<=p.hi)
     low,high = ('any' if o is None else f'{o:g}' for o in (p.lo, p.hi))
     return in_limits(v, good, f'{name} must be a number from {low} to {high}', whole or p.fraction and v%1==0)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Annotated
 from fastcore.basics import patch
 from ..registry import BadInput
+from ..board.record.seeds import which_seeds
 from ..data.track import datasets
 from ..data.own_images import as_dataset
 from ..train.recipe import Recipe, from_dict
@@ -22,7 +23,7 @@ from ..board.row import Row
 from ..board.table import find_rows
 from ..files import out_folder
 from ..text import speaker, speaking, md_table, percent
-from .prepare import check_job, given, plan, which_seeds
+from .prepare import check_job, given, plan
 from .publish import check_board
 from .run import run, takes_fields
 

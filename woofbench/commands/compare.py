@@ -15,7 +15,7 @@ from pathlib import Path
 from textwrap import fill
 from fastcore.basics import patch
 from ..board.home import home
-from ..registry import BadInput
+from ..registry import BadInput, is_number
 from ..train.recipe import from_dict
 from ..train.changes import label_of
 from ..board.stats.tests import compare as welch, equivalent, pooled_std, smallest_effect
@@ -39,7 +39,7 @@ def _check(a, b, margin):
     if a.id==b.id: raise BadInput(f'{a.id} is given twice: give two different rows')
     if not a.same_cell(b):
         raise BadInput(f'rows of different cells are never compared: {a.id} is {a.track}, {b.id} is {b.track}')
-    if not (isinstance(margin, (int,float)) and 0<margin<=100):
+    if not (is_number(margin) and 0<margin<=100):
         raise BadInput(f'margin must be a number of points above 0, not {margin!r}')
 
 def _besides(a, b):

@@ -25,8 +25,7 @@ from ..board.stats.claims import P_BEAT
 from ..board.record.git import commit_of, landed
 from ..board.record.provenance import code_facts, context_id, env_facts, outside, sources
 from ..board.record.record import Purpose
-from ..board.record.schema import SEEDS
-from ..board.record.seeds import challenge_seeds, official_seeds
+from ..board.record.seeds import SEEDS, challenge_seeds, official_seeds
 from .prepare import plan
 from .run import train_row
 

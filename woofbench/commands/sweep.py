@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from fastcore.basics import patch
 from ..files import out_folder, try_lock, write_atomic
-from ..registry import BadInput, yes_no
+from ..registry import BadInput, is_number, yes_no
 from ..text import EVERY, in_notebook, in_words, live, number_of, quiet, speaker
 from .sweep_plan import Plan, PlanCost, plan_cost, read_plan
 from .workers import Failed, Local, node
@@ -439,7 +439,7 @@ def _check_flags(price, **said):
         raise BadInput('give --status to see how far the sweep is, or --dry-run to see what it takes, not both')
     if price is None: return
     if not said['dry_run']: raise BadInput('--price is for the estimate: give --dry-run too')
-    if isinstance(price, bool) or not isinstance(price, (int,float)) or not 0<=price<float('inf'):
+    if not is_number(price) or not 0<=price<float('inf'):
         raise BadInput(f'price must be a number, 0 or above, not {price!r}')
 
 # %% ../../nbs/commands/21_sweep.ipynb #sweep-def

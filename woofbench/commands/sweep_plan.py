@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from fastcore.basics import patch
 from ..files import digest, read_toml
-from ..registry import BadInput, near, whole
+from ..registry import BadInput, near
+from ..board.record.seeds import which_seeds
 from ..data.track import datasets
 from ..text import in_bytes, in_words, number_of, typed
 
@@ -91,10 +92,7 @@ def _seeds(said, given):
     seeds,official = said['seeds'],said['official']
     if not isinstance(official, bool): raise BadInput(f'official must be true or false, not {official!r}')
     if official and 'seeds' in given: raise BadInput('official rows have five seeds: leave seeds out')
-    if not isinstance(seeds, (list,tuple)): return tuple(range(whole('seeds', seeds, 1, 100))), official
-    for o in seeds: whole('each of seeds', o, 0, 2**31-1)
-    if not seeds or len(set(seeds))!=len(seeds): raise BadInput(f'seeds must be different numbers, not {seeds}')
-    return tuple(seeds), official
+    return tuple(which_seeds(seeds)), official
 
 def _tracks(said):
     "Arguments of `run` for each track"

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from ..board.record.record import Purpose, read_records
-from ..board.record.seeds import official_seeds
+from ..board.record.seeds import official_seeds, which_seeds
 from ..board.rules import RULES
 from ..board.trials import count_begun
 from .estimate import estimate
-from .prepare import check_job, plan, which_seeds
+from .prepare import check_job, plan
 from .publish import check_board, record_of, row_kind
 from .seed_folder import SeedFolder, train_claimed
 from .run import train_row

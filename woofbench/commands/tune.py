@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import get_args
 from fastcore.basics import patch
-from ..registry import BadInput, fields_of, whole, yes_no
+from ..registry import BadInput, fields_of, is_number, whole, yes_no
 from ..files import digest, out_folder, read_toml, try_lock
 from ..text import md_table, speaker
 from ..data.own_images import as_dataset
@@ -453,8 +453,8 @@ def plot(self:Tuning):
 # %% ../../nbs/commands/18_tune.ipynb #search-def
 def _budget(trials, max_epochs, max_seconds):
     "What a study may spend; raises `BadInput`"
-    odd = isinstance(max_seconds, bool) or not isinstance(max_seconds, (int,float)) or not 0<=max_seconds<math.inf
-    if odd: raise BadInput(f'max_seconds must be seconds, or 0 for no limit, not {max_seconds!r}')
+    if not is_number(max_seconds) or not 0<=max_seconds<math.inf:
+        raise BadInput(f'max_seconds must be seconds, or 0 for no limit, not {max_seconds!r}')
     return dict(trials=whole('trials', trials, 1, 100_000), max_epochs=whole('max_epochs', max_epochs, 0, 10**8),
                 max_seconds=max_seconds)
 

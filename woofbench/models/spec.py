@@ -9,7 +9,7 @@ __all__ = ['slot_of', 'per_stage', 'spec_fields', 'optional', 'shape_fields', 'a
 # %% ../../nbs/models/02_spec.ipynb #imports
 from dataclasses import dataclass, replace, fields
 from fastcore.basics import patch
-from ..registry import fields_of, in_limits, kept, plain_values, settled, near, Registry, BadInput
+from ..registry import fields_of, in_limits, is_number, kept, plain_values, settled, near, Registry, BadInput
 from .parts import stems, pools, acts, blocks, convs, norms, attns, inits, heads
 
 # %% ../../nbs/models/02_spec.ipynb #spec-class
@@ -152,7 +152,7 @@ def _positive(k, v):
 
 def _share(k, v):
     says = f'{k} must be a number from 0 to below 1'
-    if isinstance(v, bool) or not isinstance(v, (int,float)): raise BadInput(f'{says}, not {str(v)[:40]}')
+    if not is_number(v): raise BadInput(f'{says}, not {str(v)[:40]}')
     return in_limits(v, lambda o: 0<=o<1, says)
 
 # %% ../../nbs/models/02_spec.ipynb #change-sizes

@@ -11,7 +11,7 @@ __all__ = ['limits', 'own', 'of_model', 'registries', 'precisions', 'engines', '
 from dataclasses import dataclass, replace, fields, asdict
 from functools import partial
 from fastcore.basics import patch
-from ..registry import all_fields, fields_of, in_limits, kept, plain_values, settled
+from ..registry import all_fields, fields_of, in_limits, kept, number, plain_values, settled
 from ..registry import NAME, Registry, BadInput, near
 from ..data.track import Track
 from ..models.parts import inits, slots
@@ -100,8 +100,7 @@ def _within(k, v):
 
 def _number(k, v, kind):
     lo,hi = limits[k]
-    if isinstance(v, bool) or not isinstance(v, (int,float)) or (kind is int and type(v) is not int):
-        raise BadInput(f'{k} must be a {"whole " if kind is int else ""}number, not {v!r}')
+    number(k, v, kind is int)
     says = f'{k} must be {"above" if k in _above else "at least"} {lo} and {"below" if k in _below else "at most"} {hi}'
     res = in_limits(v, partial(_within, k), says, kind is int)
     if 0<v<_least: raise BadInput(f'{k} is 0, or at least {_least:g}: {v} would change only the hash')

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
-from ..registry import BadInput
+from ..registry import BadInput, is_number
 
 # %% ../../nbs/tricks/prune.ipynb #fuse-def
 def _plain(m, cls): return type(m) is cls and not (m._forward_pre_hooks or m._forward_hooks)
@@ -105,8 +105,7 @@ def _check(model, thresh):
     if not isinstance(model.fc, nn.Linear): raise BadInput('prune needs a network with a classifier; this one has none')
     if not isinstance(model.stem[1], nn.BatchNorm2d):
         raise BadInput('this network has no batch norm to prune by: it is fused already')
-    if isinstance(thresh, bool) or not isinstance(thresh, (int,float)) or thresh!=thresh:
-        raise BadInput(f'thresh must be a number, not {thresh!r}')
+    if not is_number(thresh) or thresh!=thresh: raise BadInput(f'thresh must be a number, not {thresh!r}')
 
 def _note_widths(m, last):
     "Update timm's information about the model's features"

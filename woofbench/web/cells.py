@@ -10,7 +10,7 @@ __all__ = ['LEGEND', 'STEP', 'NOISE', 'word', 'status', 'places', 'pct', 'points
 
 # %% ../../nbs/web/07_cells.ipynb #imports
 import json
-from ..board.record.schema import SEEDS
+from ..board.record.seeds import SEEDS
 from ..board.stats.claims import P_BEAT
 from .draw import DOTS, axis, dots, pareto, shares
 from ..text import number_of, show

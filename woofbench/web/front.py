@@ -10,6 +10,7 @@ __all__ = ['KEYS', 'ADD', 'TERMS', 'PLACES', 'findings_of', 'gain', 'official_ce
 # %% ../../nbs/web/09_front.ipynb #imports
 import re
 from importlib import import_module
+from ..registry import is_number
 from ..data.track import datasets, packaged
 from ..text import number_of, show
 from ..board.tricks import Card, cards_of
@@ -179,7 +180,7 @@ _pairs = ('Pairs of rows that differ in one thing alone. Bars are 95 % intervals
 # %% ../../nbs/web/09_front.ipynb #named-def
 def named(cs:list) -> list:
     "Changes of a part or a choice; numbers such as a learning rate have too many values for a front page"
-    return [c for c in cs if not isinstance(c.pairs[0].new, (int,float)) or isinstance(c.pairs[0].new, bool)]
+    return [c for c in cs if not is_number(c.pairs[0].new)]
 
 def _all(cs):
     left = len(cs)-min(len(named(cs) or cs), 12)
