@@ -17,6 +17,7 @@ from .job import Job
 from .machine import Machine
 from .kept import Kept
 from .learner import fit, images_of
+from .watch import Reports
 
 # %% ../../nbs/train/09_multi_seed.ipynb #seeds-def
 class Stopped(Exception): "Another seed has failed, or the run was interrupted"
@@ -39,11 +40,11 @@ def _check_draws(job):
                    'train one seed at a time')
 
 # %% ../../nbs/train/09_multi_seed.ipynb #seeds-together
-def _by_processes(job, seeds, m, log, say, watch):
+def _by_processes(job, seeds, m, reports):
     "Seeds by several processes: all of them train each seed, or each has seeds of its own"
     if m.processes>1: from woofbench.train.processes import train_together as by
     else: from woofbench.train.seeds_apart import train_apart as by
-    return by(job, seeds, m, log, say, watch)
+    return by(job, seeds, m, reports)
 
 # %% ../../nbs/train/09_multi_seed.ipynb #engine-line
 def _engine_line(m, kept):
@@ -65,7 +66,7 @@ def train_seeds(
     m,lock,told,stop = machine or Machine(),Lock(),[],Event()
     alone = job.cbs or job.logs # loggers have one run a process
     if m.processes>1 or m.apart and not (capture or alone):
-        return (yield from _by_processes(job, seeds, m, log, say, watch))
+        return (yield from _by_processes(job, seeds, m, Reports(log, say, watch)))
     if m.seeds_at_once>1 and not alone: _check_draws(job)
     def one(seed, kept):
         def after_epoch(epoch, numbers):

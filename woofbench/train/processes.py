@@ -30,7 +30,7 @@ from .learner import fit, images_of
 from .machine import Machine, device_name
 from .observers import does_more, new_callback
 from .resume import Resume
-from .watch import Watch
+from .watch import Reports, Watch
 
 # %% ../../nbs/train/25_processes.ipynb #check-def
 def backend(
@@ -299,15 +299,14 @@ def by_team(
     job:Job,
     seeds:list,
     machine:Machine,
-    log, # Called as log(epoch, numbers, seed) after every epoch, or None
-    watch, # Called as watch(seed): callbacks that count steps, or None
+    reports:Reports,
     make_team, # f(plan) -> `Team`
 ): # Yields a `SeedRun` for each seed
     "Train seeds by a team, and hand on its messages; raises `BadInput`"
     if machine.fast and machine.cache: # before there are processes: each finds the decoded images in the cache
         for o in ('train','val'): load_store(job.manifest, o, progress=bar)
     states = {o:machine.states(o) for o in seeds} if machine.states else {}
-    steps = {o:watch(o) if watch else [] for o in seeds}
+    steps = {o:reports.watch(o) if reports.watch else [] for o in seeds}
     plan = dict(job=job, seeds=seeds, machine=replace(machine, states=None), steps=any(steps.values()),
                 states={k:(o.path, o.key, o.every) for k,o in states.items()})
     with make_team(plan) as team:
@@ -317,23 +316,22 @@ def by_team(
             elif kind=='resume': states[o[0]].say(o[1])
             elif kind=='step':
                 for w in steps[o[0]]: w.on(*o[1:])
-            elif log: log(*o[1:], o[0])
+            elif reports.log: reports.log(*o[1:], o[0])
 
 # %% ../../nbs/train/25_processes.ipynb #train-together
 def train_together(
     job:Job,
     seeds:list,
     machine:Machine, # From `with_processes`
-    log=None, # Called as log(epoch, numbers, seed) after every epoch
-    say=None, # Called once with a line that says how steps are done
-    watch=None, # Called as watch(seed): callbacks that count steps, such as `Watch`
+    reports:Reports,
 ): # Yields a `SeedRun` for each seed
     "Train seeds one after the other, each by all processes; raises `BadInput`"
-    if say: say(f'engine {machine.engine}: {machine.processes} processes ({backend(machine.device)}), each with its '
-                'part of every batch')
     n = machine.processes
+    if reports.say:
+        reports.say(f'engine {machine.engine}: {n} processes ({backend(machine.device)}), each with its part of every '
+                    'batch')
     threads = max(1, torch.get_num_threads()//n)
     with tempfile.TemporaryDirectory() as tmp:
         more = dict(train='woofbench.train.processes:_train', store=str(Path(tmp)/'store'))
         def team(plan): return Team(n, plan | more, threads, lambda rank: _rank_env(rank, n))
-        for r in by_team(job, seeds, machine, log, watch, team): yield replace(r, device=device_name(machine.device))
+        for r in by_team(job, seeds, machine, reports, team): yield replace(r, device=device_name(machine.device))

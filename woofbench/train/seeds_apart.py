@@ -14,6 +14,7 @@ from .kept import Kept
 from .learner import fit
 from .machine import Machine
 from .processes import Team, by_team, keeper, reporters, with_images
+from .watch import Reports
 from ..text import number_of
 
 # %% ../../nbs/train/28_seeds_apart.ipynb #train-def
@@ -34,14 +35,13 @@ def train_apart(
     job:Job,
     seeds:list,
     machine:Machine, # With `seeds_at_once`
-    log=None, # Called as log(epoch, numbers, seed) after every epoch
-    say=None, # Called once with a line that says how seeds are trained
-    watch=None, # Called as watch(seed): callbacks that count steps, such as `Watch`
+    reports:Reports,
 ): # Yields a `SeedRun` for each seed, as they end
     "Train seeds side by side, each in one of several processes; raises `BadInput`"
     n,threads = min(machine.seeds_at_once, len(seeds)),machine.threads
-    if say: say(f'engine {machine.engine}: {number_of(n, "seed")} at once, each in a process with '
-                f'{number_of(threads, "thread")}')
+    if reports.say:
+        reports.say(f'engine {machine.engine}: {number_of(n, "seed")} at once, each in a process with '
+                    f'{number_of(threads, "thread")}')
     more = dict(train='woofbench.train.seeds_apart:_train', n=n, threads=threads, prints='all')
     def team(plan): return Team(n, plan | more, threads)
-    yield from by_team(job, seeds, machine, log, watch, team)
+    yield from by_team(job, seeds, machine, reports, team)
