@@ -369,10 +369,6 @@ def _address(root):
     "The repository of a board: where its clone came from, or that of woofbench for the board of woofbench"
     return origin_of(root) or (_package() if Path(root).resolve()==project_board().resolve() else None)
 
-def _site(repo):
-    "Where GitHub shows the pages of a repository"
-    return f'https://{repo.owner}.github.io/{repo.name}/' if repo.host=='https://github.com' else ''
-
 # %% ../../nbs/web/03_facts.ipynb #from-rows-def
 def _order(c):
     "Official cells first, dataset by dataset"
@@ -389,7 +385,7 @@ def from_rows(
     entries = _entries(rows)
     cells = defaultdict(list)
     for o in entries: cells[o.track].append(o)
-    where = dict(repo=repo.url, url=_site(repo)) if repo else {}
+    where = dict(repo=repo.url, url=repo.pages) if repo else {}
     if own := _package(): where |= dict(package=own.url)
     kw = where | dict(names={}, pulls={}, reported=[]) | kw
     return SiteData(entries, list(bad), sorted((Cell(k, v) for k,v in cells.items()), key=_order),

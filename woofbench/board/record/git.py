@@ -185,10 +185,15 @@ class Repo:
     @property
     def url(self) -> str: return f'{self.host}/{self.slug}'
     @property
+    def pages(self) -> str:
+        "Where GitHub shows the pages of the repository; nothing for another server"
+        return f'https://{self.owner}.github.io/{self.name}/' if self.host=='https://github.com' else ''
+    @property
     def api(self) -> str: return 'https://api.github.com' if self.host=='https://github.com' else f'{self.host}/api/v3'
 
 _host = r'https://[\w.-]+(?::\d+)?|http://(?:127\.0\.0\.1|localhost):\d+' # no plain http to others: a token is sent
 
+# %% ../../../nbs/board/record/06_git.ipynb #repo-def-2
 def repo_of(
     address:str|None=None, # The project's own if None
 ) -> Repo:
