@@ -14,6 +14,7 @@ import pytest
 from conftest import root
 from pulls import N, Dogs, doctored, edition, machine
 from woofbench.board.stats.claims import band, claim
+from woofbench.board.stats.tests import summary
 from woofbench.board.reported.history import of_board
 from woofbench.board.row import Row
 from woofbench.train.recipe import config_id, from_dict, recipes, to_dict
@@ -235,6 +236,21 @@ def test_the_board_uses_the_floor_of_a_rows_rules(pool, rules):
             if prior: assert a.against(b)==want
             for k in ('diff','lo','hi','p_beat'): assert got[k][0]==pytest.approx(want[k], abs=1e-9), (k, prior)
             assert (want['by']=='images')==(a.rules==3 and prior is None and want['diff']>0)
+
+@pytest.mark.parametrize('prior', [None, (.008, 9)])
+def test_seeds_that_all_ended_alike_say_the_same_everywhere(prior):
+    "Pages, `claim` and the check; where nothing is known of the noise, a page shows no interval"
+    def row(acc): return SimpleNamespace(acc=acc, image_noise=0., floored=False, **summary(acc))
+    rows = [row(o) for o in ([.5]*5, [.6]*5, [.1]*3, [.5, .5, .51], [.5])]
+    for a in rows:
+        got = against(side([a]), side(rows), prior)
+        for i,b in enumerate(rows):
+            want = claim(a.acc, b.acc, prior)
+            known = want['lo']<want['hi']
+            for k in ('diff','lo','hi','p_beat'):
+                value = want[k] if known or k in ('diff','p_beat') else float('nan')
+                assert got[k][i]==pytest.approx(value, abs=1e-12, nan_ok=True), (a, b, k)
+    assert against(side(rows[:1]), side(rows[:1]), prior)['p_beat'][0]==.5
 
 def test_rows_on_other_images_have_no_p_beat():
     cells = [c for c in read_board(root).cells if len({e.row.data['manifest_sha256'] for e in c.entries})>1]

@@ -18,7 +18,6 @@ from operator import attrgetter
 from pathlib import Path
 from fastcore.basics import patch
 import numpy as np
-from scipy.special import stdtr, stdtrit
 from ..lessons import project_board
 from ..registry import BadInput
 from ..data.track import EPOCHS, SIZES, check_name, datasets, facts_of, make_track, packaged
@@ -28,7 +27,7 @@ from ..train.callbacks import mean_area
 from ..train.recipe import Recipe, config_id, describe, from_dict, settings
 from ..board.record.git import Repo, git, origin_of, repo_of
 from ..board.stats.claims import band, seeds_needed, tie_groups
-from ..board.stats.tests import pooled_std
+from ..board.stats.tests import Sample, by_moments, pooled_std
 from ..board.replications import replications
 from ..board.standing import good, standing
 from ..board.table import load_rows
@@ -40,11 +39,8 @@ from ..board.stats.noise import split_noise
 
 # %% ../../nbs/web/03_facts.ipynb #many-def
 @dataclass(frozen=True)
-class Side:
-    "Means, variances and numbers of seeds of some rows"
-    mean:np.ndarray
-    var:np.ndarray
-    n:np.ndarray
+class Side(Sample):
+    "Means, variances and numbers of seeds of some rows, and their image noise"
     image:np.ndarray    # Image noise, 0 where it is not known
     floored:np.ndarray  # Is the image noise a lower bound of the spread?
 
@@ -56,40 +52,21 @@ def side(
                 np.array([o.n for o in rows], float), np.array([o.image_noise or 0. for o in rows]),
                 np.array([o.floored for o in rows], bool))
 
-# %% ../../nbs/web/03_facts.ipynb #test-def
-def _test(a, b, va, vb, df):
-    d,x,y = a.mean-b.mean,va/a.n,vb/b.n
-    u,w = va*(1+1/a.n),vb*(1+1/b.n)
-    half = stdtrit(df(x, y), .975)*(x+y)**.5
-    return dict(diff=d, lo=d-half, hi=d+half, p_beat=stdtr(df(u, w), d/(u+w)**.5))
-
-def _worse(res, more):
-    "Of each number of two tests the more careful one: the wider interval, the smaller p_beat"
-    return res | {k:f(res[k], more[k]) for k,f in (('lo',np.fmin), ('hi',np.fmax), ('p_beat',np.fmin))}
-
-
 # %% ../../nbs/web/03_facts.ipynb #against-def
 def against(
     a:Side,
-    b:Side, # As long as `a`, or of one row
+    b:Side, # As long as `a`; one row of either is compared with all of the other
     prior:tuple|None=None, # From `band`
 ) -> dict: # diff, lo, hi and p_beat, arrays; nan where a side has one seed or nothing is known of the noise
     "`claim` for many rows at once"
-    with np.errstate(all='ignore'):
-        def welch(x, y): return 1/((x/(x+y))**2/(a.n-1) + (y/(x+y))**2/(b.n-1))
-        res = _test(a, b, a.var, b.var, welch)
-        if prior:
-            df = a.n+b.n-2+prior[1]
-            v = (prior[1]*prior[0]**2 + (a.n-1)*a.var + (b.n-1)*b.var)/df
-            res = _worse(res, _test(a, b, v, v, lambda x, y: df))
-        if a.floored.any():
-            x,y = (np.maximum(o.var, o.image**2) for o in (a, b))
-            worse = _worse(res, _test(a, b, x, y, welch))
-            res = {k:np.where(a.floored, worse[k], v) for k,v in res.items()}
-        still = (a.var+b.var==0) & (res['diff']!=0) # all seeds alike: nothing is known of the noise
-        res['p_beat'] = np.where(still, np.nan, res['p_beat'])
-        alone = np.minimum(a.n, b.n)<2
-        return res | {k:np.where(alone, np.nan, res[k]) for k in ('lo','hi','p_beat')}
+    tests = [by_moments(a, b)]
+    if prior: tests.append(by_moments(a, b, prior=prior))
+    if a.floored.any(): tests.append(by_moments(a, b, floor=[np.where(a.floored, o.image, 0.) for o in (a, b)]))
+    def worst(f, k): return f.reduce([o[k] for o in tests]) # nan is worse than any number
+    lo,hi,alone = worst(np.minimum, 'lo'),worst(np.maximum, 'hi'),np.minimum(a.n, b.n)<2
+    known = (lo<hi) & ~alone
+    return dict(diff=tests[0]['diff'], lo=np.where(known, lo, np.nan), hi=np.where(known, hi, np.nan),
+                p_beat=np.where(alone, np.nan, worst(np.minimum, 'p_beat')))
 
 # %% ../../nbs/web/03_facts.ipynb #names-def
 @dataclass(frozen=True, eq=False) # one list is itself alone, and quick to look up

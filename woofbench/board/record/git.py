@@ -207,7 +207,7 @@ def repo_of(
     odd = f', not {address!r}' if '@' not in address else ', without a name or a token in it'
     raise BadInput(f'the address of a repository is like https://github.com/OWNER/NAME{odd}')
 
-# %% ../../../nbs/board/record/06_git.ipynb #repo-def-2
+# %% ../../../nbs/board/record/06_git.ipynb #edb4d9d8
 def origin_of(
     folder:str|Path, # In a clone, or not
 ) -> Repo|None: # None if git knows no origin on a server

@@ -264,7 +264,7 @@ const beta = (a, b, x) => {
 const cdf = (df, t) => { const p = beta(df / 2, .5, df / (df + t * t)) / 2; return t < 0 ? p : 1 - p; };
 const quantile = (df, p) => { let lo = 0, hi = 1e3; for (let i = 0; i < 80; i++) { const m = (lo + hi) / 2; if (cdf(df, m) < p) lo = m; else hi = m; } return lo; };
 const moments = (o, n) => {
-  const xs = o.correct.map(c => c / n), m = xs.reduce((a, b) => a + b) / xs.length;
+  const xs = o.correct.map(c => c / n), alike = xs.every(x => x === xs[0]), m = alike ? xs[0] : xs.reduce((a, b) => a + b) / xs.length;
   return {m, n: xs.length, v: xs.length > 1 ? xs.reduce((a, b) => a + (b - m) ** 2, 0) / (xs.length - 1) : NaN, image: o.image ?? 0, floored: o.floored};
 };
 const compare = (a, b, prior) => {
@@ -282,7 +282,7 @@ const compare = (a, b, prior) => {
     const df = a.n + b.n - 2 + prior[1], v = (prior[1] * prior[0] ** 2 + (a.n - 1) * a.v + (b.n - 1) * b.v) / df;
     tests.push(test(v, v, () => df));
   }
-  if (!tests.length) return {diff: d, lo: NaN, hi: NaN, p: NaN};
+  if (!tests.length) return {diff: d, lo: NaN, hi: NaN, p: d ? NaN : .5};
   return {diff: d, lo: Math.min(...tests.map(o => o.lo)), hi: Math.max(...tests.map(o => o.hi)),
     p: a.v + b.v === 0 && d ? NaN : Math.min(...tests.map(o => o.p))}; // all seeds alike: they show no noise
 };
