@@ -20,7 +20,7 @@ from ..board.rules import RULES, Verdict
 from ..board.standing import incumbent
 from ..board.record.schema import Record
 from ..board.record.record import check_credit, check_record, read_file, record_path, to_bytes
-from ..board.record.git import commit_of, git, tree, Repo
+from ..board.record.git import commit_of, git, remotes, tree, Repo
 from ..board.check import check_base, rows_at
 from ..board.tricks import CARDS, trick_paths
 
@@ -142,8 +142,7 @@ def _seen(clone, repo):
                        'run git fetch --unshallow in it, or leave --clone out')
     host = re.escape(repo.host.split('://')[1])
     here = re.compile(rf'{host}[/:]{re.escape(repo.slug)}(\.git)?/?$', re.I)
-    for o in git(clone, 'remote', '-v').decode(errors='replace').splitlines():
-        name,url,*_ = o.split()
+    for name,url in remotes(clone).items():
         if here.search(url): return str(Path(clone).absolute()), f'refs/remotes/{name}/{BASE}'
     raise BadInput(f'{clone} is not a clone of {repo.url}: none of its remotes has that address')
 

@@ -24,7 +24,7 @@ from ..models.spec import parts_of
 from ..text import number_of
 from ..train.callbacks import mean_area
 from ..train.recipe import Recipe, config_id, settings
-from ..board.record.git import Repo, git, origin_of, repo_of
+from ..board.record.git import Repo, arrivals, origin_of, repo_of
 from ..board.stats.claims import band, seeds_needed, tie_groups
 from ..board.stats.tests import Sample, by_moments, pooled_std
 from ..board.replications import replications
@@ -114,16 +114,12 @@ def pulls(
     root:str|Path, # Folder of the board
 ) -> dict[str,tuple]: # (commit, number of the pull request or None) by id
     "The commit that brought each record to this branch; nothing where there is no git repository"
-    try: out = git(root, 'log', '--first-parent', '-m', '--no-renames', '--diff-filter=A', '--name-only',
-                   '--format=%x00%H %s', '--', 'records').decode('utf-8', 'replace')
+    try: found = arrivals(root)
     except BadInput: return {}
-    res = {}
-    for o in out.split('\0')[1:]:
-        head,*paths = o.split('\n')
-        sha,_,subject = head.partition(' ')
-        m = re.search(r'^Merge pull request #(\d{1,7}) |\(#(\d{1,7})\)$', subject)
-        res |= {Path(p).stem: (sha, m and int(m[1] or m[2])) for p in paths if p.endswith('.json')}
-    return res
+    def number(line):
+        m = re.search(r'^Merge pull request #(\d{1,7}) |\(#(\d{1,7})\)$', line)
+        return m and int(m[1] or m[2])
+    return {Path(p).stem:(sha, number(line)) for p,sha,line in reversed(found) if p.endswith('.json')}
 
 # %% ../../nbs/web/03_facts.ipynb #entry-def
 class Entry:
