@@ -5,7 +5,7 @@ from datetime import date
 import numpy as np
 import pytest
 from conftest import root
-from woofbench.board.record.git import git, origin_of, repo_of
+from woofbench.board.record.git import arrivals, git, origin_of, remotes, repo_of
 from woofbench.board.record.record import read_records, write_record
 from woofbench.board.record.strict import plain
 from woofbench.board.reported.history import of_board
@@ -153,3 +153,30 @@ def test_a_board_of_your_own_has_no_links_to_this_project(newest, tmp_path):
 def test_the_board_of_this_project_has_its_own_address():
     b = read_board(root)
     assert b.repo==(origin_of(root) or repo_of()).url
+
+def test_the_first_line_of_a_commit_says_nothing_about_other_commits(tmp_path):
+    "Also in a board below the root of its repository, with names that git would quote"
+    (tmp_path/'board'/'records').mkdir(parents=True)
+    me = '-c', 'user.name=ada', '-c', 'user.email=ada@localhost'
+    def ask(*args): return git(tmp_path, *me, *args).decode().strip()
+    ask('init', '-q')
+    want = []
+    for name,line in (('a.json', 'One (#7)'), ('ü b.json', f'\1{"0"*40} records/c.json'), ('a.json', 'Again')):
+        path = tmp_path/'board'/'records'/name
+        if path.exists():
+            path.unlink()
+            ask('commit', '-qam', 'Gone')
+        path.write_text(line)
+        ask('add', '.')
+        ask('commit', '-qm', line)
+        want.append((f'records/{name}', ask('rev-parse', 'HEAD'), line))
+    assert arrivals(tmp_path/'board')==want
+
+def test_a_clone_knows_where_it_fetches_from(tmp_path):
+    assert remotes(tmp_path)=={} and origin_of(tmp_path) is None
+    git(tmp_path, 'init', '-q')
+    git(tmp_path, 'remote', 'add', 'origin', 'git@github.com:dogs/kennel.git')
+    git(tmp_path, 'remote', 'add', 'up', 'https://github.com/woof/kennel')
+    git(tmp_path, 'remote', 'set-url', '--push', 'up', 'https://github.com/me/kennel')
+    assert remotes(tmp_path)==dict(origin='git@github.com:dogs/kennel.git', up='https://github.com/woof/kennel')
+    assert origin_of(tmp_path).url=='https://github.com/dogs/kennel'

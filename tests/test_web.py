@@ -1,6 +1,7 @@
 "The web board: what its files say, and what a real browser makes of them"
-import json, os, re, shutil, time
+import json, os, re, shutil, sys, time
 from dataclasses import replace
+from html import unescape
 from html.parser import HTMLParser
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,11 +12,12 @@ from urllib.request import urlopen
 import numpy as np
 import pytest
 from conftest import root
-from pulls import N, Dogs, edition, machine
+from pulls import N, Dogs, doctored, edition, machine
 from woofbench.board.stats.claims import band, claim
+from woofbench.board.stats.tests import summary
 from woofbench.board.reported.history import of_board
 from woofbench.board.row import Row
-from woofbench.train.recipe import config_id, recipes
+from woofbench.train.recipe import config_id, from_dict, recipes, to_dict
 from msgspec.structs import force_setattr
 from woofbench.board.record.git import git, repo_of
 from woofbench.board.record.preds import encode_preds
@@ -26,12 +28,16 @@ from woofbench.board.record.seeds import official_seeds
 from woofbench.data.track import make_track
 from woofbench.commands.cli import make_parser
 from woofbench.registry import BadInput
-from woofbench.web.cells import _lede, amount, more_command
+from woofbench.web import cells
+from woofbench.web.cells import _lede, amount, more_command, numbers, prob
 from woofbench.web.build import MARK, build, image_files, make_site, server, write
 from woofbench.text import show
-from woofbench.web.rows import _in_turn, known_names
-from woofbench.web.markup import escape
-from woofbench.web.money import bill, money_page
+from woofbench.web.rows import _class_line, _in_turn, known_names
+from woofbench.web.draw import pareto
+from woofbench.web.effects import pairs_of
+from woofbench.web.front import _effect_in, front_page, panels, points
+from woofbench.web.markup import escape, h
+from woofbench.web.money import bill, money_page, price_table
 from woofbench.web.prices import Price
 from woofbench.web.facts import against, from_rows, part_words, read_board, read_names, side
 
@@ -231,6 +237,21 @@ def test_the_board_uses_the_floor_of_a_rows_rules(pool, rules):
             for k in ('diff','lo','hi','p_beat'): assert got[k][0]==pytest.approx(want[k], abs=1e-9), (k, prior)
             assert (want['by']=='images')==(a.rules==3 and prior is None and want['diff']>0)
 
+@pytest.mark.parametrize('prior', [None, (.008, 9)])
+def test_seeds_that_all_ended_alike_say_the_same_everywhere(prior):
+    "Pages, `claim` and the check; where nothing is known of the noise, a page shows no interval"
+    def row(acc): return SimpleNamespace(acc=acc, image_noise=0., floored=False, **summary(acc))
+    rows = [row(o) for o in ([.5]*5, [.6]*5, [.1]*3, [.5, .5, .51], [.5])]
+    for a in rows:
+        got = against(side([a]), side(rows), prior)
+        for i,b in enumerate(rows):
+            want = claim(a.acc, b.acc, prior)
+            known = want['lo']<want['hi']
+            for k in ('diff','lo','hi','p_beat'):
+                value = want[k] if known or k in ('diff','p_beat') else float('nan')
+                assert got[k][i]==pytest.approx(value, abs=1e-12, nan_ok=True), (a, b, k)
+    assert against(side(rows[:1]), side(rows[:1]), prior)['p_beat'][0]==.5
+
 def test_rows_on_other_images_have_no_p_beat():
     cells = [c for c in read_board(root).cells if len({e.row.data['manifest_sha256'] for e in c.entries})>1]
     assert cells
@@ -261,6 +282,15 @@ def test_command(tmp_path, cli):
     record = next((root/'records').rglob('*-e*/*.json'))
     assert (tmp_path/'out'/record.relative_to(root)).read_bytes()==record.read_bytes()
 
+def test_the_pages_of_the_project_have_a_help():
+    from subprocess import run
+    def said(*words):
+        return run([sys.executable, '-m', 'woofbench.site', *words], cwd=root, capture_output=True, text=True)
+    o = said('--help')
+    assert o.returncode==0 and 'documentation in _site/docs' in ' '.join(o.stdout.split())
+    o = said()
+    assert o.returncode==2 and 'required: task' in o.stderr and 'Traceback' not in o.stderr
+
 def test_server_is_for_this_machine_alone(site):
     with server(site, 0) as s: assert s.server_address[0]=='127.0.0.1'
 
@@ -276,9 +306,9 @@ def test_pictures_come_from_a_local_folder(site, files, some, tmp_path):
     "Only a server that was given a folder shows them; the files of the site stay as they are"
     e = some.entries[0]
     page = files[f'rows/{e.id}.html'].decode()
-    first,second = re.findall(r'<li><code>(\w+)</code>', page)[:2]
-    (tmp_path/'data'/'val'/'n02086240').mkdir(parents=True)
-    (tmp_path/'data'/'val'/'n02086240'/f'{first}.JPEG').write_bytes(b'a picture')
+    first,second = re.findall(r'<li data-image="(\w+/\w+)">', page)[:2]
+    (tmp_path/'data'/'val'/first).parent.mkdir(parents=True)
+    (tmp_path/'data'/'val'/f'{first}.JPEG').write_bytes(b'a picture')
     (tmp_path/'data'/'secret.png').write_bytes(b'not a validation image')
     with server(site, 0, image_files(tmp_path/'data')) as s:
         Thread(target=s.serve_forever, daemon=True).start()
@@ -286,13 +316,35 @@ def test_pictures_come_from_a_local_folder(site, files, some, tmp_path):
         assert f'<img src="../images/{first}"' in text and f'images/{second}' not in text
         assert re.sub('<img src="../images/[^>]*>', '', text)==page
         assert get(s, f'images/{first}')==(200, 'image/jpeg', b'a picture')
-        for o in (second, 'secret', '..%2fsecret', f'..%2fval%2fn02086240%2f{first}', ''):
+        for o in (second, first.split('/')[1], 'secret', '..%2fsecret', f'..%2fval%2f{first}', ''):
             assert get(s, f'images/{o}')[0]==404, o
         assert get(s, 'index.html')[2]==files['index.html'] and get(s, 'rows/none.html')[0]==404
         s.shutdown()
     with server(site, 0) as s:
         Thread(target=s.serve_forever, daemon=True).start()
         assert get(s, f'rows/{e.id}.html')[2].decode()==page and get(s, f'images/{first}')[0]==404
+        s.shutdown()
+
+def test_pictures_of_two_classes_may_have_one_name(tmp_path):
+    "Also names with other letters than a to z, and files that are not JPEG"
+    names = 'pug/001.jpg', 'mops/001.jpg', 'mops/Köln 2.webp', 'pug/a+b&c.PNG'
+    for o in names:
+        (tmp_path/'val'/o).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path/'val'/o).write_bytes(o.encode())
+    (tmp_path/'val'/'pug'/'notes.txt').write_text('no picture')
+    images = image_files(tmp_path)
+    keys = [o.rpartition('.')[0] for o in names]
+    assert {k:v.read_bytes().decode() for k,v in images.items()}==dict(zip(keys, names))
+    page = ''.join(str(h('li', h('code', 'x'), data_image=o)) for o in [*keys, 'pug/002'])
+    (tmp_path/'site'/'rows').mkdir(parents=True)
+    (tmp_path/'site'/'rows'/'a.html').write_text(page, encoding='utf-8')
+    with server(tmp_path/'site', 0, images) as s:
+        Thread(target=s.serve_forever, daemon=True).start()
+        text = get(s, 'rows/a.html')[2].decode()
+        found = re.findall(r'<li data-image="([^"]*)"><img src="[.][.]/([^"]*)"', text)
+        assert [unescape(o) for o,_ in found]==keys
+        assert [get(s, unescape(o))[2].decode() for _,o in found]==list(names)
+        for o in ('rows/..%2f..%2fval%2fpug%2f001.jpg', 'rows/%2e%2e/index.html'): assert get(s, o)[0]==404, o
         s.shutdown()
 
 def test_a_folder_without_pictures_is_refused(tmp_path, refused):
@@ -309,6 +361,72 @@ def test_wrong_images_take_turns_by_class(some):
     assert labels[images[10:20]].tolist()==list(range(10))
     harder = _in_turn(np.array([0, 1, 2]), np.array([2, 0, 1]+[9]*len(labels)), names)
     assert harder==[1, 2, 0]
+
+@pytest.mark.parametrize('p,text', [(None, '–'), (.79978, '0.799'), (.8, '0.80'), (.995, '> 0.99'), (.004, '< 0.01')])
+def test_a_page_shows_a_probability_as_the_check_does(p, text): assert prob(p)==text
+
+def test_the_front_page_says_what_the_audit_found(files, some):
+    "Findings are those of the audit; a row that was replaced has no finding for that"
+    rows = some.reported
+    def n(*states, odd=False): return sum(o.state in states and (not odd or bool(o.findings)) for o in rows)
+    odd = n('page', 'replaced', 'unmerged', 'elsewhere', odd=True)
+    assert odd<n('page', 'replaced')
+    text = (f'{len(rows)} reported rows: {n("page")} on the page of the public board today, {n("replaced")} that it '
+            f'had before, and {n("unmerged", "elsewhere")} that never were on it. The audit has a finding on {odd} of '
+            f'them, {n("page", odd=True)} of these on the page today.')
+    for k in ('index.html', 'reported.html'): assert text in files[k].decode(), k
+
+def test_every_row_is_in_the_picture_of_costs():
+    "Also where more of them than get a link are on the line of the best"
+    for n in (5, 12, 20):
+        pic = pareto([(10.**(1+i/9), 50+i, f'row {i}', str(i)) for i in range(n)], '', '', '', lambda o: o)
+        assert pic.count('h0')+pic.count('<circle')==n and pic.count('<a ')==min(n, 12)
+
+def test_a_panel_counts_all_rows_and_follows_the_best_of_each_day(pool):
+    "Only 40 rows and those that led once have a mark"
+    rows = [make_row(i, pool) for i in range(60)]
+    first = min(range(60), key=lambda i: rows[i].mean)
+    rows[first] = make_row(first, pool, created='2026-10-01T00:00:00Z') # the worst one was the first
+    board,track = from_rows(rows),rows[0].track
+    found = points(board, track)
+    best = sorted((e for e in board.entries), key=lambda e: (e.date, -e.mean))
+    led = [e for i,e in enumerate(best) if all(e.mean>o.mean for o in best[:i])]
+    shown = [o for o in found if not o['hide']]
+    assert len(found)==60 and {e.date for e in led}<={o['day'] for o in shown}
+    assert 40<=len(shown)<=40+len(led) and any(e not in board.cells[0].ranked[:40] for e in led)
+    text = str(panels(board, [track]))
+    assert '60 measured and 0 reported rows' in text and f'{len(shown)} of 60 measured rows have a mark' in text
+    assert text.count('<circle')==len(shown)
+
+def test_a_trick_says_how_many_pairs_are_left_out(some):
+    p = next(o for o in pairs_of(some) if o.field=='act')
+    assert 'and 20 more pairs' in str(_effect_in('act', [p]*60)) and 'more pair' not in str(_effect_in('act', [p]*40))
+    assert 'and 1 more pair<' in str(_effect_in('act', [p]*41))
+
+def test_a_class_that_is_always_mistaken_has_a_colour():
+    line = str(_class_line(0, ('pug','beagle'), np.array([0., 100.])))
+    assert 'class="q9"' in line and 'q10' not in line
+
+def test_a_cell_without_a_row_that_counts_is_on_the_front_page(pool):
+    def one(size):
+        rec = doctored(make_row(0, pool).record, lambda r: r['track'].update(size=size), own=True)
+        return Row(rec, review=Review('', 'disputed', 'no', '2026-11-28'))
+    for size in (160, 128):
+        board = from_rows([one(size)])
+        assert board.cells[0].best is None and board.cells[0].track.official==(size==128)
+        text = front_page(board, []).decode()
+        assert f'cells/{board.cells[0].slug}.html' in text and text.count('no row that counts')==1
+
+@pytest.mark.parametrize('word,name,fits', [
+    ('A100', 'NVIDIA A100-SXM4-80GB', True), ('A100', 'NVIDIA RTX A1000', False), ('T4', 'Tesla T4', True),
+    ('T4', 'NVIDIA T400 4GB', False), ('T4', 'NVIDIA T4G', False), ('H200', 'NVIDIA GH200 480GB', False),
+    ('h200', 'NVIDIA H200', True), ('threads)', 'Intel Xeon (2 threads)', True)])
+def test_a_price_is_for_whole_words_of_a_name(word, name, fits):
+    assert Price(word, 1., 'device', '', '').fits(name)==fits
+
+def test_a_small_price_is_not_nothing():
+    text = str(price_table([Price('a', .0001, 'thread', '', ''), Price('b', 2., 'device', '', '')]))
+    assert '$0.00010 a thread' in text and '$2.00 a device' in text
 
 def test_a_cell_leads_to_its_reported_rows(files):
     page = files[f'cells/{CELL}.html'].decode()
@@ -550,6 +668,136 @@ def test_keyboard_alone(site, some, tab):
     assert pg.evaluate('getComputedStyle(document.activeElement).outlineStyle')=='solid'
     pg.keyboard.press('Enter')
     assert pg.locator('th[aria-sort]').count()==1
+
+READ = """tr => [tr.dataset.id, tr.className.trim(), ...[...tr.cells].map(td => [
+    td.textContent.replace(/\\s+/g, ' ').trim(),
+    td.dataset.v === undefined ? null : isNaN(td.dataset.v) || !td.dataset.v ? td.dataset.v : +td.dataset.v,
+    ...[...td.querySelectorAll('a,.recipe')].map(o => o.getAttribute('href') ?? o.className)])]"""
+
+@pytest.fixture(scope='module')
+def long(pool, tmp_path_factory):
+    "130 rows in one cell, 10 on each plain page"
+    with pytest.MonkeyPatch.context() as m:
+        m.setattr(cells, 'STEP', 10)
+        board = from_rows([make_row(i, pool) for i in range(130)])
+        made = build(board)
+    return board, made, write(made, tmp_path_factory.mktemp('long')/'out')
+
+def plain_pages(made):
+    found = {k:v.decode() for k,v in made.items() if re.fullmatch(rf'cells/{CELL}(-p\d+)?\.html', k)}
+    return [found[k] for k in sorted(found, key=lambda k: int((re.search(r'-p(\d+)', k) or ['', 1])[1]))]
+
+def test_rows_that_the_script_makes_are_those_of_the_plain_pages(long, tab):
+    "All of them: texts, links, and what they are sorted by"
+    board,made,out = long
+    pg = tab(out, f'cells/{CELL}.html')
+    want = pg.evaluate(f"""texts => texts.flatMap(o => [...new DOMParser().parseFromString(o, 'text/html')
+        .querySelectorAll('#rows tbody tr')]).map({READ})""", plain_pages(made))
+    pg.get_by_role('button', name='Show 100 more').click()
+    has(pg, 110)
+    pg.get_by_role('button', name='Show 20 more').click()
+    has(pg, 130)
+    got = pg.locator('#rows tbody tr').evaluate_all(f'rows => rows.map({READ})')
+    assert [o[0] for o in want]==[e.id for e in board.cells[0].entries]
+    for a,b in zip(want, got): assert a==b
+    data = {o[1]:o for o in pg.evaluate('woofbenchCell.rows')}
+    assert all(data[e.id][-4]==list(numbers(e).values()) for e in board.cells[0].entries)
+    for p in (None, .79978, .8, .8049, .995, .004, .5):
+        assert pg.evaluate('([p,b]) => woofbenchProb(p,b)', [p, .8])==prob(p)
+
+def test_more_rows_begin_where_the_page_ends(long, tab):
+    board,_,out = long
+    ids = [e.id for e in board.cells[0].entries]
+    def shown(pg): return pg.locator('#rows tbody tr').evaluate_all('rows => rows.map(o => o.dataset.id)')
+    pg = tab(out, f'cells/{CELL}-p3.html')
+    assert shown(pg)==ids[20:30] and pg.locator('.count').first.inner_text()=='10 of 130 here'
+    pg.get_by_role('button', name='Show 100 more').click()
+    has(pg, 110)
+    assert shown(pg)==ids[20:] and not pg.get_by_role('button', name='more').is_visible()
+    pg.get_by_role('button', name='Rank').click()
+    pg.get_by_role('searchbox').fill(ids[50])
+    has(pg, 1)
+    pg.get_by_role('button', name='Reset').click()
+    has(pg, 10)
+    assert shown(pg)==ids[20:30] and pg.locator('.pager').is_visible()
+    last = tab(out, f'cells/{CELL}-p13.html')
+    assert shown(last)==ids[120:] and not last.get_by_role('button', name='more').is_visible()
+
+def test_a_search_in_the_address_is_found_and_left(long, tab):
+    board,_,out = long
+    e = board.cells[0].entries[77]
+    pg = tab(out, f'cells/{CELL}.html?q={e.id}#ties')
+    has(pg, 1)
+    assert e.name in column(pg, 2)[0] and pg.get_by_role('searchbox').input_value()==e.id
+    pg.get_by_role('button', name='Reset').click()
+    has(pg, 10)
+    assert '?' not in pg.url and 'q=' not in pg.url
+    for odd in ('#status=foo', '#device=foo'):
+        pg = tab(out, f'cells/{CELL}.html{odd}')
+        has(pg, 10)
+        assert pg.get_by_role('combobox', name='Status').input_value()==''
+    assert tab(out, 'cells/index.html#status=foo').locator('#cells tbody tr').count()==1
+
+def test_rows_without_a_rank_come_last(pool, tab, tmp_path):
+    rows = [make_row(i, pool, Review('', 'disputed', 'no', '2026-11-28') if i<2 else None) for i in range(6)]
+    pg = tab(write(build(from_rows(rows)), tmp_path/'out'), f'cells/{CELL}.html')
+    for _ in range(2):
+        pg.get_by_role('button', name='Rank').click()
+        assert column(pg, 1)[-2:]==['–','–']
+
+def test_a_file_that_cannot_be_loaded_is_named(long, browser, tmp_path):
+    from playwright.sync_api import expect
+    out = shutil.copytree(long[2], tmp_path/'out')
+    for o in (out/'cells').glob('*.js'): o.unlink()
+    c = browser.new_context()
+    pg = c.new_page()
+    def said(act):
+        pg.goto((out/'cells'/f'{CELL}.html').as_uri())
+        act()
+        expect(pg.locator('.count').first).to_contain_text('could not be loaded')
+    said(lambda: pg.get_by_role('button', name='Show 100 more').click())
+    said(lambda: pg.get_by_role('combobox', name='Status').focus())
+    said(lambda: pg.get_by_role('searchbox').fill('trick'))
+    c.close()
+    c = browser.new_context()
+    pg = c.new_page()
+    shutil.copy(long[2]/'cells'/f'{CELL}.js', out/'cells')
+    def download():
+        pg.get_by_role('searchbox').fill('trick')
+        expect(pg.locator('.downloads')).to_contain_text('this view')
+        pg.get_by_role('link', name='CSV', exact=True).click()
+    said(download)
+    c.close()
+
+def same_seeds(o):
+    "The row as if all its seeds had ended alike"
+    def f(r):
+        for x in r['runs'][1:]: x.update({k:r['runs'][0][k] for k in ('correct','preds','curve')})
+    return Row(doctored(o.record, f))
+
+def test_the_picker_says_what_the_table_says(pool, tab, tmp_path):
+    "Also where all seeds of two rows ended alike, and where a row has a part with parameters of its own"
+    rows = [same_seeds(make_row(i, pool)) for i in (0, 1, 5)] + [make_row(i, pool) for i in (2, 3)]
+    def part(r): r['recipe'] = to_dict(from_dict(r['recipe']).but(aug='rand', sched='warm_flat'))
+    board = from_rows([*rows, Row(doctored(make_row(6, pool).record, part, own=True))])
+    out = write(build(board), tmp_path/'out')
+    for e in board.entries:
+        pg = tab(out, f'rows/{e.id}.html')
+        pg.get_by_role('button', name='Compare with any other row').click()
+        pg.wait_for_selector('#other')
+        for o in board.entries:
+            if o is e: continue
+            cells_ = pg.locator('table.versus tr', has=pg.locator(f'a[href="{o.id}.html"]')).locator('th,td')
+            _,diff,interval,p,change = cells_.all_inner_texts()
+            pg.select_option('#other', o.id)
+            said = pg.locator('#pick [role=status]').inner_text()
+            assert f'{diff} points' in said
+            known = f'(95 % interval {interval}), p_beat {p}.' if interval!='–' else 'show no noise'
+            assert known in said, (said, interval, p)
+            mine = [x for x in said.splitlines() if '→' in x]
+            few,_,left = re.sub(r'; (\d+) more$', r'|\1', change).partition('|')
+            want = few.split('; ') if '→' in few else []
+            assert set(want)<=set(mine) and len(mine)==len(want)+int(left or 0), (change, mine)
 
 def test_dark_and_print(site, some, tab):
     def back(**kw):

@@ -242,7 +242,7 @@ class RowBar:
 
     def text(self) -> str:
         "What the line says"
-        if self.done>=self.n: return f'{self.n} of {self.n} seeds trained'
+        if self.done>=self.n: return f'{self.n} of {number_of(self.n, "seed")} trained'
         now = f'seed {self.done+1}' if len(self.at)<2 else f'seeds {self.done+1} to {self.done+len(self.at)}'
         epoch,batch,of,train = next(iter(self.at.values()), (1,0,0,True))
         where = f', {"" if train else "validation "}batch {batch}/{of}' if of else ''

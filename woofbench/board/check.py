@@ -14,7 +14,7 @@ from fastcore.basics import patch
 from ..registry import BadInput
 from ..files import unfinished
 from ..text import md_table
-from .record.git import blob, blobs, changes, commit_of, git, git_flags, tree
+from .record.git import arrivals, blob, blobs, changes, commit_of, git, git_flags, tree
 from .record.record import check_current, from_bytes, read_file, record_path
 from .reviews import REVIEWS, parse_review, read_reviews
 from .row import Board, Row
@@ -114,13 +114,13 @@ def _local_flags(root):
 
 def _grown(root, rows):
     "The rows in the order in which they came to the branch; those that git does not know come last, by their date"
-    form = '--first-parent -m --reverse --relative --no-renames --diff-filter=A --format=%x01 --name-only'
-    try: said = git(root, 'log', *form.split(), '--', 'records')
-    except BadInput: said = b''
-    at = {p:i for i,o in enumerate(said.decode(errors='replace').split('\1')) for p in o.split('\n')}
+    try: found = arrivals(root)
+    except BadInput: found = []
+    order = {sha:i for i,sha in enumerate(dict.fromkeys(o[1] for o in found))}
+    at = {p:order[sha] for p,sha,_ in found}
     def key(o):
         p = record_path(o.record).as_posix()
-        return (at[p], '', p) if p in at else (len(at)+1, o.record['created'], p)
+        return (at[p], '', p) if p in at else (len(order), o.record['created'], p)
     return sorted(rows, key=key)
 
 # %% ../../nbs/board/09_check.ipynb #path-def

@@ -19,9 +19,9 @@ from ..data.manifest import edition_name
 from ..models.effect import idle_fields
 from ..train.callbacks import start_of
 from ..train.recipe import engines, hash_without, settings
-from .stats.claims import P_BEAT
+from .stats.claims import P_BEAT, probability
 from .reviews import Review, is_time
-from .row import Board, Row, probability
+from .row import Board, Row
 from .standing import incumbent
 from .forensics import copies, replay
 from .audit_flags import audit_flags, counted
@@ -161,7 +161,7 @@ def _notes(row, board, there):
     if n: yield f'{number_of(n, "recipe")} tried in this cell on the board where it was trained, this one included'
     same = (o for o in board.where('config_id', row.config_id) if o.same_config(row))
     found = chain(((o, f'differs in {k} alone') for o,k in one_field_apart(row, board)),
-                  ((o, f'has the same configuration and {o.n} {o.kind} seeds') for o in same))
+                  ((o, f'has the same configuration and {number_of(o.n, o.kind+" seed")}') for o in same))
     yield from (f'{o.id} ({100*o.mean:.2f} %) {how}' for o,how in islice(found, 9))
     if next(found, None): yield 'and more rows that differ as little'
 

@@ -18,7 +18,7 @@ from ..data.own_images import as_dataset
 from ..train.recipe import Recipe, from_dict
 from ..train.observers import which_loggers
 from ..train.changes import base_of, label_of, neighbours
-from ..board.stats.tests import dunnett, pooled_std, smallest_effect
+from ..board.stats.tests import dunnett, p_value, pooled_std, smallest_effect
 from ..board.row import Row
 from ..board.table import find_rows
 from ..files import out_folder
@@ -76,9 +76,8 @@ def _cells(a):
     "The table as text, after the base's line"
     yield f'base: {a.base.recipe}', percent(a.base.mean, a.base.std), '', '', '', ''
     for k,o in _table(a).iterrows():
-        p = '< 0.001' if o['p']<.001 else f'{o["p"]:.2g}' if o['p']==o['p'] else ''
         interval = f'{o["lo"]:+.2f} to {o["hi"]:+.2f}'
-        yield k, f'{o["mean"]:.2f} ± {o["std"]:.2f}', f'{o["diff"]:+.2f}', interval, p, o['verdict']
+        yield k, f'{o["mean"]:.2f} ± {o["std"]:.2f}', f'{o["diff"]:+.2f}', interval, p_value(o['p']), o['verdict']
 
 # %% ../../nbs/commands/02_ablate.ipynb #conclusion-def
 def _found(a):

@@ -18,10 +18,10 @@ from ..board.home import home
 from ..registry import BadInput, is_number
 from ..train.recipe import from_dict
 from ..train.changes import label_of
-from ..board.stats.tests import compare as welch, equivalent, pooled_std, smallest_effect
-from ..board.stats.claims import BANDS_VERSION, P_BEAT, claim, seeds_needed, seeds_to_beat
+from ..board.stats.tests import compare as welch, equivalent, p_value, pooled_std, smallest_effect
+from ..board.stats.claims import BANDS_VERSION, P_BEAT, claim, probability, seeds_needed, seeds_to_beat
 from ..board.stats.paired import by_image
-from ..board.row import Row, probability
+from ..board.row import Row
 from ..board.table import find_rows
 from ..text import number_of, percent
 
@@ -29,9 +29,7 @@ from ..text import number_of, percent
 def _points(o, level=95):
     return f'{100*o["diff"]:+.2f} points ({level} % interval {100*o["lo"]:+.2f} to {100*o["hi"]:+.2f})'
 
-def _prob(p): return 'above 0.99' if p>.99 else 'below 0.01' if p<.01 else probability(p)
-
-def _p(p): return 'unknown' if p!=p else '< 0.001' if p<.001 else f'{p:.2g}'
+def _prob(p): return probability(p, ('above','below'))
 
 # %% ../../nbs/commands/03_compare.ipynb #alike-def
 def _check(a, b, margin):
@@ -174,7 +172,7 @@ def _by_image(v):
     o = v.images
     if o is None: return 'by image: not possible, the rows come from different images (training or validation)'
     only = f'{o["only_a"]} images are right by most seeds of {v.a.id[:8]} only, {o["only_b"]} of {v.b.id[:8]} only'
-    return (f'by image: {_points(o)}, p {_p(o["p"])}; {only}, p {_p(o["p_mcnemar"])} (McNemar): '
+    return (f'by image: {_points(o)}, p {p_value(o["p"])}; {only}, p {p_value(o["p_mcnemar"])} (McNemar): '
             'this says something about these networks on other images, and nothing about other seeds')
 
 def _seeds(v):

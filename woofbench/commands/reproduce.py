@@ -15,13 +15,13 @@ from ..text import speaker, speaking
 from ..train.recipe import from_dict
 from ..train.machine import Machine, computing_with, machine
 from ..train.job import Job
-from ..board.row import Row, differences, probability
+from ..board.row import Row, differences
 from ..board.table import find_row, load_rows
 from ..board.rules import RULES
 from ..board.standing import good, incumbent, standing
 from ..board.replications import Replication, first_epoch, replication
 from ..board.weights import check_images, check_parts_of, know_images
-from ..board.stats.claims import P_BEAT
+from ..board.stats.claims import P_BEAT, probability
 from ..board.record.git import commit_of, landed
 from ..board.record.provenance import code_facts, context_id, env_facts, outside, sources
 from ..board.record.record import Purpose

@@ -12,14 +12,15 @@ from pathlib import Path
 from urllib.parse import quote, quote_plus
 from msgspec.structs import replace
 from ..registry import BadInput
-from ..text import md_table, percent
+from ..text import md_table, number_of, percent
 from ..files import write_atomic
 from ..board.row import Row
+from ..board.stats.claims import probability
 from ..board.rules import RULES, Verdict
 from ..board.standing import incumbent
 from ..board.record.schema import Record
 from ..board.record.record import check_credit, check_record, read_file, record_path, to_bytes
-from ..board.record.git import commit_of, git, tree, Repo
+from ..board.record.git import commit_of, git, remotes, tree, Repo
 from ..board.check import check_base, rows_at
 from ..board.tricks import CARDS, trick_paths
 
@@ -78,7 +79,7 @@ def _beside(row, top):
     c = row.against(top)
     more = 'of which one seed says nothing more'
     if c['p_beat']==c['p_beat']: # not nan
-        more = f'p_beat {c["p_beat"]:.2f} ({c["by"]}), 95 % interval {100*c["lo"]:+.2f} to {100*c["hi"]:+.2f}'
+        more = f'p_beat {probability(c["p_beat"])} ({c["by"]}), 95 % interval {100*c["lo"]:+.2f} to {100*c["hi"]:+.2f}'
     best = f'`{top.id}`, {_code(top.recipe)}, with {percent(top.mean, top.std)} %'
     return f'The best ranked row of its cell is {best}: {100*c["diff"]:+.2f} points, {more}.'
 
@@ -94,7 +95,7 @@ def text_of(
     facts = [(k, _code(o)) for k,o in _facts(row).items() if o]
     body = [
         f'**{row.track}**: {_code(row.recipe)}', row.seeds(),
-        f'**{mean} %** over {row.n} seeds · {_code(row.status)} · `{row.id}`',
+        f'**{mean} %** over {number_of(row.n, "seed")} · {_code(row.status)} · `{row.id}`',
         f'## Verdict\n\n**{v.word}**, by version {RULES} of the rules and the board of today:\n\n' + '\n'.join(said),
         _beside(row, incumbent(row.track, rows)),
         '## Where it comes from\n\n' + md_table(('',''), facts),
@@ -141,8 +142,7 @@ def _seen(clone, repo):
                        'run git fetch --unshallow in it, or leave --clone out')
     host = re.escape(repo.host.split('://')[1])
     here = re.compile(rf'{host}[/:]{re.escape(repo.slug)}(\.git)?/?$', re.I)
-    for o in git(clone, 'remote', '-v').decode(errors='replace').splitlines():
-        name,url,*_ = o.split()
+    for name,url in remotes(clone).items():
         if here.search(url): return str(Path(clone).absolute()), f'refs/remotes/{name}/{BASE}'
     raise BadInput(f'{clone} is not a clone of {repo.url}: none of its remotes has that address')
 

@@ -6,7 +6,7 @@
 __all__ = []
 
 # %% ../../nbs/site/04_main.ipynb #imports
-import sys
+from argparse import ArgumentParser
 from woofbench.site.docs import docs
 from woofbench.site.site import dead_links, readme, site, sync_address
 
@@ -18,4 +18,11 @@ def _main(task, path='.'):
     bad = dead_links(path, files)
     if bad: raise SystemExit('\n'.join(f'{page}: no file at {target}' for page,target in bad))
 
-if __name__=='__main__' and __spec__: _main(sys.argv[1])
+def _task():
+    "The task of the command line"
+    p = ArgumentParser(prog='python -m woofbench.site', description='Make the generated pages. Look for dead links.')
+    p.add_argument('task', choices=('readme','docs'), help='readme: README.md and the other generated files that are '
+                   'in git; docs: the documentation in _site/docs')
+    return p.parse_args().task
+
+if __name__=='__main__' and __spec__: _main(_task())

@@ -15,6 +15,7 @@ from fnmatch import fnmatch
 from importlib.util import find_spec
 from pathlib import Path
 from ..registry import BadInput
+from ..board.record.git import repo_of
 from .site import project_root, site, subpackages
 
 # %% ../../nbs/site/03_docs.ipynb #groups-def
@@ -105,6 +106,7 @@ def config(
     menu:list[dict], # From `nav`
     name:str,        # Of the project
     about:str,       # One sentence
+    url:str='',      # Address of the documentation: the page of a wrong address needs it for its links
 ) -> str:
     "zensical's configuration; with the repository's address in it, each page would ask GitHub for its stars"
     values = dict(site_name=name, site_description=about, docs_dir='pages', site_dir='site',
@@ -112,6 +114,7 @@ def config(
     palette = [dict(scheme='default', toggle=dict(icon='lucide/moon', name='Use dark colours')),
                dict(scheme='slate', toggle=dict(icon='lucide/sun', name='Use light colours'))]
     values['theme']['palette'] = palette
+    if url: values['site_url'] = url
     return '[project]\n' + ''.join(f'{k} = {_toml(v)}\n' for k,v in values.items())
 
 # %% ../../nbs/site/03_docs.ipynb #build-def
@@ -123,6 +126,13 @@ def _zensical(folder):
     p = subprocess.run(cmd, cwd=folder, capture_output=True, text=True)
     if p.returncode: raise BadInput('zensical did not build the documentation:\n' + (p.stdout+p.stderr)[-3000:])
 
+def _address(repo, out):
+    "Where GitHub shows a folder of the site; nothing where that is not known"
+    try: top = repo_of(repo).pages
+    except BadInput: return ''
+    return f'{top}{out.removeprefix("_site/")}/' if top and out.startswith('_site/') else ''
+
+# %% ../../nbs/site/03_docs.ipynb #build-def-2
 def docs(
     path:str|Path='.',    # The project, or a folder in it
     out:str='_site/docs', # Where the site goes, by path from the project
@@ -136,7 +146,8 @@ def docs(
         (here/'pages'/k).parent.mkdir(parents=True, exist_ok=True)
         (here/'pages'/k).write_bytes(raw)
     menu = nav([o for o in files if o.endswith('.md')])
-    (here/'zensical.toml').write_text(config(menu, cfg.title, cfg.description), encoding='utf-8')
+    text = config(menu, cfg.title, cfg.description, _address(cfg.git_url, out))
+    (here/'zensical.toml').write_text(text, encoding='utf-8')
     _zensical(here)
     if (root/out).exists(): shutil.rmtree(root/out)
     shutil.copytree(here/'site', root/out)

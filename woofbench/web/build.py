@@ -8,7 +8,9 @@ __all__ = ['MARK', 'write', 'build', 'make_site', 'image_files', 'with_images', 
 # %% ../../nbs/web/10_build.ipynb #imports
 import gc, os, re
 from functools import partial
-from urllib.parse import unquote, urlsplit
+from html import unescape
+from mimetypes import guess_type
+from urllib.parse import quote, unquote, urlsplit
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from ..registry import BadInput
@@ -75,24 +77,26 @@ def make_site(
     return write(build(read_board(root)), out)
 
 # %% ../../nbs/web/10_build.ipynb #serve-def
+def _type(path): return guess_type(path.name, strict=False)[0] or ''
+
 def image_files(
     folder:str|Path, # Of a dataset, with val/CLASS/IMAGE in it
-) -> dict: # Path by name without suffix
+) -> dict: # Path by CLASS/IMAGE, without suffix
     "The validation images in a folder; raises `BadInput`"
-    found = {o.stem:o for o in sorted(Path(folder).glob('val/*/*')) if o.suffix.lower() in ('.jpeg','.jpg','.png')}
+    files = [o for o in sorted(Path(folder).glob('val/*/*')) if _type(o).startswith('image/')]
+    found = {f'{o.parent.name}/{o.stem}':o for o in files}
     if not found: raise BadInput(f'{folder} has no images: give a folder of a dataset, with val/CLASS/IMAGE in it')
     return found
 
-_item = re.compile(rb'<li><code>([\w.-]+)</code>')
+_item = re.compile(rb'<li data-image="([^"]+)">')
 
 def with_images(page:bytes, images:dict) -> bytes:
     "The page of a row with a picture beside each image that is there"
     def one(m):
-        name = m[1].decode()
-        if name not in images: return m[0]
-        return str(h('li', h('img', src=f'../images/{name}', alt='', loading='lazy'), h('code', name))).encode()[:-5]
+        key = unescape(m[1].decode())
+        if key not in images: return m[0]
+        return m[0] + str(h('img', src=f'../images/{quote(key)}', alt='', loading='lazy')).encode()
     return _item.sub(one, page)
-
 
 # %% ../../nbs/web/10_build.ipynb #server-def
 class _Quiet(SimpleHTTPRequestHandler):
@@ -101,13 +105,14 @@ class _Quiet(SimpleHTTPRequestHandler):
 
     def do_GET(self):
         "A page of a row gets pictures, where there are any"
-        folder,_,name = unquote(urlsplit(self.path).path).rpartition('/')
-        if not self.images or folder not in ('/rows','/images'): return super().do_GET()
-        path = self.images.get(name) if folder=='/images' else Path(self.directory)/'rows'/name
+        folder,_,name = unquote(urlsplit(self.path).path).removeprefix('/').partition('/')
+        row = folder=='rows' and Path(name).name==name
+        if not self.images or not (row or folder=='images'): return super().do_GET()
+        path = Path(self.directory)/'rows'/name if row else self.images.get(name)
         if not path or not path.is_file(): return self.send_error(404)
         data = path.read_bytes()
         self.send_response(200)
-        self.send_header('Content-Type', self.guess_type(str(path)))
+        self.send_header('Content-Type', _type(path))
         self.end_headers()
         self.wfile.write(with_images(data, self.images) if path.suffix=='.html' else data)
 
@@ -122,7 +127,6 @@ def server(
         try: return ThreadingHTTPServer(('127.0.0.1', o), partial(handler, directory=str(folder)))
         except OSError: continue
     raise BadInput(f'no free port from {port} to {port+19}')
-
 
 # %% ../../nbs/web/10_build.ipynb #until-def
 def serve(

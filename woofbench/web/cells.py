@@ -4,14 +4,14 @@
 
 # %% auto #0
 __all__ = ['LEGEND', 'STEP', 'NOISE', 'word', 'status', 'places', 'pct', 'points_interval', 'half', 'prob', 'duration', 'amount',
-           'people', 'head', 'links', 'name_cell', 'tied', 'row', 'limits', 'cell_pages', 'settings_of', 'cell_data',
-           'pager', 'more_command', 'ties', 'noises', 'downloads', 'told', 'cell_page', 'embed_page', 'cell_files',
-           'cells_index']
+           'people', 'head', 'links', 'name_cell', 'tied', 'numbers', 'row', 'limits', 'cell_pages', 'settings_of',
+           'own_params', 'cell_data', 'pager', 'more_command', 'ties', 'noises', 'downloads', 'told', 'cell_page',
+           'embed_page', 'cell_files', 'cells_index']
 
 # %% ../../nbs/web/07_cells.ipynb #imports
 import json
 from ..board.record.seeds import SEEDS
-from ..board.stats.claims import P_BEAT
+from ..board.stats.claims import P_BEAT, probability
 from .draw import DOTS, axis, dots, pareto, shares
 from ..text import number_of, show
 from ..train.recipe import settings
@@ -48,9 +48,7 @@ def half(e:Entry) -> Markup|None:
 
 def prob(p) -> str:
     "A probability; the ends are not exact"
-    if p is None: return '–'
-    if p>.99: return '> 0.99'
-    return '< 0.01' if p<.01 else f'{p:.2f}'
+    return '–' if p is None else probability(p, ('>','<'))
 
 def duration(s:float) -> str:
     "Seconds, minutes or hours"
@@ -124,23 +122,27 @@ def tied(e:Entry) -> bool:
 
 def _sort_key(v, n): return '' if v is None else f'{v:.{n}f}'
 
-def _noise_cell(e):
+def numbers(e:Entry) -> dict[str,str|None]:
+    "The numbers of a row as every table shows them; the script of the page takes these texts too"
     image,network = e.noise['image'],e.noise['network']
-    text = '–' if image is None else f'{100*image:.2f} / {100*network:.2f}'
-    return td(text, _sort_key(network, 6), class_='num opt')
+    noise = '–' if image is None else f'{100*image:.2f} / {100*network:.2f}'
+    return dict(mean=pct(e.mean), half=None if e.half is None else pct(e.half),
+                p='best' if e.cell.best is e else prob(e.p_beat), time=duration(e.seconds), params=amount(e.params),
+                macs=amount(e.macs), speed=f'{e.speed[0]:.0f}', noise=noise)
 
 def row(e:Entry, b:SiteData, a:float, z:float, root:str='../') -> Markup:
     "A row of the board as a line of the cell's table"
-    best = 'best' if e.cell.best is e else prob(e.p_beat)
-    cells = [td(places(e), e.rank[0] if e.rank else 9999, class_='rank'), name_cell(e, root),
-             td([pct(e.mean), half(e)], f'{e.mean:.6f}', class_='num'),
+    s,network = numbers(e),e.noise['network']
+    cells = [td(places(e), e.rank[0] if e.rank else '', class_='rank'), name_cell(e, root),
+             td([s['mean'], half(e)], f'{e.mean:.6f}', class_='num'),
              h('td', dots(e.acc, e.mean, e.lo, e.hi, a, z), class_='pic'), td(e.n, e.n, class_='num'),
-             td(best, 2 if best=='best' else _sort_key(e.p_beat, 4), class_='num'),
-             td(duration(e.seconds), f'{e.seconds:.1f}', class_='num'),
-             td(amount(e.params), e.params, class_='num'), td(amount(e.macs), e.macs, class_='num'),
-             td(f'{e.speed[0]:.0f}', f'{e.speed[0]:.0f}', class_='num opt'),
+             td(s['p'], 2 if s['p']=='best' else _sort_key(e.p_beat, 6), class_='num'),
+             td(s['time'], f'{e.seconds:.1f}', class_='num'),
+             td(s['params'], e.params, class_='num'), td(s['macs'], e.macs, class_='num'),
+             td(s['speed'], s['speed'], class_='num opt'),
              td(e.device, e.device.lower(), class_='opt dev'), td(e.date, e.date, class_='date'),
-             td(status(e), e.state.lower(), class_='state'), _noise_cell(e),
+             td(status(e), e.state.lower(), class_='state'),
+             td(s['noise'], _sort_key(network, 6), class_='num opt'),
              h('td', [[' ', h('a', s, href=to)] for s,to in links(e, b, root)], class_='links')]
     return h('tr', cells, class_=f'g{(e.group-1)%2} tied' if tied(e) else None, data_id=e.id)
 
@@ -163,7 +165,7 @@ def cell_pages(c:Cell) -> list[str]:
 
 # %% ../../nbs/web/07_cells.ipynb #settings-def
 _keys = ('images id rank group name authors recipe mean half correct n p time params macs speed '
-         'device date state image network floored links settings').split()
+         'device date state image network floored texts links settings own').split()
 
 def settings_of(e:Entry, usual:dict) -> list:
     "(name, value) of every setting that is not the usual one"
@@ -171,19 +173,23 @@ def settings_of(e:Entry, usual:dict) -> list:
     res = [[k, show(v)] for k,v in mine.items() if usual.get(k)!=v]
     return res+[[k, '–'] for k in usual if k not in mine]
 
-def _short(v, n=5): return None if v is None else round(v, n)
+def own_params(e:Entry) -> list[str]:
+    "Parameters of the row's parts: where the other row lacks the part, they say nothing that the part does not"
+    return [k for k,_ in (*e.recipe.params, *e.recipe.model.params)]
+
+def _short(v, n): return None if v is None else round(v, n)
 
 def _images(e): return e.row.data['manifest_sha256'],e.row.data['n_val']
 
 def _line(e, b, images, devices, usual):
     "A row as a list, in the order of `_keys`"
-    p = 2 if e is e.cell.best else _short(e.p_beat, 4)
-    numbers = [_short(e.mean, 6), _short(e.half, 6), [r['correct'] for r in e.row.runs], e.n, p, round(e.seconds, 1)]
-    rest = [_short(e.noise['image'], 10), _short(e.noise['network']), int(e.floored),
-            [o for o in links(e, b, '') if o[0]!='record'], settings_of(e, usual)]
+    p = 2 if e is e.cell.best else _short(e.p_beat, 6)
+    first = [_short(e.mean, 6), _short(e.half, 6), [r['correct'] for r in e.row.runs], e.n, p, round(e.seconds, 1)]
+    rest = [_short(e.noise['image'], 10), _short(e.noise['network'], 6), int(e.floored), [*numbers(e).values()],
+            [o for o in links(e, b, '') if o[0]!='record'], settings_of(e, usual), own_params(e)]
     group = e.group if e.rank and tied(e) else 0
     return [images.index(_images(e)), e.id, places(e), group, e.name, ' '.join(e.authors),
-            e.text if e.method else '', *numbers, e.params, e.macs, round(e.speed[0]), devices.index(e.device),
+            e.text if e.method else '', *first, e.params, e.macs, round(e.speed[0]), devices.index(e.device),
             e.date, e.state, *rest]
 
 # %% ../../nbs/web/07_cells.ipynb #data-def
@@ -192,10 +198,10 @@ def cell_data(c:Cell, b:SiteData) -> bytes:
     a,z = limits(c)
     devices,usual = sorted({e.device for e in c.entries}),settings(usual_recipe(c.track.dataset))
     images = list(dict.fromkeys(map(_images, c.entries)))
-    doc = dict(keys=_keys, devices=devices, scale=[round(a, 3), round(z, 3)], prior=c.prior,
+    doc = dict(keys=_keys, devices=devices, scale=[round(a, 3), round(z, 3)], prior=c.prior, beat=P_BEAT,
                n_val=[n for _,n in images], records=f'records/{c.track.cell}/',
                usual={}, rows=[_line(e, b, images, devices, usual) for e in c.entries])
-    seen = {k for e in doc['rows'] for k,_ in e[-1]}
+    seen = {k for e in doc['rows'] for k,_ in e[-2]}
     doc['usual'] = {k:show(v) for k,v in usual.items() if k in seen}
     return b'window.woofbenchCell = ' + json.dumps(doc, ensure_ascii=True, separators=(',', ':')).encode() + b';\n'
 
@@ -338,7 +344,8 @@ def cell_page(c:Cell, b:SiteData, i:int) -> bytes:
     large = len(c.entries)>STEP
     rows = Markup(''.join(row(e, b, a, z) for e in part))
     t = table(f'Rows of {c.title}', head(a, z), rows, 'board sortable', hide=True, id='rows',
-              data_more=f'{c.slug}.js' if large else None, data_total=len(c.entries), data_name='rows')
+              data_more=f'{c.slug}.js' if large else None, data_total=len(c.entries), data_from=i*STEP,
+              data_name='rows')
     top = [h('h1', c.title), _lede(c)]
     if i: return page(f'{c.title}, page {i+1}', *top, t, pager(c, i), about=f'Rows of {c.title}', root='../',
                       foot=b.foot())

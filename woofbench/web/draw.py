@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['DOTS', 'FOREST', 'W', 'H', 'PW', 'PH', 'num', 'scale', 'ticks', 'around', 'svg', 'text', 'dots', 'axis', 'span',
-           'direction', 'shares', 'Canvas', 'frame', 'line', 'steps', 'curves', 'front', 'pareto', 'year_of',
+           'direction', 'shares', 'Canvas', 'frame', 'line', 'steps', 'curves', 'front', 'pareto', 'year_of', 'climb',
            'progress', 'badge']
 
 # %% ../../nbs/web/04_draw.ipynb #imports
@@ -171,6 +171,7 @@ def _powers(lo, hi):
     if len(out)<6: return out
     return [o for o in out if round(log10(o)%1, 6)==0] or out[::3]
 
+# %% ../../nbs/web/04_draw.ipynb #pareto-def-2
 def pareto(points:list, xlabel:str, ylabel:str, label:str, link) -> Markup:
     "Value against cost, on a logarithmic scale; points are (cost, value, name, id), `link(id)` is an address"
     if not points: return Markup('')
@@ -179,11 +180,12 @@ def pareto(points:list, xlabel:str, ylabel:str, label:str, link) -> Markup:
     f,g,parts = frame(xs, around([o[1] for o in points], .1), xlabel, ylabel,
                       [(log10(o), f'{o:g}') for o in _powers(*xs)])
     best = front(points)
+    linked = best[-12:]
     def at(o): return f(log10(o[0])), g(o[1])
-    rest = h('path', d=''.join('M{} {}h0'.format(*map(num, at(o))) for o in points if o not in best), class_='points')
+    rest = h('path', d=''.join('M{} {}h0'.format(*map(num, at(o))) for o in points if o not in linked), class_='points')
     stairs = line([*steps([at(o) for o in best]), (W-_right, at(best[-1])[1])], 'front')
     marks = [h('a', h('circle', h('title', o[2]), cx=num(at(o)[0]), cy=num(at(o)[1]), r=5), href=link(o[3]),
-               aria_label=o[2]) for o in best[-12:]]
+               aria_label=o[2]) for o in linked]
     return h('svg', parts, stairs, rest, marks, viewBox=f'0 0 {W} {H}', width=W, height=H, class_='chart pareto',
              role='group', aria_label=label)
 
@@ -205,24 +207,23 @@ def _mark(x, y, o):
     if o['kind']=='flagged': return h('path', name, d=f'M{num(x-3)} {num(y-3)}l6 6m0 -6l-6 6', class_='flagged')
     return h('circle', name, cx=num(x), cy=num(y), r=3.2, class_='told')
 
-def _climb(points):
-    "The best so far, from points in the order of time"
-    res = []
-    for x,v in sorted(points, key=lambda o: (o[0], -o[1])):
-        if not res or v>res[-1][1]: res.append((x, v))
-    return res
+def climb(points:list) -> list:
+    "The points that were the best of their time, in the order of time"
+    return [o for _,_,o in front([(o['day'], o['value'], o) for o in points])]
 
 # %% ../../nbs/web/04_draw.ipynb #progress-all-def
 def progress(points:list, label:str, until:int) -> Markup:
-    "Points are dicts of day, value (percent), kind (measured, reported or flagged), title, and lo and hi"
-    vs = [v for o in points for v in (o['value'], o.get('lo'), o.get('hi')) if v is not None]
+    """Points are dicts of day, value (percent), kind (measured, reported or flagged), title, lo and hi; one with
+    `hide` has no mark"""
+    seen = [o for o in points if not o.get('hide')]
+    vs = [v for o in seen for v in (o['value'], o.get('lo'), o.get('hi')) if v is not None]
     f,g,parts = frame((2019, until+1), around(vs, .12), '', '', [(o, f'’{o%100:02}') for o in range(2019, until+2, 2)],
                       _panel)
     reported = [o for o in points if o['kind']=='reported']
     for group,class_ in ((reported, 'climb told'), ([o for o in points if o['kind']=='measured'], 'climb')):
-        best = _climb([(year_of(o['day']), o['value']) for o in group])
-        if best: parts.append(line([*steps([(f(x), g(v)) for x,v in best]), (f(until+1), g(best[-1][1]))], class_))
-    for o in sorted(points, key=lambda o: (o['kind']=='measured', o['day'], o['title'])):
+        best = [(f(year_of(o['day'])), g(o['value'])) for o in climb(group)]
+        if best: parts.append(line([*steps(best), (f(until+1), best[-1][1])], class_))
+    for o in sorted(seen, key=lambda o: (o['kind']=='measured', o['day'], o['title'])):
         y = (g(o['lo']), g(o['hi'])) if o.get('lo') is not None else None
         parts.append(_mark(f(year_of(o['day'])), g(o['value']), o | dict(y=y)))
     return svg(PW, PH, parts, label=label, class_='chart progress')

@@ -235,7 +235,7 @@ def feed(b:SiteData, most:int=50) -> bytes:
                  h('updated', e.record['created']),
                  h('link', rel='alternate', href=f'{b.url}rows/{e.id}.html'),
                  h('author', h('name', ', '.join(e.authors) or 'unnamed')),
-                 h('summary', f'{e.state}; {e.n} seeds; {e.text}'))
+                 h('summary', f'{e.state}; {number_of(e.n, "seed")}; {e.text}'))
     new = sorted(b.entries, key=lambda e: (e.record['created'], e.id), reverse=True)[:most]
     head = [h('title', 'woofbench: new rows'), h('id', f'{tag}feed'), h('updated', b.date),
             h('author', h('name', 'woofbench'))]

@@ -81,7 +81,7 @@ _ASSUMES = ('A bill is the time of training and validation of all seeds, times t
 def price_table(prices:list) -> Markup:
     "A table of the stated prices, with their sources and dates"
     def name(o): return 'any other processor' if o.device=='threads)' else o.device
-    rows = [[name(o), h('td', f'${o.dollars:.2f} a {o.per}', class_='num'), o.source, o.date] for o in prices]
+    rows = [[name(o), h('td', f'{dollars(o.dollars)} a {o.per}', class_='num'), o.source, o.date] for o in prices]
     head = ['Device', dict(text='An hour', class_='num'), 'Source', 'Date']
     return table('Stated prices', head, rows, hide=True)
 

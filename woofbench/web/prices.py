@@ -6,7 +6,7 @@
 __all__ = ['Price', 'read_prices']
 
 # %% ../../nbs/web/02_prices.ipynb #imports
-import json
+import json, re
 from dataclasses import dataclass
 from pathlib import Path
 from ..registry import BadInput
@@ -16,7 +16,7 @@ from .markup import HERE
 @dataclass(frozen=True)
 class Price:
     "What a device costs; raises `BadInput` where that cannot be"
-    device:str      # Part of the name of the device, as records have it; the first price that fits holds
+    device:str      # Words of the name of the device, as records have it; the first price that fits holds
     dollars:float   # An hour of one device, or of one thread of it
     per:str         # device or thread
     source:str      # Where the price was read
@@ -30,8 +30,8 @@ class Price:
         if not 1e-4<=self.dollars<1e4: raise BadInput(f'{self.device}: give dollars from 0.0001 to below 10000')
 
     def fits(self, device:str) -> bool:
-        "Is `self.device` a part of the name `device`?"
-        return self.device.lower() in device.lower()
+        "Is `self.device` a word of the name `device`, or some of its words? T4 is no word of T400"
+        return re.search(rf'(?<!\w){re.escape(self.device)}(?!\w)', device, re.I) is not None
 
     def hour(self, threads:int) -> float:
         "Dollars an hour of a machine with so many threads"

@@ -10,7 +10,8 @@ __all__ = ['seeds', 'learning', 'confusion', 'known_names', 'confused', 'right_b
 # %% ../../nbs/web/08_rows.ipynb #imports
 from functools import lru_cache
 import numpy as np
-from .cells import (LEGEND, NOISE, amount, duration, links, pct, people, places, points_interval, prob,
+from .cells import (LEGEND, NOISE, amount, duration, links, own_params, pct, people, places,
+                                 points_interval, prob,
                                  status, word)
 from .draw import badge, curves, direction
 from ..data.track import packaged
@@ -71,7 +72,7 @@ def _short(s, k=9): return s if len(s)<=k else s[:k-1]+'…'
 
 def _class_line(i, words, share):
     "What was taken for what, in percent of class `i`"
-    def one(j, v): return f'<td class="q{int(v)//10 if i!=j else "d"}">{v:.0f}</td>' if v>=.5 else '<td></td>'
+    def one(j, v): return f'<td class="q{min(int(v)//10, 9) if i!=j else "d"}">{v:.0f}</td>' if v>=.5 else '<td></td>'
     cells = Markup(''.join(one(j, v) for j,v in enumerate(share)))
     v,j = max(((v, j) for j,v in enumerate(share) if j!=i), default=(0, 0))
     most = f'{words[j]} ({v:.0f} %)' if v>=.5 else '–'
@@ -112,8 +113,8 @@ def _in_turn(images, score, names):
 def _item(i, names):
     "An image by its name and class"
     _,folder,name = names.val[i].split('/')
-    return h('li', h('code', name.rpartition('.')[0]), ' ', h('small', names.classes[folder]))
-
+    stem = name.rpartition('.')[0]
+    return h('li', h('code', stem), ' ', h('small', names.classes[folder]), data_image=f'{folder}/{stem}')
 
 # %% ../../nbs/web/08_rows.ipynb #hardest-all-def
 def hardest(e:Entry, names, most:int=24) -> Markup:
@@ -158,9 +159,9 @@ def relatives(e:Entry, neighbours:dict, most:int=8) -> list[Entry]:
 def _changed(e, o):
     "Which fields of the recipe differ, in words"
     mine,theirs = e.fields,o.fields
-    params = dict(e.recipe.params) | dict(e.recipe.model.params) # those of a new part say nothing that it does not
-    diff = [f'{k} {show(theirs.get(k))} → {show(v)}' for k,v in mine.items()
-            if theirs.get(k)!=v and (k in theirs or k not in params)]
+    def old(k): return show(theirs[k]) if k in theirs else '–'
+    diff = [f'{k} {old(k)} → {show(v)}' for k,v in mine.items()
+            if (k in theirs or k not in own_params(e)) and theirs.get(k)!=v]
     more = f'; {len(diff)-4} more' if diff[4:] else ''
     text = '; '.join(diff[:4])+more or 'nothing: the same recipe'
     same = o.row.data['manifest_sha256']==e.row.data['manifest_sha256']

@@ -15,40 +15,38 @@ const load = (src, name = 'woofbenchCell') => new Promise((ok, no) => {
   s.onerror = () => no(new Error(src));
   document.head.append(s);
 });
-const amount = v => {
-  if (v === null) return '–';
-  for (const [k, letter] of [[1e9, 'G'], [1e6, 'M'], [1e3, 'k']]) if (v >= k * .9995) return `${+(v / k).toPrecision(3)} ${letter}`;
-  return v.toFixed(0);
-};
-const prob = p => p === null || p !== p ? '–' : p > .99 ? '> 0.99' : p < .01 ? '< 0.01' : p.toFixed(2);
-const duration = s => s < 120 ? `${Math.round(s)} s` : s < 7200 ? `${Math.round(s / 60)} min` : `${(s / 3600).toFixed(1)} h`;
+/* as `probability`: a number below the one that a claim needs, `beat`, is never shown as if it reached it */
+const prob = (p, beat) => p === null || p !== p ? '–' : p > .99 ? '> 0.99' : p < .01 ? '< 0.01'
+  : p < beat && +p.toFixed(2) >= beat ? (Math.floor(1000 * p) / 1000).toFixed(3) : p.toFixed(2);
+window.woofbenchProb = prob;
 
 /* ---- the rows of a large cell that are on other pages: copies of the first row with other contents */
 const makeRow = (model, o, data) => {
   const tr = model.cloneNode(true), td = [...tr.cells], n = data.n_val[o.images];
   const put = (i, text, v) => { td[i].textContent = text; td[i].dataset.v = v === null ? '' : v; };
-  const percent = v => (100 * v).toFixed(2);
+  const [mean, half, p, time, params, macs, speed, noise] = o.texts;
   tr.dataset.id = o.id;
   tr.className = o.group ? `g${(o.group - 1) % 2} tied` : '';
-  put(0, o.rank, parseInt(o.rank, 10) || 9999);
+  put(0, o.rank, parseInt(o.rank, 10) || '');
   td[1].replaceChildren(el('a', {href: `../rows/${o.id}.html`}, o.name));
   td[1].dataset.v = o.name.toLowerCase();
-  if (o.authors || o.recipe) td[1].append(el('small', {}, [o.authors.split(' ').join(', '), o.recipe].filter(Boolean).join(' · ')));
-  put(2, percent(o.mean), o.mean);
-  if (o.half !== null) td[2].append(el('small', {}, ` ± ${percent(o.half)}`));
+  const people = o.authors.split(' ').filter(Boolean).flatMap((a, i) => [i ? ', ' : '', el('a', {href: `https://github.com/${a}`}, a)]);
+  if (o.authors || o.recipe) td[1].append(el('small', {}, ...people, people.length && o.recipe ? ' · ' : '', o.recipe ? el('span', {class: 'recipe'}, o.recipe) : ''));
+  put(2, mean, o.mean);
+  if (half !== null) td[2].append(el('small', {}, ` ± ${half}`));
   drawDots(td[3].querySelector('svg'), o, n, data.scale);
   put(4, o.n, o.n);
-  put(5, o.p === 2 ? 'best' : prob(o.p), o.p);
-  put(6, duration(o.time), o.time);
-  put(7, amount(o.params), o.params);
-  put(8, amount(o.macs), o.macs);
-  put(9, o.speed, o.speed);
+  put(5, p, o.p);
+  put(6, time, o.time);
+  put(7, params, o.params);
+  put(8, macs, o.macs);
+  put(9, speed, o.speed);
   put(10, data.devices[o.device], data.devices[o.device].toLowerCase());
   put(11, o.date, o.date);
   const word = o.state.split(/[: ]/)[0], why = o.state.slice(word.length).replace(/^[: ]+/, '');
   td[12].replaceChildren(el('span', {class: `tag ${word}`}, word), why ? el('span', {class: 'why'}, ` ${why}`) : '');
   td[12].dataset.v = o.state.toLowerCase();
-  put(13, o.image === null ? '–' : `${percent(o.image)} / ${percent(o.network)}`, o.network);
+  put(13, noise, o.network);
   td[14].replaceChildren(...[['record', `../${data.records}${o.id}.json`], ...o.links].flatMap(([s, to]) => [' ', el('a', {href: to}, s)]));
   return tr;
 };
@@ -77,8 +75,9 @@ class Board {
     this.heads = [...table.tHead.rows[0].cells];
     this.rows = [...this.body.rows]; this.first = this.rows.slice();
     this.more = table.dataset.more; this.total = +table.dataset.total || this.rows.length;
+    this.from = +table.dataset.from || 0; this.size = this.more ? this.rows.length : Infinity; // of the plain page
     this.state = {sort: '', q: '', status: '', device: '', cols: ''};
-    this.shown = this.more ? this.rows.length : Infinity;
+    this.shown = this.size;
     this.tools(); this.buttons();
     if (linked) { this.read(); addEventListener('hashchange', () => this.read()); }
     else this.apply();
@@ -97,10 +96,10 @@ class Board {
     }
     if (this.rows.length < 5 && id !== 'rows') this.search.hidden = true;
     this.reset = el('button', {type: 'button', class: 'act'}, 'Reset');
-    this.reset.addEventListener('click', () => { for (const k in this.state) this.state[k] = ''; this.shown = this.more && !this.data ? this.shown : STEP; this.apply(true); });
+    this.reset.addEventListener('click', () => { for (const k in this.state) this.state[k] = ''; this.shown = this.size; this.apply(true); });
     box.append(this.reset, this.count);
     this.next = el('button', {type: 'button', class: 'act'}, '');
-    this.next.addEventListener('click', async () => { await this.all(); this.shown += STEP; this.apply(); });
+    this.next.addEventListener('click', async () => { if (await this.loaded()) { this.shown = this.body.rows.length + STEP; this.apply(); } });
     const frame = this.table.closest('.scroll');
     frame.before(box); frame.after(el('p', {}, this.next));
     this.pager = frame.parentElement.querySelector('.pager');
@@ -113,7 +112,7 @@ class Board {
     const s = el('select', {'aria-label': k[0].toUpperCase() + k.slice(1)}, el('option', {value: ''}, `Any ${k}`));
     this.selects[k] = s;
     s.addEventListener('change', () => this.change({[k]: s.value}));
-    if (this.more) s.addEventListener('focus', () => this.all().then(() => this.options()));
+    if (this.more) s.addEventListener('focus', async () => { if (await this.loaded()) this.options(); });
     return s;
   }
   value(tr, k) {
@@ -160,14 +159,15 @@ class Board {
     const have = new Map(this.rows.map(tr => [tr.dataset.id, tr])), model = this.first.find(tr => tr.querySelector('.ci')) || this.first[0];
     this.rows = this.data.rows.map(r => { const o = asObject(this.data, r); return have.get(o.id) || makeRow(model, o, this.data); });
     this.first = this.rows.slice();
-    this.shown = STEP;
+  }
+  async loaded() {
+    try { await this.all(); return true; } catch { this.count.textContent = 'The other rows could not be loaded.'; return false; }
   }
   change(o) { Object.assign(this.state, o); this.apply(true); }
   async apply(write) {
     const s = this.state;
-    if (this.more && (s.sort || s.q || s.status || s.device)) {
-      try { await this.all(); } catch { this.count.textContent = 'The other rows could not be loaded.'; return; }
-    }
+    if (this.part() && !await this.loaded()) return;
+    for (const k of ['status', 'device']) if (s[k] && !(this.selects[k] && this.rows.some(tr => this.value(tr, k) === s[k]))) s[k] = '';
     if (write && this.linked) this.write();
     this.options();
     if (this.search.value !== s.q) this.search.value = s.q;
@@ -177,7 +177,7 @@ class Board {
       return words.every(w => text.includes(w) || w.length > 5 && tr.dataset.id?.startsWith(w)) && ['status', 'device'].every(k => !s[k] || this.value(tr, k) === s[k]);
     });
     this.hits = rows.map(tr => tr.dataset.id);
-    const limit = this.data ? this.shown : Infinity, part = rows.slice(0, limit);
+    const part = !this.data ? rows : this.part() ? rows.slice(0, Math.max(this.shown, STEP)) : rows.slice(this.from, this.from + this.shown);
     this.body.replaceChildren(...part);
     this.hideColumns();
     this.say(rows.length, part.length);
@@ -202,7 +202,9 @@ class Board {
   }
   part() { return ['sort', 'q', 'status', 'device'].some(k => this.state[k]); }
   async take(kind) {
-    const name = this.down.dataset.view, f = (this.files ||= await load(name, 'woofbenchFiles'))[kind];
+    const name = this.down.dataset.view;
+    try { this.files ||= await load(name, 'woofbenchFiles'); } catch { this.count.textContent = 'The file of this view could not be loaded.'; return; }
+    const f = this.files[kind];
     const text = f.head + this.hits.map(id => f.rows[id]).join(f.between) + f.tail;
     const href = URL.createObjectURL(new Blob([text], {type: 'text/plain;charset=utf-8'}));
     el('a', {href, download: name.replace('view.js', `view.${kind}`)}).click();
@@ -210,24 +212,24 @@ class Board {
   }
   say(hits, part) {
     const total = this.total, on = ['sort', 'q', 'status', 'device', 'cols'].some(k => this.state[k]);
-    this.count.textContent = this.more && !this.data ? `${this.rows.length} of ${total} here` : part < hits ? `${part} of ${hits}` : `${hits} of ${total}`;
+    const all = !this.part(), page = this.more && all && this.shown === this.size;
+    this.count.textContent = page ? `${part} of ${total} here` : part < hits ? `${part} of ${hits}` : `${hits} of ${total}`;
     this.reset.hidden = !on;
     if (this.down) this.down.firstElementChild.textContent = this.part() ? `Download this view (${hits} row${hits === 1 ? '' : 's'}): ` : 'Download: ';
-    const left = this.more && !this.data ? total - this.rows.length : hits - part;
+    const left = all ? total - this.from - part : hits - part;
     this.next.hidden = left <= 0;
     this.next.textContent = `Show ${Math.min(STEP, left)} more`;
-    if (this.pager) this.pager.hidden = Boolean(this.data);
+    if (this.pager) this.pager.hidden = !page;
   }
   write() {
     const p = new URLSearchParams(Object.entries(this.state).filter(([, v]) => v));
     const hash = p.toString();
-    this.mine = hash;
-    history.replaceState(null, '', hash ? `#${hash}` : location.pathname + location.search);
+    history.replaceState(null, '', location.pathname + (hash ? `#${hash}` : ''));
   }
   read() {
-    const hash = location.hash.slice(1) || location.search.slice(1);
-    if (hash && !hash.includes('=')) { this.apply(); return; }
-    const p = new URLSearchParams(hash);
+    const hash = location.hash.slice(1), text = hash.includes('=') ? hash : location.search.slice(1);
+    if (hash && !text) { this.apply(); return; } // a place on the page
+    const p = new URLSearchParams(text);
     for (const k in this.state) this.state[k] = p.get(k) || '';
     if (!/^\d{1,2}-(up|down)$/.test(this.state.sort)) this.state.sort = '';
     this.apply();
@@ -262,40 +264,42 @@ const beta = (a, b, x) => {
 const cdf = (df, t) => { const p = beta(df / 2, .5, df / (df + t * t)) / 2; return t < 0 ? p : 1 - p; };
 const quantile = (df, p) => { let lo = 0, hi = 1e3; for (let i = 0; i < 80; i++) { const m = (lo + hi) / 2; if (cdf(df, m) < p) lo = m; else hi = m; } return lo; };
 const moments = (o, n) => {
-  const xs = o.correct.map(c => c / n), m = xs.reduce((a, b) => a + b) / xs.length;
+  const xs = o.correct.map(c => c / n), alike = xs.every(x => x === xs[0]), m = alike ? xs[0] : xs.reduce((a, b) => a + b) / xs.length;
   return {m, n: xs.length, v: xs.length > 1 ? xs.reduce((a, b) => a + (b - m) ** 2, 0) / (xs.length - 1) : NaN, image: o.image ?? 0, floored: o.floored};
 };
 const compare = (a, b, prior) => {
   const d = a.m - b.m;
-  if (Math.min(a.n, b.n) < 2 || a.v + b.v === 0 && d) return {diff: d, lo: NaN, hi: NaN, p: NaN};
+  if (Math.min(a.n, b.n) < 2) return {diff: d, lo: NaN, hi: NaN, p: NaN};
   const test = (va, vb, df) => {
     const x = va / a.n, y = vb / b.n, u = va * (1 + 1 / a.n), w = vb * (1 + 1 / b.n), half = quantile(df(x, y), .975) * Math.sqrt(x + y);
     return {lo: d - half, hi: d + half, p: cdf(df(u, w), d / Math.sqrt(u + w))};
   };
   const welch = (x, y) => 1 / ((x / (x + y)) ** 2 / (a.n - 1) + (y / (x + y)) ** 2 / (b.n - 1));
   const tests = a.v + b.v > 0 ? [test(a.v, b.v, welch)] : [];
-  if (a.floored) tests.push(test(Math.max(a.v, a.image ** 2), Math.max(b.v, b.image ** 2), welch));
+  const x = Math.max(a.v, a.image ** 2), y = Math.max(b.v, b.image ** 2);
+  if (a.floored && x + y > 0) tests.push(test(x, y, welch));
   if (prior) {
     const df = a.n + b.n - 2 + prior[1], v = (prior[1] * prior[0] ** 2 + (a.n - 1) * a.v + (b.n - 1) * b.v) / df;
     tests.push(test(v, v, () => df));
   }
-  if (!tests.length) return {diff: d, lo: NaN, hi: NaN, p: NaN};
-  return {diff: d, lo: Math.min(...tests.map(o => o.lo)), hi: Math.max(...tests.map(o => o.hi)), p: Math.min(...tests.map(o => o.p))};
+  if (!tests.length) return {diff: d, lo: NaN, hi: NaN, p: d ? NaN : .5};
+  return {diff: d, lo: Math.min(...tests.map(o => o.lo)), hi: Math.max(...tests.map(o => o.hi)),
+    p: a.v + b.v === 0 && d ? NaN : Math.min(...tests.map(o => o.p))}; // all seeds alike: they show no noise
 };
 window.woofbenchCompare = (a, b, prior, n) => compare(moments(a, n), moments(b, n), prior);
 
-/* what two recipes have that differs; a row says only what is not usual */
+/* what the recipe of `me` has instead; a row says only what is not usual, and a new part says more than its parameters */
 const changed = (me, o, usual) => {
   const mine = new Map(me.settings), theirs = new Map(o.settings);
   return [...new Set([...mine.keys(), ...theirs.keys()])].map(k => [k, theirs.get(k) ?? usual[k] ?? '–', mine.get(k) ?? usual[k] ?? '–'])
-    .filter(([, a, b]) => a !== b).map(([k, a, b]) => `${k} ${a} → ${b}`);
+    .filter(([k, a, b]) => a !== b && b !== '–' && (a !== '–' || !me.own.includes(k))).map(([k, a, b]) => `${k} ${a} → ${b}`);
 };
 const picker = async box => {
   let data;
   try { data = await load(box.dataset.src); } catch { box.replaceChildren('The other rows could not be loaded.'); return; }
   const rows = data.rows.map(r => asObject(data, r)), me = rows.find(o => o.id === box.dataset.id);
   const others = rows.filter(o => o !== me);
-  const label = o => `${(100 * o.mean).toFixed(2)} %  ${o.name}  (${o.id.slice(0, 8)})`;
+  const label = o => `${o.texts[0]} %  ${o.name}  (${o.id.slice(0, 8)})`;
   const s = el('select', {id: 'other'}, el('option', {value: ''}, 'Choose a row'), ...others.map(o => el('option', {value: o.id}, label(o))));
   const out = el('div', {role: 'status'});
   s.addEventListener('change', () => {
@@ -303,7 +307,7 @@ const picker = async box => {
     if (!o) { out.replaceChildren(); return; }
     const side = o => moments(o, data.n_val[o.images]);
     const c = compare(side(me), side(o), data.prior), f = v => `${v >= 0 ? '+' : ''}${(100 * v).toFixed(2)}`;
-    const text = me.images !== o.images ? ': they were validated on other images, so nothing can be said.' : c.lo === c.lo && c.lo < c.hi ? `: ${f(c.diff)} points (95 % interval ${f(c.lo)} to ${f(c.hi)}), p_beat ${prob(c.p)}.` : `: ${f(c.diff)} points; one seed, or seeds that all ended alike, show no noise.`;
+    const text = me.images !== o.images ? ': they were validated on other images, so nothing can be said.' : c.lo === c.lo && c.lo < c.hi ? `: ${f(c.diff)} points (95 % interval ${f(c.lo)} to ${f(c.hi)}), p_beat ${prob(c.p, data.beat)}.` : `: ${f(c.diff)} points; one seed, or seeds that all ended alike, show no noise.`;
     const diff = changed(me, o, data.usual);
     out.replaceChildren(el('p', {}, 'This row less ', el('a', {href: `${o.id}.html`}, o.name), text),
       el('p', {}, diff.length ? 'What this row has instead:' : 'The recipes are the same.'), el('ul', {}, ...diff.map(d => el('li', {}, el('code', {}, d)))));
