@@ -9,6 +9,7 @@ __all__ = ['SMALL', 'LARGEST', 'saved_bytes', 'act_memory', 'check_logits', 'sma
 # %% ../../nbs/models/04_costs.ipynb #imports
 import time, traceback
 from contextlib import contextmanager, nullcontext, suppress
+from functools import cache
 import numpy as np
 import torch
 from torch.nn import functional as F
@@ -99,6 +100,13 @@ _free = frozenset("""cat stack copy copy_ set_ rsub lt_ le_ gt_ ge_ eq_ ne_ _pre
     scatter_add_ scatter_reduce scatter_reduce_ masked_scatter masked_scatter_ slice_scatter select_scatter
     diagonal_scatter as_strided_scatter grid_sampler_2d grid_sampler_3d""".split()) # of several matrices, no product
 
+@cache
+def _settled(op):
+    "Has an operation no products, or a formula, whatever it is given?"
+    from torch.utils.flop_counter import flop_registry
+    free = op._overloadpacket.__name__ in _free or torch.Tag.pointwise in op.tags
+    return op.namespace=='aten' and free or op._overloadpacket in flop_registry
+
 def _matrices(args):
     "How many of the arguments are tensors of two or more axes that hold numbers with a fraction?"
     flat = [o for a in args for o in (a if isinstance(a, (tuple,list)) else (a,))]
@@ -107,15 +115,11 @@ def _matrices(args):
 class _Unknown(TorchDispatchMode):
     "Finds the operations that may hide products, and that PyTorch's counter leaves out without a word"
     def __init__(self):
-        from torch.utils.flop_counter import flop_registry
         super().__init__()
-        self.found,self.known = set(),flop_registry
+        self.found = set()
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        op = func._overloadpacket
-        free = op.__name__ in _free or torch.Tag.pointwise in func.tags if func.namespace=='aten' else False
-        if op not in self.known and not free and (func.namespace not in ('aten','prim') or _matrices(args)>1):
-            self.found.add(op.__name__)
+        if not _settled(func) and (func.namespace not in ('aten','prim') or _matrices(args)>1): self.found.add(func)
         return func(*args, **kwargs or {})
 
 # %% ../../nbs/models/04_costs.ipynb #6a5ede4f
