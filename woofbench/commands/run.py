@@ -45,7 +45,7 @@ from ..board.record.record import MOST_EPOCHS, Made, Purpose, from_bytes, make_r
 from ..board.record.record import read_file, read_record, read_records, record_path
 from ..board.record.record import seed_bytes, seed_dict, seed_from
 from ..board.record.provenance import code_facts, context_id, env_facts, file_of, helpers, named, ours, outside
-from ..board.record.provenance import own_code, source_of, sources, training_sha
+from ..board.record.provenance import doubts, own_code, source_of, sources, training_sha
 
 # %% ../../nbs/commands/01_run.ipynb #imports-part3
 from ..board.table import LOCK, check_csv, update_csv
@@ -425,6 +425,7 @@ def _say_code(kind, say):
     "Which code of yours others will be able to read"
     if mine := ', '.join(o if ' ' not in o else f'the whole cell or file that has {o}' for o in kind.own_code):
         say(f'note: the record will have the source code of {mine}: everyone who gets the record can read it')
+    for o in doubts(kind.job.recipe): say(f'note: {o}')
     if more := ', '.join(helpers()): say(f'note: it will not have that of {more}, which your files import')
     if gone := ', '.join(o.name for o in kind.imports if o.name not in kind.own_code):
         say(f'note: the record will have the hash of {gone}, and not its source code')
