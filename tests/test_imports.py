@@ -100,6 +100,21 @@ def test_a_row_with_an_import_is_not_ranked_even_if_it_uses_no_part_of_it(here, 
     rec = json.loads(next((here/'records').rglob('*.json')).read_text())
     assert rec['outside']=={} and [o['name'] for o in rec['imports']]==['other'] and rec['code']['dirty'] is True
 
+def test_an_ablation_takes_a_base_that_was_trained_without_the_file(here, cli):
+    "Only the changed recipe has a part of the file"
+    small = '--dataset digits --size 16 --epochs 1 --seeds 2'
+    line = f'ablate {small} --import other.py --one-at-a-time act=my_silu'
+    def rows(): return {o.stem:json.loads(o.read_text()) for o in (here/'records').rglob('*.json')}
+    rc,out,err = cli(f'{line} --out {here}/alone')
+    assert rc==0 and 'this recipe has no part of yours, but is trained with other' in out+err, err
+    forget_parts(here)
+    rc,_,err = cli(f'run {small}')
+    assert rc==0, err
+    (base,_), = rows().items()
+    rc,out,err = cli(line)
+    assert rc==0 and f'taken from the board: {base} has this recipe' in out+err and 'my_silu' in out, (out, err)
+    assert sorted(len(o['imports']) for o in rows().values())==[0, 1], 'the base is there once'
+
 def test_a_row_of_a_part_is_trained_again_with_its_file(here, cli, refused):
     "The record has the same source, so nothing has to be trusted"
     rc,out,err = cli('run --dataset digits --size 16 --epochs 1 --seeds 1 --import other.py --act my_silu')

@@ -15,15 +15,18 @@ from ..registry import BadInput
 from ..data.track import datasets
 from ..data.own_images import as_dataset
 from ..train.recipe import Recipe, from_dict
-from ..train.observers import which_loggers
+from ..train.imports import imported
+from ..train.observers import watched, which_loggers
 from ..train.changes import base_of, label_of, neighbours
 from ..board.stats.tests import dunnett, pooled_std, smallest_effect
+from ..board.record.record import Purpose, read_records, record_path
 from ..board.row import Row
+from ..board.rules import RULES
 from ..board.table import find_rows
 from ..files import out_folder
 from ..text import speaker, speaking, md_table, percent
 from .run import check_board, check_job, learner, plan, run
-from .run import given, takes_fields, which_seeds
+from .run import given, one_at_a_time, record_of, row_kind, takes_fields, which_seeds
 
 # %% ../../nbs/commands/02_ablate.ipynb #alike-def
 def _own(r): return dict(seeds=[o['seed'] for o in r.runs], seeds_at_once=r.record['env'].get('seeds_at_once', 1))
@@ -230,7 +233,7 @@ def _some_seeds(seeds):
     if n in (0, 1): raise BadInput('an ablation needs at least two seeds')
     return which_seeds(seeds)
 
-# %% ../../nbs/commands/02_ablate.ipynb #rows-def
+# %% ../../nbs/commands/02_ablate.ipynb #bd0506be
 def _try_all(todo, seeds, out, say, what, how):
     "Raise `BadInput` where one of the recipes cannot be trained here; `what` and `how` are arguments of `run`"
     from woofbench.train.machine import machine
@@ -243,12 +246,32 @@ def _try_all(todo, seeds, out, say, what, how):
         learner(recipe=r, **images, **here)
     gc.collect() # models that were made to see that they can be
 
+# %% ../../nbs/commands/02_ablate.ipynb #rows-def
+def _alone(recipe, dataset, size, epochs, source, noise, data, cbs, device, workers, engine, seeds_at_once, compile,
+           **_):
+    "The `RowKind` of a recipe, as if no file were imported here; these are arguments of `run`"
+    from woofbench.train.machine import machine
+    job = watched(plan(dataset, size, epochs, source, noise, recipe, data), cbs, None)
+    here = machine(job.track, device, workers, engine, seeds_at_once, compile)
+    return row_kind(job, one_at_a_time(job, here, lambda _: None), Purpose(rules=RULES), files=[])[0]
+
+def _without_files(recipe, say, seeds, out, **kw):
+    "The row of a recipe that has no part of yours, trained without the files imported here; None if there is none"
+    if not imported() or (kind := _alone(recipe, **kw)).outside: return None
+    files,out = ', '.join(o.name for o in imported()),out_folder(out)
+    if rec := record_of(kind.mine(read_records(out)[0]), {}, which_seeds(seeds), False):
+        say(f'taken from the board: {rec["record_id"]} has this recipe and this code, and was trained without {files}')
+        return Row(rec, out/record_path(rec))
+    say(f'note: this recipe has no part of yours, but is trained with {files}, which may do more than register parts, '
+        'so its row is unranked; if you train it first without --import, that row is taken')
+
+# %% ../../nbs/commands/02_ablate.ipynb #5bd1a30a
 def _train_all(todo, say, **kw):
     "A row for each recipe; `kw` are arguments of `run`"
     rows = {}
     for i,(label,r) in enumerate(todo.items(), 1):
         say(f'{i} of {len(todo)}: {label}')
-        rows[label] = run(recipe=r, say=say, **kw)
+        rows[label] = _without_files(r, say, **kw) or run(recipe=r, say=say, **kw)
         say(f'{rows[label]!r}') # whatever fails later, this is known
     return Ablation(rows.pop('base'), tuple(rows.items()), same_code=True) # `run` takes no row of other code
 

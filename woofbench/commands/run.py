@@ -492,10 +492,11 @@ def row_kind(
     job:Job,
     machine:Machine,
     purpose:Purpose,
+    files:list|None=None, # `Imported` that had a say; all that were imported if None
 ) -> tuple: # (`RowKind`, what of it is not this package's, what a merge can add)
     "What all rows of a job share, by this code on this machine"
     code,env = code_facts(),env_facts(machine.device, machine.workers, machine.compile, machine.seeds_at_once)
-    foreign,files = outside(job.recipe),tuple(imported())
+    foreign,files = outside(job.recipe),tuple(imported() if files is None else files)
     told,homes = sources(job.recipe)
     odd = [*(f'the file {o.name}' for o in files if o not in homes), *(o for o in foreign if o not in told)]
     if odd: code['dirty'] = True # no commit can have them
