@@ -1,6 +1,5 @@
 "Answers of the board that were wrong without a word: code of authors, tables of numbers, challenges, reviews, hashes"
 import json
-from threading import Lock
 import numpy as np
 import pytest
 import torch
