@@ -100,6 +100,21 @@ def test_a_row_with_an_import_is_not_ranked_even_if_it_uses_no_part_of_it(here, 
     rec = json.loads(next((here/'records').rglob('*.json')).read_text())
     assert rec['outside']=={} and [o['name'] for o in rec['imports']]==['other'] and rec['code']['dirty'] is True
 
+def test_an_error_in_a_forward_of_yours_names_its_line(here, refused):
+    "The size of the images is named only where another size would do"
+    text = OTHER.replace('nn.SiLU()', 'Mine()')+"""
+class Mine(nn.Module):
+    "An act"
+    def forward(self, x): return {}
+"""
+    (here/'other.py').write_text(text.format('F.relu(x)'))
+    said = refused('run --dataset digits --import other.py --act my_silu')
+    assert 'this network fails in line 9 of other.py: NameError' in said and 'px' not in said
+    forget_parts(here)
+    (here/'other.py').write_text(text.format('x if x.shape[3]%2==0 or x.shape[3]<9 else no'))
+    said = refused('run --dataset digits --size 42 --arch xresnet10_tiny --import other.py --act my_silu')
+    assert 'cannot take 42 px images; 40 or 48 px' in said and 'NameError' in said
+
 def test_an_ablation_takes_a_base_that_was_trained_without_the_file(here, cli):
     "Only the changed recipe has a part of the file"
     small = '--dataset digits --size 16 --epochs 1 --seeds 2'

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
-from ..registry import BadInput, fields_of
+from ..registry import BadInput, blame, fields_of
 from torch.nn.parameter import is_lazy
 from .spec import (XResNetSpec, ModelSpec, arch_of, change, own_names, parts_of, shape_fields,
                                    spec_fields)
@@ -185,6 +185,7 @@ def cost(
     except MemoryError as e: raise BadInput(f'this network is too large for the memory here at {size} px') from e
     except Exception as e:
         fit = _fitting(spec, size, n_out)
+        if not fit and (where := blame(e)): raise BadInput(f'this network fails in {where}') from e
         hint = f'; {" or ".join(map(str, fit))} px would suit it' if fit else ''
         raise BadInput(f'this network cannot take {size} px images{hint} ({_one_line(e)})') from e
 
