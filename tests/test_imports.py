@@ -5,6 +5,7 @@ from conftest import root
 from woofbench.train import imports
 from woofbench.commands.cli import make_parser
 from woofbench.commands.flags import verbs
+from woofbench.board.record.provenance import helpers
 from woofbench.data.augment import augs
 from woofbench.models.parts import acts
 
@@ -75,6 +76,11 @@ BAD = dict(gone=('', '--import gone.py', 'no file gone.py'), nothing=('', '--imp
            taken=(OTHER.replace('my_silu', 'mish'), '--import bad.py', "act 'mish' is already taken"),
            name=('', '--import my-file.py', 'no file my-file.py'))
 
+BAD |= dict(
+    ends=('import sys; sys.exit(3)', '--import bad.py', 'bad.py cannot be imported: it ends the program (line 1 of'),
+    beside=('from other import my_silu', '--import bad.py', 'first: --import other.py --import bad.py'),
+    dots=('from .other import my_silu', '--import bad.py', 'the folder that has the package: --import test_what'))
+
 @pytest.mark.parametrize('why', BAD)
 def test_what_is_wrong_with_a_file_is_one_line(here, refused, why):
     text,words,said = BAD[why]
@@ -99,6 +105,18 @@ def test_a_row_with_an_import_is_not_ranked_even_if_it_uses_no_part_of_it(here, 
     assert 'this is your own code: the file other' in out
     rec = json.loads(next((here/'records').rglob('*.json')).read_text())
     assert rec['outside']=={} and [o['name'] for o in rec['imports']]==['other'] and rec['code']['dirty'] is True
+
+def test_a_file_does_not_read_what_was_typed_for_this_program(here):
+    (here/'mine.py').write_text('import argparse\nargparse.ArgumentParser().parse_args()\n'+MINE)
+    before = sys.argv, list(sys.path)
+    assert parsed('run --import mine.py --aug my_dim')['aug']=='my_dim' and before==(sys.argv, sys.path)
+
+def test_a_module_of_a_package_is_imported_by_its_name(here):
+    (here/'woof_pk').mkdir()
+    (here/'woof_pk/helper.py').write_text('')
+    (here/'woof_pk/trick.py').write_text('from . import helper\n'+MINE)
+    assert parsed('run --import woof_pk.trick --aug my_dim')['aug']=='my_dim'
+    assert helpers()==['woof_pk.helper'] and str(here) not in sys.path
 
 def test_an_error_in_a_forward_of_yours_names_its_line(here, refused):
     "The size of the images is named only where another size would do"

@@ -19,7 +19,7 @@ from fastcore.basics import patch
 from ...train.recipe import Recipe, registries, to_dict
 from ...files import digest, source_sha, write_atomic
 from ...train.imports import as_imported, files_run, imported
-from .part_source import modules_of, part_shas
+from .part_source import modules_beside, modules_of, part_shas
 from ...registry import BadInput, Registry, code_text, in_library, in_package, syntax_tree, unwrapped, who
 from ...text import plainly
 from ...models.spec import TimmSpec, arch_of, archs, slot_of
@@ -397,8 +397,12 @@ def own_code(
 
 def helpers() -> list: # Of names
     "Modules of yours that imported files import: a record does not have their source code"
-    names = set().union(*(modules_of(raw) for path,(_,raw) in files_run().items() if not _in_library(path)))
-    return sorted({o or 'a module beside it' for o in names if not is_library(o)} - {o.name for o in imported()})
+    names = set()
+    for path,(o,raw) in files_run().items():
+        if _in_library(path): continue
+        package = o.name if Path(path).name=='__init__.py' else o.name.rpartition('.')[0]
+        names |= {k for k in modules_of(raw) if k and not is_library(k)} | modules_beside(raw, package)
+    return sorted({o.lstrip('.') or 'a module beside it' for o in names} - {o.name for o in imported()})
 
 # %% ../../../nbs/board/record/07_provenance.ipynb #5bb7805a
 _run_by_name = 'conftest','sitecustomize','usercustomize','setup','con','nul','aux','prn' # also devices of Windows
