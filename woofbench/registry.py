@@ -41,14 +41,15 @@ def near(
     names:Iterable[str], # What there is
     n:int=4, # At most so many suggestions
     other:dict|None=None, # What people type -> what it is called here
+    most:int=20, # Names in a list of all of them
 ) -> str: # The text of a hint, e.g. `did you mean mish?`
-    "A hint for a mistyped `name`: the names that are like it, else the first 20 of all names"
+    "A hint for a mistyped `name`: the names that are like it, else the first of all names"
     names,low = sorted(set(names)),str(name).strip().lower()
     by = {o.lower():o for o in names} # of two names that differ in case alone, the one in small letters
     meant = (other or {}).get(low)
     close = [meant] if meant else [by[o] for o in difflib.get_close_matches(low, by, n=n)]
     if close: return f"did you mean {' or '.join(close)}?"
-    return f"there is {', '.join(names[:20])}{' and more' if names[20:] else ''}" if names else 'there is none yet'
+    return f"there is {', '.join(names[:most])}{' and more' if names[most:] else ''}" if names else 'there is none yet'
 
 # %% ../nbs/00_registry.ipynb #registry-class
 _root = os.path.dirname(str(find_spec('woofbench').origin)) + os.sep
