@@ -346,7 +346,8 @@ def test_an_error_that_nobody_foresaw_has_a_code_of_its_own(monkeypatch, capsys)
 def test_a_flag_that_is_given_twice_is_refused(refused, line, says): assert says in refused(line)
 
 def test_flags_that_may_be_repeated(cli):
-    assert make_parser().parse_strict('run --log csv --log csv --import json --import json --set lr=1 --set bs=64'.split())
+    words = 'run --log csv --log csv --import json --import json --set lr=1 --set bs=64'
+    assert make_parser().parse_strict(words.split())
 
 def picture(path): return Path(path).read_bytes().startswith(b'\x89PNG')
 

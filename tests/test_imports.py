@@ -3,7 +3,7 @@ import json, re, shutil, sys
 import pytest
 from conftest import root
 from woofbench.train import imports
-from woofbench.commands.cli import make_parser
+from woofbench.commands.cli import main, make_parser
 from woofbench.commands.flags import verbs
 from woofbench.board.record.provenance import helpers
 from woofbench.data.augment import augs
@@ -106,10 +106,10 @@ def test_a_row_with_an_import_is_not_ranked_even_if_it_uses_no_part_of_it(here, 
     rec = json.loads(next((here/'records').rglob('*.json')).read_text())
     assert rec['outside']=={} and [o['name'] for o in rec['imports']]==['other'] and rec['code']['dirty'] is True
 
-def test_a_file_does_not_read_what_was_typed_for_this_program(here):
+def test_a_file_does_not_read_what_was_typed_for_this_program(here, monkeypatch, capsys):
     (here/'mine.py').write_text('import argparse\nargparse.ArgumentParser().parse_args()\n'+MINE)
-    before = sys.argv, list(sys.path)
-    assert parsed('run --import mine.py --aug my_dim')['aug']=='my_dim' and before==(sys.argv, sys.path)
+    monkeypatch.setattr(sys, 'argv', 'woofbench run --import mine.py --aug my_dim --dataset gone'.split())
+    assert main()==2 and "'gone'" in capsys.readouterr().err and 'my_dim' in augs
 
 def test_a_module_of_a_package_is_imported_by_its_name(here):
     (here/'woof_pk').mkdir()

@@ -247,12 +247,13 @@ def _try_all(todo, seeds, out, say, what, how):
     gc.collect() # models that were made to see that they can be
 
 # %% ../../nbs/commands/02_ablate.ipynb #rows-def
-def _alone(recipe, dataset, size, epochs, source, noise, data, cbs, device, workers, engine, seeds_at_once, compile,
-           **_):
+def _alone(recipe, cbs, **kw):
     "The `RowKind` of a recipe, as if no file were imported here; these are arguments of `run`"
     from woofbench.train.machine import machine
-    job = watched(plan(dataset, size, epochs, source, noise, recipe, data), cbs, None)
-    here = machine(job.track, device, workers, engine, seeds_at_once, compile)
+    what = {k:kw[k] for k in ('dataset','size','epochs','source','noise','data')}
+    how = {k:kw[k] for k in ('device','workers','engine','seeds_at_once','compile')}
+    job = watched(plan(recipe=recipe, **what), cbs, None)
+    here = machine(job.track, **how)
     return row_kind(job, one_at_a_time(job, here, lambda _: None), Purpose(rules=RULES), files=[])[0]
 
 def _without_files(recipe, say, seeds, out, **kw):

@@ -137,7 +137,8 @@ def _main(words):
 def main(argv:list[str]|None=None) -> int:
     "The program; returns its exit code, or raises what nobody foresaw where you give `argv` yourself"
     if argv is not None: return _main(argv)
-    try: return _main(sys.argv[1:])
+    words,sys.argv = sys.argv[1:],sys.argv[:1] # a file of yours that reads them does not find what is not for it
+    try: return _main(words)
     except Exception:
         traceback.print_exc()
         return 70

@@ -67,6 +67,7 @@ def _fault(new, x, lo, hi):
     return '' if lo<=least and most<=hi else f'changes pixels that were from {x.min():g} to {x.max():g} to values ' \
                                               f'from {least:g} to {most:g}'
 
+# %% ../../nbs/train/15_augmented.ipynb #c8f8b2bb-2
 def check_augmentation(
     recipe, # Its `aug`, and what that part uses
     size:int, # Side of the images, px

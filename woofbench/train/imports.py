@@ -49,26 +49,23 @@ def _fault(what, e):
 
 # %% ../../nbs/train/26_imports.ipynb #f9f7865d
 @contextmanager
-def _as_alone(by_name):
-    """Code that reads the command line does not find what you typed for this program. A module that is imported by its
-    name may also be in the folder where you are, which comes last"""
-    argv,here = sys.argv,os.getcwd()
-    add = by_name and here not in sys.path
-    sys.argv = argv[:1]
+def _from_here():
+    "A module that is imported by its name may also be in the folder where you are, which comes last"
+    here = os.getcwd()
+    add = here not in sys.path
     if add: sys.path.append(here)
     try: yield
     finally:
-        sys.argv = argv
         if add and here in sys.path: sys.path.remove(here)
 
 def _run(name, path, what):
     "Run a file as the module `name`, or import the module"
     try:
-        with _as_alone(name==what):
-            if name==what: return importlib.import_module(name)
-            spec = importlib.util.spec_from_file_location(name, path)
-            module = sys.modules[name] = importlib.util.module_from_spec(spec)
-            spec.loader.exec_module(module)
+        if name==what:
+            with _from_here(): return importlib.import_module(name)
+        spec = importlib.util.spec_from_file_location(name, path)
+        module = sys.modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
     except BadInput: raise
     except (Exception, SystemExit) as e: raise _fault(what, e) from e
 
@@ -77,7 +74,7 @@ def _find(what):
     "Where Python finds a module; None if there is none"
     if not NAME.fullmatch(what): return None
     try:
-        with _as_alone(True): return importlib.util.find_spec(what)
+        with _from_here(): return importlib.util.find_spec(what)
     except (ImportError, ValueError): return None
     except BadInput: raise
     except (Exception, SystemExit) as e: raise _fault(what, e) from e # of the package that it is in
