@@ -1,6 +1,5 @@
 "Answers of the board that were wrong without a word: code of authors, tables of numbers, challenges, reviews, hashes"
 import json
-from threading import Lock
 import numpy as np
 import pytest
 import torch
@@ -271,13 +270,13 @@ def test_a_star_import_is_the_same_in_a_module_of_nbdev():
     assert part_shas(relative.encode(), 'woofbench.tricks')['acts', 'mine']==a
 
 def test_an_ablation_takes_parts_whose_hash_cannot_be_told(tmp_path, registries_stay):
-    "A lock cannot be written down, so each training has another hash of the part; its code is the same"
-    lock = Lock()
-    @acts.register('with_lock')
-    class _WithLock(torch.nn.ReLU):
-        def forward(self, x): return super().forward(x) if lock is not None else x
-    a = ablate(['lr=.03'], epochs=1, size=16, seeds=2, arch='xresnet10_tiny', widths=(8,8,8,8), act='with_lock',
+    "A generator cannot be written down, so each training has another hash of the part; its code is the same"
+    numbers = (o for o in range(3))
+    @acts.register('with_generator')
+    class _WithGenerator(torch.nn.ReLU):
+        def forward(self, x): return super().forward(x) if numbers is not None else x
+    a = ablate(['lr=.03'], epochs=1, size=16, seeds=2, arch='xresnet10_tiny', widths=(8,8,8,8), act='with_generator',
                device='cpu', out=tmp_path, say=None)
-    codes = [o.record.outside['act with_lock'] for o in (a.base, a.rows[0][1])]
+    codes = [o.record.outside['act with_generator'] for o in (a.base, a.rows[0][1])]
     assert codes[0]!=codes[1] and len(a.rows)==1
-    with pytest.raises(BadInput, match='code of act with_lock'): Ablation(a.base, a.rows)
+    with pytest.raises(BadInput, match='code of act with_generator'): Ablation(a.base, a.rows)

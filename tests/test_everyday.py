@@ -331,6 +331,24 @@ def test_exit_codes_are_in_one_table(cli):
     text = cli('--help')[1]
     assert all(re.search(rf'^  {k} +{re.escape(v)}$', text, re.M) for k,v in EXIT.items())
 
+def test_an_error_that_nobody_foresaw_has_a_code_of_its_own(monkeypatch, capsys):
+    from woofbench.commands import cli as program
+    def fails(*args): raise ZeroDivisionError('of the test')
+    monkeypatch.setattr(program, 'call', fails)
+    monkeypatch.setattr(sys, 'argv', ['woofbench', 'parts'])
+    assert program.main()==70 and 'ZeroDivisionError: of the test' in capsys.readouterr().err
+    with pytest.raises(ZeroDivisionError): program.main(['parts'])
+
+@pytest.mark.parametrize('line,says', (
+    ('run --act relu --act mish', '--act is given twice'), ('run --seeds=1 --lr 1 --seeds 2', '--seeds is given twice'),
+    ('run --channels-last --no-channels-last', 'are one choice'), ('run --set lr=1 --set lr=2', 'lr is given twice'),
+    ('run --act relu --set act=mish', 'act is given twice')))
+def test_a_flag_that_is_given_twice_is_refused(refused, line, says): assert says in refused(line)
+
+def test_flags_that_may_be_repeated(cli):
+    words = 'run --log csv --log csv --import json --import json --set lr=1 --set bs=64'
+    assert make_parser().parse_strict(words.split())
+
 def picture(path): return Path(path).read_bytes().startswith(b'\x89PNG')
 
 def test_plots(cli, trained, tmp_path):
@@ -435,6 +453,9 @@ def test_cache_is_listed_and_cleared(cli, refused, tmp_path, monkeypatch):
     (tmp_path/'mine').write_text('x')
     assert '3.0 MiB' in cli('cache')[1]
     assert 'did you mean store-1.rgb' in refused('cache --clear store-1.rbg')
+    for i in range(9): (tmp_path/f'cache/store-{i+10}.rgb').touch()
+    assert len(said := refused('cache --clear nope'))<200 and 'and more' in said
+    for i in range(9): (tmp_path/f'cache/store-{i+10}.rgb').unlink()
     assert 'no entry' in refused('cache --clear ../mine') and (tmp_path/'mine').exists()
     got = document(cli, 'cache --clear store-1.rgb --json')
     assert [o['name'] for o in got['removed']]==['store-1.rgb'] and len(got['entries'])==2

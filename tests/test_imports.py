@@ -3,8 +3,9 @@ import json, re, shutil, sys
 import pytest
 from conftest import root
 from woofbench.train import imports
-from woofbench.commands.cli import make_parser
+from woofbench.commands.cli import main, make_parser
 from woofbench.commands.flags import verbs
+from woofbench.board.record.provenance import helpers
 from woofbench.data.augment import augs
 from woofbench.models.parts import acts
 
@@ -75,6 +76,11 @@ BAD = dict(gone=('', '--import gone.py', 'no file gone.py'), nothing=('', '--imp
            taken=(OTHER.replace('my_silu', 'mish'), '--import bad.py', "act 'mish' is already taken"),
            name=('', '--import my-file.py', 'no file my-file.py'))
 
+BAD |= dict(
+    ends=('import sys; sys.exit(3)', '--import bad.py', 'bad.py cannot be imported: it ends the program (line 1 of'),
+    beside=('from other import my_silu', '--import bad.py', 'first: --import other.py --import bad.py'),
+    dots=('from .other import my_silu', '--import bad.py', 'the folder that has the package: --import test_what'))
+
 @pytest.mark.parametrize('why', BAD)
 def test_what_is_wrong_with_a_file_is_one_line(here, refused, why):
     text,words,said = BAD[why]
@@ -99,6 +105,48 @@ def test_a_row_with_an_import_is_not_ranked_even_if_it_uses_no_part_of_it(here, 
     assert 'this is your own code: the file other' in out
     rec = json.loads(next((here/'records').rglob('*.json')).read_text())
     assert rec['outside']=={} and [o['name'] for o in rec['imports']]==['other'] and rec['code']['dirty'] is True
+
+def test_a_file_does_not_read_what_was_typed_for_this_program(here, monkeypatch, capsys):
+    (here/'mine.py').write_text('import argparse\nargparse.ArgumentParser().parse_args()\n'+MINE)
+    monkeypatch.setattr(sys, 'argv', 'woofbench run --import mine.py --aug my_dim --dataset gone'.split())
+    assert main()==2 and "'gone'" in capsys.readouterr().err and 'my_dim' in augs
+
+def test_a_module_of_a_package_is_imported_by_its_name(here):
+    (here/'woof_pk').mkdir()
+    (here/'woof_pk/helper.py').write_text('')
+    (here/'woof_pk/trick.py').write_text('from . import helper\n'+MINE)
+    assert parsed('run --import woof_pk.trick --aug my_dim')['aug']=='my_dim'
+    assert helpers()==['woof_pk.helper'] and str(here) not in sys.path
+
+def test_an_error_in_a_forward_of_yours_names_its_line(here, refused):
+    "The size of the images is named only where another size would do"
+    text = OTHER.replace('nn.SiLU()', 'Mine()')+"""
+class Mine(nn.Module):
+    "An act"
+    def forward(self, x): return {}
+"""
+    (here/'other.py').write_text(text.format('F.relu(x)'))
+    said = refused('run --dataset digits --import other.py --act my_silu')
+    assert 'this network fails in line 9 of other.py: NameError' in said and 'px' not in said
+    forget_parts(here)
+    (here/'other.py').write_text(text.format('x if x.shape[3]%2==0 or x.shape[3]<9 else no'))
+    said = refused('run --dataset digits --size 42 --arch xresnet10_tiny --import other.py --act my_silu')
+    assert 'cannot take 42 px images; 40 or 48 px' in said and 'NameError' in said
+
+def test_an_ablation_takes_a_base_that_was_trained_without_the_file(here, cli):
+    "Only the changed recipe has a part of the file"
+    small = '--dataset digits --size 16 --epochs 1 --seeds 2'
+    line = f'ablate {small} --import other.py --one-at-a-time act=my_silu'
+    def rows(): return {o.stem:json.loads(o.read_text()) for o in (here/'records').rglob('*.json')}
+    rc,out,err = cli(f'{line} --out {here}/alone')
+    assert rc==0 and 'this recipe has no part of yours, but is trained with other' in out+err, err
+    forget_parts(here)
+    rc,_,err = cli(f'run {small}')
+    assert rc==0, err
+    (base,_), = rows().items()
+    rc,out,err = cli(line)
+    assert rc==0 and f'taken from the board: {base} has this recipe' in out+err and 'my_silu' in out, (out, err)
+    assert sorted(len(o['imports']) for o in rows().values())==[0, 1], 'the base is there once'
 
 def test_a_row_of_a_part_is_trained_again_with_its_file(here, cli, refused):
     "The record has the same source, so nothing has to be trusted"

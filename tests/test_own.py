@@ -127,6 +127,29 @@ def test_augmentations_change_training_and_not_validation(parts, engine):
     assert torch.equal(a, b), 'validation images are as they were'
     assert [float(o) for o in la]!=[float(o) for o in lb], 'training images are not'
 
+BAD_AUGS = dict(
+    range=(lambda x, at: x*255, 'changes pixels that were from 0 to 1 to values from 0 to 255'),
+    bytes=(lambda x, at: (x*255).to(torch.uint8), 'the type of the pixels from torch.float32 to torch.uint8'),
+    side=(lambda x, at: x[:,:,::2,::2], 'shape of a batch from (8, 3, 16, 16) to (8, 3, 8, 8)'),
+    grey=(lambda x, at: x.mean(1, keepdim=True), 'to (8, 1, 16, 16)'), half=(lambda x, at: x[:len(x)//2], 'to (4, 3, '),
+    nan=(lambda x, at: x/0, 'not finite'), nothing=(lambda x, at: [x.mul_(.5)] and None, 'gives nothing back'),
+    fails=(lambda x, at: no_such_name(x), 'of test_own.py: NameError'), # noqa: F821
+    labels=(lambda x, y, at: (x*255, y, y, torch.ones(len(y))), 'about -3 to 3'))
+
+@pytest.mark.parametrize('k', BAD_AUGS)
+@pytest.mark.parametrize('engine', ('fastai','fast'))
+def test_an_augmentation_that_changes_the_form_of_a_batch_is_refused(parts, registries_stay, k, engine):
+    augs['odd'] = lambda r: BAD_AUGS[k][0]
+    with pytest.raises(BadInput) as e:
+        make_learner(digits(aug='odd'), 0, Machine(device='cpu', workers=0, engine=engine))
+    assert str(e.value).startswith('aug odd ') and BAD_AUGS[k][1] in str(e.value)
+
+def test_a_network_without_weights_to_train_is_refused(parts, registries_stay):
+    archs.register('still')(lambda n_out, size: nn.Sequential(nn.Conv2d(3, n_out, 3).requires_grad_(False),
+                                                              nn.AdaptiveAvgPool2d(1), nn.Flatten()))
+    with pytest.raises(BadInput, match='no weights to train'):
+        make_learner(digits(arch='still'), 0, Machine(device='cpu', workers=0, engine='fast'))
+
 @pytest.mark.parametrize('aug', ('trivial', *(pytest.param(k, marks=pytest.mark.slow)
                                              for k in ('mix','alternate_flip'))))
 def test_an_augmentation_gives_the_same_on_both_engines(aug):

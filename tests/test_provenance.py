@@ -14,7 +14,7 @@ from woofbench.board.row import Row
 from woofbench.board.table import load_rows
 from woofbench.train.optim import opts, scheds
 from woofbench.models.parts import acts, slots
-from woofbench.board.record.provenance import missing, ours, outside, source_of, strangers
+from woofbench.board.record.provenance import doubts, is_library, missing, ours, outside, source_of, strangers
 from woofbench.train.recipe import Recipe, config_id, from_dict, recipes, to_dict
 from woofbench.board.record.record import check_record, record_id, record_path, to_bytes
 from woofbench.board.record.strict import plain
@@ -237,6 +237,40 @@ def test_any_part_of_a_library_has_one_source():
         assert source_of(lambda: f)!=source_of(lambda: f), 'what cannot be written down is never the same twice'
 
 
+def test_a_library_is_one_wherever_it_is(tmp_path, monkeypatch):
+    "Torch from another environment, or from `pip install --target`: its code is not the user's"
+    for folder in ('env/lib/python3/site-packages', 'debian/dist-packages', 'target', 'editable'):
+        path = tmp_path/folder/f'lib_{folder[:3]}'/'__init__.py'
+        path.parent.mkdir(parents=True)
+        path.write_text('import logging\nlog = logging.getLogger()\ndef f(x): return log and x\n')
+        monkeypatch.syspath_prepend(str(tmp_path/folder))
+    info = tmp_path/'target'/'lib_tar-1.0.dist-info'
+    info.mkdir()
+    (info/'METADATA').write_text('Name: lib_tar\nVersion: 1.0\n')
+    (info/'RECORD').write_text('lib_tar/__init__.py,sha256=0,9\n')
+    assert [is_library(f'lib_{o}') for o in ('env', 'deb', 'tar', 'edi')]==[True, True, True, False]
+
+HOLDS = """
+import logging, threading
+from torch import nn
+{made}
+class Part(nn.Module):
+    "ReLU"
+    def forward(self, x): return x.relu() if held else x
+"""
+
+@pytest.mark.parametrize('made,says', (
+    ('held = logging.getLogger("a.b"); held.addHandler(logging.StreamHandler())', ''),
+    ('held = [threading.Lock(), threading.RLock(), threading.Condition()]', ''),
+    ('held = open(__file__)', 'cannot be hashed (it holds an object of type TextIOWrapper): a stopped'),
+    ('held = [nn.Linear(2, 2)]', 'holds weights, which have another hash each time if its file makes them at random')))
+def test_what_a_part_holds_has_one_hash_or_is_named(tmp_path, made, says):
+    parts = [module(tmp_path, f'woof_{k}', HOLDS.format(made=made)).Part for k in 'ab']
+    if not says: assert source_of(module(tmp_path, 'woof_a', HOLDS.format(made=made)).Part)==source_of(parts[0])
+    acts['holds'] = parts[1]
+    said = doubts(digits.but(act='holds'))
+    assert (says in said[0] and 'act holds' in said[0]) if says else said==[]
+
 def test_a_changed_optimiser_or_schedule_is_trained_again(tmp_path):
     said,space = [],dict(__name__='a_notebook')
     text = """
@@ -413,6 +447,6 @@ def test_any_fault_of_a_part_is_one_line(fault, where):
             if where=='build': raise fault
         def forward(self, x): raise fault
     acts['faulty'] = Faulty
-    says = dict(build='cannot be built', forward='cannot take 32 px images')[where]
-    with pytest.raises(BadInput, match=says) as e: cost(change(XResNetSpec(), 'xresnet10_tiny', act='faulty'), 32)
+    with pytest.raises(BadInput, match='this network fails in line .* of test_provenance') as e:
+        cost(change(XResNetSpec(), 'xresnet10_tiny', act='faulty'), 32)
     assert len(str(e.value).splitlines())==1 and type(fault).__name__ in str(e.value)

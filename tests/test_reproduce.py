@@ -244,7 +244,8 @@ def test_changed_code_takes_trust(done, tmp_path, refused, monkeypatch):
     mine = run('digits', epochs=1, seeds=1, size=16, act='swish8', out=tmp_path/'mine', say=hush)
     assert mine.record['code']['dirty'] and other_code(mine.record)=='', 'it shows that it is the same source'
     other = sealed(mine.record | dict(outside={k:'0'*16 for k in mine.record['outside']}))
-    assert 'act swish8 (source here ' in other_code(other) and 'not in this package' in other_code(other)
+    said,here = other_code(other),mine.record['outside']['act swish8']
+    assert f'act swish8 (source here {here}, of the record {"0"*16})' in said and 'not in this package' in said
 
 def test_differences(done):
     a = done[1].record

@@ -16,15 +16,19 @@ from ..board.record.seeds import which_seeds
 from ..data.track import datasets
 from ..data.own_images import as_dataset
 from ..train.recipe import Recipe, from_dict
-from ..train.observers import which_loggers
+from ..train.imports import imported
+from ..train.observers import watched, which_loggers
 from ..train.changes import base_of, label_of, neighbours
 from ..board.stats.tests import dunnett, p_value, pooled_std, smallest_effect
+from ..board.record.record import Purpose, read_records, record_path
 from ..board.row import Row
+from ..board.rules import RULES
 from ..board.table import find_rows
 from ..files import out_folder
 from ..text import speaker, speaking, md_table, percent
-from .prepare import check_job, given, plan
-from .publish import check_board
+from ..board.record.seeds import which_seeds
+from .prepare import check_job, given, one_at_a_time, plan
+from .publish import check_board, record_of, row_kind
 from .run import run, takes_fields
 
 # %% ../../nbs/commands/02_ablate.ipynb #alike-def
@@ -231,7 +235,7 @@ def _some_seeds(seeds):
     if n in (0, 1): raise BadInput('an ablation needs at least two seeds')
     return which_seeds(seeds)
 
-# %% ../../nbs/commands/02_ablate.ipynb #rows-def
+# %% ../../nbs/commands/02_ablate.ipynb #bd0506be
 def _try_all(todo, seeds, out, say, what, how):
     "Raise `BadInput` where one of the recipes cannot be trained here; `what` and `how` are arguments of `run`"
     from woofbench.train.learner import make_learner
@@ -244,12 +248,34 @@ def _try_all(todo, seeds, out, say, what, how):
         make_learner(job, machine=here)
     gc.collect() # models that were made to see that they can be
 
+# %% ../../nbs/commands/02_ablate.ipynb #rows-def
+def _alone(recipe, cbs, **kw):
+    "The `RowKind` of a recipe, as if no file were imported here; these are arguments of `run`"
+    from woofbench.train.machine import machine
+    what = {k:kw[k] for k in ('dataset','size','epochs','source','noise','data')}
+    how = {k:kw[k] for k in ('device','workers','engine','seeds_at_once','compile')}
+    job = watched(plan(recipe=recipe, **what), cbs, None)
+    here = machine(job.track, **how)
+    return row_kind(job, one_at_a_time(job, here, lambda _: None), Purpose(rules=RULES), files=[])[0]
+
+
+def _without_files(recipe, say, seeds, out, **kw):
+    "The row of a recipe that has no part of yours, trained without the files imported here; None if there is none"
+    if not imported() or (kind := _alone(recipe, **kw)).made.outside: return None
+    files,out = ', '.join(o.name for o in imported()),out_folder(out)
+    if rec := record_of(kind.mine(read_records(out)[0]), {}, which_seeds(seeds), False):
+        say(f'taken from the board: {rec["record_id"]} has this recipe and this code, and was trained without {files}')
+        return Row(rec, out/record_path(rec))
+    say(f'note: this recipe has no part of yours, but is trained with {files}, which may do more than register parts, '
+        'so its row is unranked; if you train it first without --import, that row is taken')
+
+# %% ../../nbs/commands/02_ablate.ipynb #5bd1a30a
 def _train_all(todo, say, **kw):
     "A row for each recipe; `kw` are arguments of `run`"
     rows = {}
     for i,(label,r) in enumerate(todo.items(), 1):
         say(f'{i} of {len(todo)}: {label}')
-        rows[label] = run(recipe=r, say=say, **kw)
+        rows[label] = _without_files(r, say, **kw) or run(recipe=r, say=say, **kw)
         say(f'{rows[label]!r}') # whatever fails later, this is known
     return Ablation(rows.pop('base'), tuple(rows.items()), same_code=True) # `run` takes no row of other code
 

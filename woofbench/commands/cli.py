@@ -6,7 +6,7 @@
 __all__ = ['EXIT', 'make_parser', 'NoOutput', 'main']
 
 # %% ../../nbs/commands/09_cli.ipynb #imports
-import argparse, errno, os, sys
+import argparse, errno, os, sys, traceback
 from contextlib import redirect_stdout, suppress
 from functools import partial
 from ..registry import BadInput
@@ -24,6 +24,7 @@ EXIT = {
     1:'the answer is no: an invalid row, an inconsistent replication, a lost challenge, something that stops a run',
     2:'a wrong command, or something that you can correct; one line on standard error says what',
     3:'the answer is "cannot tell", or the row needs an audit',
+    70:'an error that nobody foresaw, in woofbench or in your own code; the text on standard error says where',
     130:'stopped by Ctrl-C; finished seeds are kept',
     141:'the program that read the output has ended'}
 
@@ -106,12 +107,12 @@ def _given(words):
     raise BadInput(f'name a command: {", ".join(verbs)}; woofbench --help says what each does')
 
 # %% ../../nbs/commands/09_cli.ipynb #main-def
-def main(argv:list[str]|None=None) -> int:
-    "The program; returns its exit code"
+def _main(words):
+    "Do what was typed; the exit code"
     import warnings
     warnings.filterwarnings('ignore', category=FutureWarning)
     _streams()
-    stdout,command,words,out = sys.stdout,'',sys.argv[1:] if argv is None else argv,_Output(sys.stdout)
+    stdout,command,out = sys.stdout,'',_Output(sys.stdout)
     try:
         with redirect_stdout(_Aside(out) if '--json' in words else out):
             command,given = _given(words)
@@ -131,3 +132,13 @@ def main(argv:list[str]|None=None) -> int:
         _stopped(command, 'stopped')
         return 130
     return 2
+
+# %% ../../nbs/commands/09_cli.ipynb #main-def-2
+def main(argv:list[str]|None=None) -> int:
+    "The program; returns its exit code, or raises what nobody foresaw where you give `argv` yourself"
+    if argv is not None: return _main(argv)
+    words,sys.argv = sys.argv[1:],sys.argv[:1] # a file of yours that reads them does not find what is not for it
+    try: return _main(words)
+    except Exception:
+        traceback.print_exc()
+        return 70

@@ -134,7 +134,7 @@ def cache_clear(
     there = cache_list()
     gone = [o for o in there if name in (None, o['name'])]
     if name is not None and not gone:
-        raise BadInput(f'the cache has no entry {name!r}; {near(name, [o["name"] for o in there])}')
+        raise BadInput(f'the cache has no entry {name!r}; {near(name, [o["name"] for o in there], most=5)}')
     for o in gone:
         path = cache_dir()/o['name']
         try: shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)

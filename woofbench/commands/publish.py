@@ -26,7 +26,7 @@ from ..train.observers import changing, does_more, new_callback, used
 from ..board.record.record import Made, Purpose, from_bytes, make_record, to_bytes, write_record
 from ..board.record.record import read_record, read_records, record_path
 from ..board.record.provenance import code_facts, context_id, env_facts, helpers, outside
-from ..board.record.provenance import own_code, source_of, sources, training_sha
+from ..board.record.provenance import doubts, own_code, source_of, sources, training_sha
 from ..board.reported.history import of_board
 from ..board.row import Row
 from ..board.table import LOCK, check_csv, update_csv
@@ -99,6 +99,7 @@ def say_code(
     "Which code of yours others will be able to read"
     if mine := ', '.join(o if ' ' not in o else f'the whole cell or file that has {o}' for o in kind.made.own_code):
         say(f'note: the record will have the source code of {mine}: everyone who gets the record can read it')
+    for o in doubts(kind.job.recipe): say(f'note: {o}')
     if more := ', '.join(helpers()): say(f'note: it will not have that of {more}, which your files import')
     if gone := ', '.join(o.name for o in kind.made.imports if o.name not in kind.made.own_code):
         say(f'note: the record will have the hash of {gone}, and not its source code')
@@ -170,10 +171,11 @@ def row_kind(
     job:Job,
     machine:Machine,
     purpose:Purpose,
+    files:list|None=None, # `Imported` that had a say; all that were imported if None
 ) -> tuple: # (`RowKind`, what of it is not this package's, what a merge can add)
     "What all rows of a job share, by this code on this machine"
     code,env = code_facts(),env_facts(machine)
-    foreign,files = outside(job.recipe),tuple(imported())
+    foreign,files = outside(job.recipe),tuple(imported() if files is None else files)
     told,homes = sources(job.recipe)
     odd = [*(f'the file {o.name}' for o in files if o not in homes), *(o for o in foreign if o not in told)]
     if odd: code['dirty'] = True # no commit can have them

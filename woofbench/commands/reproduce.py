@@ -10,7 +10,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 from ..registry import BadInput, whole
-from ..files import digest, out_folder
+from ..files import out_folder
 from ..text import speaker, speaking
 from ..train.recipe import from_dict
 from ..train.machine import Machine, computing_with, machine
@@ -45,11 +45,14 @@ def original(
     return row
 
 # %% ../../nbs/commands/04_reproduce.ipynb #code-def
-def _same_parts(rec, foreign):
-    "Does a record show that it was made with these parts? Of an older one, only its context tells"
-    if (said := rec['outside']) is not None:
-        told = sources(from_dict(rec['recipe']))[0]
-        return all(said.get(k) in (v, told.get(k, v)) for k,v in foreign.items())
+def _other_parts(rec, foreign):
+    "A text on each of these parts that a record does not show to be its own. Of an older one, only its context tells"
+    said,told = rec['outside'],sources(from_dict(rec['recipe']))[0]
+    if said is None: return [] if _same_context(rec, foreign) else [f'{k} (source here {v})' for k,v in foreign.items()]
+    return [f'{k} (source here {told.get(k, v)}, of the record {said.get(k, "unknown")})'
+            for k,v in sorted(foreign.items()) if said.get(k) not in (v, told.get(k, v))]
+
+def _same_context(rec, foreign):
     env,code = {k:v for k,v in rec['env'].items() if k!='context'},rec['code']['source_sha256']
     made = context_id(code, env, rec['data']['manifest_sha256'], foreign, rec['engine'], rec['imports'])
     return made==rec['env']['context']
@@ -59,9 +62,8 @@ def other_code(rec:dict) -> str: # Empty if there is no reason
     here,code,foreign = code_facts(),rec['code'],outside(from_dict(rec['recipe']))
     if odd := [o['name'] for o in rec['callbacks'] if not o['observes']]:
         return f'it was trained with the callback {", ".join(odd)}, and is trained without it here'
-    if foreign and not _same_parts(rec, foreign):
-        shas = ', '.join(f'{k} (source here {digest("part", v)})' for k,v in sorted(foreign.items()))
-        return f'{shas} is not in this package, and nothing shows that the record was made with it'
+    if odd := _other_parts(rec, foreign):
+        return f'{", ".join(odd)} is not in this package, and nothing shows that the record was made with it'
     if code['dirty'] and code['source_sha256']!=here['source_sha256']:
         made = f'commit {code["commit"][:12]} and changes' if code['commit'] else 'an unknown commit and changes'
         source = f'{code["source_sha256"]} ({made})'

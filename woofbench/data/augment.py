@@ -42,8 +42,8 @@ class DrawKey:
         return torch.from_numpy((z >> np.uint64(40)).astype(np.float32)) / 2**24
 
 # %% ../../nbs/data/06_augment.ipynb #augs-def
-augs = Registry('aug', 'f(recipe) -> g(x, at) or, with labels, g(x, y, at) -> (x, y1, y2, share of y1); `at` is a '
-                       '`DrawKey`', none=True)
+augs = Registry('aug', 'f(recipe) -> g(x, at) -> x or, with labels, g(x, y, at) -> (x, y1, y2, share of y1); `at` is a '
+                       '`DrawKey`, x keeps its shape, its type and its range', none=True)
 
 @augs.register('none')
 def none(r):

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
-from ..registry import BadInput, fields_of
+from ..registry import BadInput, blame, fields_of
 from torch.nn.parameter import is_lazy
 from .spec import (XResNetSpec, ModelSpec, arch_of, change, own_names, parts_of, shape_fields,
                                    spec_fields)
@@ -222,6 +222,7 @@ def cost(
     except MemoryError as e: raise BadInput(f'this network is too large for the memory here at {size} px') from e
     except Exception as e:
         fit = _fitting(spec, size, n_out) if sizes else ()
+        if not fit and (where := blame(e)): raise BadInput(f'this network fails in {where}') from e
         hint = f' for {size} px images' if says=='be built' and fit else ''
         hint += f'; {" or ".join(map(str, fit))} px would suit it' if fit else ''
         raise BadInput(f'this network cannot {says}{hint} ({_one_line(e)})') from e

@@ -11,10 +11,11 @@ import importlib
 import importlib.util
 import os
 import sys
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from ..files import expanded, read_toml
-from ..registry import NAME, BadInput
+from ..registry import NAME, BadInput, blame
 
 # %% ../../nbs/train/26_imports.ipynb #import-def
 @dataclass(frozen=True)
@@ -25,31 +26,64 @@ class Imported:
 
 _done,_raw = {},{} # `Imported`, and what was in it, by the path of its file
 
+def _way(what, e):
+    "What to do about an error of an import in the file `what`; empty if that is not known"
+    path = Path(what)
+    if path.suffix!='.py' or not isinstance(e, ImportError): return ''
+    if 'no known parent package' in str(e):
+        return ('; a file that imports with a dot is part of a package, so import it as a module, from the folder that '
+                f'has the package: --import {path.absolute().parent.name}.{path.stem}')
+    one = path.parent/f'{(e.name or "").partition(".")[0]}.py'
+    return f'; {one} is beside it, and you import that first: --import {one} --import {path}' if one.is_file() else ''
+
 def _fault(what, e):
     "One line about an error in the file `what`"
+    if isinstance(e, SystemExit):
+        return BadInput(f'{what} cannot be imported: it ends the program ({blame(e) or "SystemExit"}); put what an '
+                        "import should not run below if __name__ == '__main__'")
     at = e.__traceback__
     while at.tb_next: at = at.tb_next
     where = f' (line {at.tb_lineno} of {Path(at.tb_frame.f_code.co_filename).name})'
     if isinstance(e, SyntaxError): where = '' # the error says it
-    return BadInput(f'{what} cannot be imported: {type(e).__name__}: {e}{where}')
+    return BadInput(f'{what} cannot be imported: {type(e).__name__}: {e}{where}{_way(what, e)}')
+
+# %% ../../nbs/train/26_imports.ipynb #f9f7865d
+@contextmanager
+def _from_here():
+    "A module that is imported by its name may also be in the folder where you are, which comes last"
+    here = os.getcwd()
+    add = here not in sys.path
+    if add: sys.path.append(here)
+    try: yield
+    finally:
+        if add and here in sys.path: sys.path.remove(here)
 
 def _run(name, path, what):
     "Run a file as the module `name`, or import the module"
     try:
-        if name==what: return importlib.import_module(name)
+        if name==what:
+            with _from_here(): return importlib.import_module(name)
         spec = importlib.util.spec_from_file_location(name, path)
         module = sys.modules[name] = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
     except BadInput: raise
-    except Exception as e: raise _fault(what, e) from e
+    except (Exception, SystemExit) as e: raise _fault(what, e) from e
 
 # %% ../../nbs/train/26_imports.ipynb #import-file
+def _find(what):
+    "Where Python finds a module; None if there is none"
+    if not NAME.fullmatch(what): return None
+    try:
+        with _from_here(): return importlib.util.find_spec(what)
+    except (ImportError, ValueError): return None
+    except BadInput: raise
+    except (Exception, SystemExit) as e: raise _fault(what, e) from e # of the package that it is in
+
 def _file(what):
     "(module name, path) of a file, or of a module by its name"
     path = expanded(what)
     if path.suffix!='.py':
-        try: spec = importlib.util.find_spec(what) if NAME.fullmatch(what) else None
-        except (ImportError, ValueError): spec = None
+        spec = _find(what)
         if not spec or not spec.origin or not os.path.isfile(spec.origin):
             raise BadInput(f'there is no module {what!r}, and no file of this name that ends in .py')
         return what, Path(spec.origin).resolve()
@@ -58,6 +92,7 @@ def _file(what):
         raise BadInput(f'{what}: name the file with letters, digits and _, so that Python can import it')
     return path.stem, path.resolve()
 
+# %% ../../nbs/train/26_imports.ipynb #import-file-2
 def is_free(
     name:str, # Of a module
     path:str='', # A file that may have the name

@@ -32,7 +32,7 @@ from ..text import number_of
 from ..files import write_atomic
 from ..data.augment import Augment
 from ..data.loaders import Batching, make_loaders
-from .augmented import augmentation
+from .augmented import augmentation, check_augmentation
 from .averages import averages
 from .gradients import grads
 from .groups import grouped, groups, split_decay
@@ -255,11 +255,13 @@ def _loaders(job, machine, augment):
 def _make_learner(job, seed, machine, kept):
     r,device,mine = job.recipe,machine.device,[new_callback(o) for o in job.cbs]
     images = images_of(job, machine)
+    check_augmentation(r, job.track.size, device) # before the seed is set: it takes no draw from it
     set_seed(seed, reproducible=True)
     torch.backends.cudnn.benchmark = bool(kept and kept.compile)
     augment,augmented = augmentation(r, seed)
     dls = _loaders(job, machine, augment)
     model = build(r.model, job.n_classes, job.track.size)
+    if not any(o.requires_grad for o in model.parameters()): raise BadInput('this network has no weights to train')
     init_from_data(model.to(device), dls, [job.manifest.root/o for o in job.manifest.train])
     if machine.fast: parts = (kept or Kept(keep=False)).parts(model, r, job.track, images, seed, device)
     else: parts = _plain_parts(r, model, device)

@@ -4,21 +4,23 @@
 
 # %% auto #0
 __all__ = ['code_facts', 'training_files', 'training_sha', 'env_facts', 'context_id', 'file_of', 'source_of', 'named', 'missing',
-           'strangers', 'ours', 'outside', 'is_library', 'sources', 'own_code', 'helpers', 'write_code']
+           'strangers', 'ours', 'outside', 'is_library', 'doubts', 'sources', 'own_code', 'helpers', 'write_code']
 
 # %% ../../../nbs/board/record/07_provenance.ipynb #imports
-import ast, dis, importlib, importlib.metadata, json, linecache, os, platform, site, sys, sysconfig
+import ast, dis, importlib, importlib.metadata, json, linecache, logging, os, platform, sys
 from contextlib import suppress
 from functools import lru_cache, partial
 from importlib.util import find_spec
 from pathlib import Path
+from threading import Lock, RLock
+from traceback import walk_tb
 from types import ModuleType
 from fastcore.basics import patch
 from ...train.recipe import Recipe, registries, to_dict
 from ...files import digest, expanded, source_sha, write_atomic
 from ...train.imports import as_imported, files_run, imported
-from .part_source import modules_of, part_shas
-from ...registry import BadInput, Registry, code_text, in_package, syntax_tree, unwrapped, who
+from .part_source import modules_beside, modules_of, part_shas
+from ...registry import BadInput, Registry, code_text, in_library, in_package, syntax_tree, unwrapped, who
 from ...text import plainly
 from ...models.spec import TimmSpec, arch_of, archs, slot_of
 from .git import git
@@ -120,9 +122,6 @@ def context_id(
     return digest('context', [code_sha256, env, manifest_sha256, outside, engine, *more])
 
 # %% ../../../nbs/board/record/07_provenance.ipynb #file-def
-_folders = [*(sysconfig.get_path(k) for k in ('stdlib','platstdlib','purelib','platlib')), *site.getsitepackages(),
-            site.getusersitepackages()]
-_libraries = tuple({os.path.join(os.path.abspath(o), '') for o in _folders})
 _listed = {*_packages, 'PIL', *sys.stdlib_module_names} # versions of these are in every record
 
 def file_of(o) -> str:
@@ -134,7 +133,7 @@ def file_of(o) -> str:
     return space.get('__file__') or ('<built in>' if space.get('__name__') in sys.builtin_module_names else '<typed>')
 
 def _in_library(file):
-    return file=='<built in>' or not in_package(file) and os.path.abspath(file).startswith(_libraries)
+    return file=='<built in>' or not in_package(file) and in_library(file)
 
 def _top(o): return str(getattr(o, '__module__', '')).partition('.')[0]
 
@@ -240,6 +239,7 @@ def _object(self:_Reader, o):
         return [str(o.dtype), str(tuple(o.shape)), '' if o.is_meta else source_sha({'':_bytes(o)})]
     if callable(o) and hasattr(o, '__qualname__') and _in_library(file_of(o)):
         return [str(o.__module__), o.__qualname__, _version(o)]
+    if isinstance(o, (logging.Logger,type(Lock()),type(RLock()))): return [self.of(type(o)), getattr(o, 'name', '')]
     if hasattr(o, '__dict__'): return [self.of(type(o)), self.of(vars(o))]
     if ' at 0x' not in (text := repr(o)) and '...' not in text: return [self.of(type(o)), text]
     return [self.of(type(o)), self._items(o.__reduce_ex__(4))]
@@ -252,6 +252,21 @@ def source_of(part) -> str: # 16 hexadecimal digits
     "The hash of what a part does; another one each time where that cannot be told"
     try: return digest('source', _Reader(part).of(part))
     except Exception: return os.urandom(8).hex() # a value that cannot be written down
+
+# %% ../../../nbs/board/record/07_provenance.ipynb #reader-objects-2
+def _odd_type(e, part):
+    "Of the object that a `_Reader` could not write down, by its exception"
+    met = [f.f_locals['o'] for f,_ in walk_tb(e.__traceback__) if f.f_code.co_name=='_object']
+    return next((type(o) for o in met if is_library(_top(type(o)))), type(part)).__name__
+
+def _doubt(part):
+    "Why another process may find another hash of a part; empty if it finds the same one"
+    import torch
+    reader = _Reader(part)
+    try: reader.of(part)
+    except Exception as e: return f'cannot be hashed (it holds an object of type {_odd_type(e, part)})'
+    weights = any(isinstance(o, torch.nn.Parameter) for o in reader.held)
+    return 'holds weights, which have another hash each time if its file makes them at random' if weights else ''
 
 # %% ../../../nbs/board/record/07_provenance.ipynb #named-def
 def named(
@@ -326,6 +341,12 @@ def _yours(recipe):
     "(registry, field, name) of the parts that a recipe names, and that are registered here and not this package's"
     return [(reg, k, v) for reg,k,v in named(to_dict(recipe)) if reg.there(v) and not ours(reg, v)]
 
+def doubts(recipe:Recipe) -> list[str]:
+    "A sentence on each foreign part whose hash may be another one in the next process"
+    found = [(f'{k} {v}', _doubt(_part(reg, v))) for reg,k,v in _yours(recipe)]
+    so = 'a stopped run starts again, and the row is not found again'
+    return [f'the code of {k} {why}: {so}' for k,why in found if why]
+
 def _told(reg, name):
     "(`Imported`, hash of the source) of a part whose file was imported and needs no other file of yours; else None"
     found = as_imported(file_of(unwrapped(_part(reg, name))))
@@ -333,6 +354,7 @@ def _told(reg, name):
     except BadInput: return None # Python can run it, but it cannot be written down
     return next(((found[0], v) for (r,k),v in shas.items() if k==name and r==reg.plural), None)
 
+# %% ../../../nbs/board/record/07_provenance.ipynb #sources-def-2
 def sources(
     recipe:Recipe,
 ) -> tuple[dict,set]: # (hash by field and name, `Imported`s that these parts are from)
@@ -371,8 +393,12 @@ def own_code(
 
 def helpers() -> list: # Of names
     "Modules of yours that imported files import: a record does not have their source code"
-    names = set().union(*(modules_of(raw) for path,(_,raw) in files_run().items() if not _in_library(path)))
-    return sorted({o or 'a module beside it' for o in names if not is_library(o)} - {o.name for o in imported()})
+    names = set()
+    for path,(o,raw) in files_run().items():
+        if _in_library(path): continue
+        package = o.name if Path(path).name=='__init__.py' else o.name.rpartition('.')[0]
+        names |= {k for k in modules_of(raw) if k and not is_library(k)} | modules_beside(raw, package)
+    return sorted({o.lstrip('.') or 'a module beside it' for o in names} - {o.name for o in imported()})
 
 # %% ../../../nbs/board/record/07_provenance.ipynb #5bb7805a
 _run_by_name = 'conftest','sitecustomize','usercustomize','setup','con','nul','aux','prn' # also devices of Windows
