@@ -47,7 +47,6 @@ class Parser(argparse.ArgumentParser):
         words = [_dashes(o) for o in words]
         _check_verb(self, words)
         args,rest = self.parse_known_args(words)
-        _check_once(_asked(self, words), words)
         if rest: raise BadInput(_unknown(_asked(self, words), rest[0]))
         for do in vars(args).pop('later', []): do(args) # what waits for all flags
         return args
@@ -65,15 +64,6 @@ def _check_verb(p, words):
     known,first = _verbs_of(p),next((o for o in words if not o.startswith('-')), None)
     if known is None or first is None or first in known: return
     raise BadInput(f'unknown command {first!r}; {near(first, known, other=_other_words)}')
-
-def _check_once(p, words):
-    "Raise `BadInput` where a flag of `p` that takes one value is there twice: only the last one would count"
-    seen,once = {},(argparse._StoreAction,argparse.BooleanOptionalAction)
-    for flag in (o.partition('=')[0] for o in words if o.startswith('--')):
-        if not isinstance(action := p._option_string_actions.get(flag), once): continue
-        if first := seen.get(action.dest): raise BadInput(f'{first} is given twice' if first==flag else
-                                                          f'{first} and {flag} are one choice: give one of them')
-        seen[action.dest] = flag
 
 def _asked(p, words):
     "The parser of the verb in `words`; `p` itself if it has no verbs"

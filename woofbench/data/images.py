@@ -42,10 +42,10 @@ def list_images(
     from fastai.data.transforms import image_extensions
     depth = 1 if split else 0 # which part of a path is the class
     known = {o.lower() for o in image_extensions}
-    files,below = list(_below(root/split)),len(os.path.join(root/split, '')) # `relpath` for each takes twice as long
+    files,below = list(_below(root/split)),len(str(root/split))+1 # `relpath` for each takes twice as long
     if odd := next((o for o in files if _suffix(o) not in known and _is_picture(o)), None):
         raise BadInput(f'{odd} would be left out: fastai takes no files that end in {_suffix(odd)}; save it as PNG')
-    res = [os.path.join(split, o[below:]).replace(os.sep, '/') for o in files if _suffix(o) in known]
+    res = [f'{split}/{o[below:]}'.lstrip('/').replace(os.sep, '/') for o in files if _suffix(o) in known]
     if odd := next((o for o in res if not _utf8(o)), None):
         raise BadInput(f'not a UTF-8 file name: {ascii(odd)} in {root}')
     if odd := next((o for o in res if o.count('/')<depth+1), None):
