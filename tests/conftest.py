@@ -52,6 +52,11 @@ def _put_back(o, was):
     clear(o)
     update(o, was)
 
+def mostly_nightly(cases, *quick):
+    "Cases of a test: those at the places `quick` in every run, the others in the nightly run"
+    assert all(0<=i<len(cases) for i in quick)
+    return [pytest.param(o, marks=() if i in quick else pytest.mark.slow) for i,o in enumerate(cases)]
+
 @pytest.fixture
 def registries_stay():
     "Take back what a test registers"

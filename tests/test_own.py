@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest, torch
 from fastai.callback.core import Callback
 from torch import nn
-from conftest import root
+from conftest import mostly_nightly, root
 from woofbench.train.job import Job
 from woofbench.train.machine import Machine
 from woofbench.board.record.provenance import outside
@@ -230,7 +230,7 @@ def once(recipe):
 @pytest.fixture(scope='module')
 def usual(): return once(recipes('digits')())
 
-@pytest.mark.parametrize('kw', CHOICES, ids=str)
+@pytest.mark.parametrize('kw', mostly_nightly(CHOICES, 0, 4, 7, 10), ids=str)
 def test_choices_change_the_training_and_stay_in_the_record(kw, usual):
     recipe = digits(**kw).recipe
     assert from_dict(json.loads(json.dumps(to_dict(recipe))))==recipe

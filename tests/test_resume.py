@@ -56,11 +56,11 @@ def again(job, engine, path, said=None, kept=None, workers=0, **kw):
 # Broken off in any epoch
 
 cases = [('fast',{}),
-         ('fast',dict(mixup=.4, erase=.2, progressive=.5, size=64)),
          ('fast',dict(ema=.9, opt='lookahead', sched='one_cycle')),
          ('fast',dict(opt='torch:AdamW', average='tail', average_start=.5)),
          ('fast',dict(grad='accumulate', grad_batches=3, group='norm_bias', aug='mix'))]
-more = [('fastai',{}), ('fastai',dict(average='tail', average_start=.2)), ('fastai',dict(mixup=.4, erase=.2)),
+more = [('fast',dict(mixup=.4, erase=.2, progressive=.5, size=64)),
+        ('fastai',{}), ('fastai',dict(average='tail', average_start=.2)), ('fastai',dict(mixup=.4, erase=.2)),
         ('fastai',dict(opt='timm:lion')),
         ('fastai',dict(opt='ranger', ema=.9)), ('fast',dict(cutmix=.5, dropout=.2, aug='none')),
         ('fast',dict(opt='timm:lamb', sched='timm:cosine')),

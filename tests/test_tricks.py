@@ -2,6 +2,7 @@
 import json
 from dataclasses import replace
 import pytest, torch
+from conftest import mostly_nightly
 from fastai.callback.core import Callback
 from woofbench.commands.prepare import plan
 from woofbench.train.job import Job
@@ -25,7 +26,7 @@ TRICKS = [dict(opt='muon', lr=3e-2, mom=.6), dict(opt='muon', opt_lookahead=True
 @pytest.fixture(scope='module')
 def plain(): return fit(job(bs=32), 0, on('fast')).preds
 
-@pytest.mark.parametrize('kw', TRICKS, ids=str)
+@pytest.mark.parametrize('kw', mostly_nightly(TRICKS, 0, 2, 6, 8), ids=str)
 def test_a_trick_changes_the_training_repeats_and_stays_in_the_record(kw, plain):
     p = job(bs=32, **kw)
     assert from_dict(json.loads(json.dumps(to_dict(p.recipe))))==p.recipe
@@ -162,6 +163,7 @@ def test_one_cycle_has_its_own_momentum():
     with pytest.raises(BadInput, match='one_cycle changes the momentum'):
         make_learner(job(vary='mom', sched='one_cycle'), 0, on('fast'))
 
+@pytest.mark.slow
 def test_the_preset_trains():
     p = plan('digits', size=32, epochs=4, recipe='hlb', arch_width=8)
     assert fit(p, 0, on('fast')).correct>200 # of 360
