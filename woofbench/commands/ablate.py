@@ -26,7 +26,6 @@ from ..board.rules import RULES
 from ..board.table import find_rows
 from ..files import out_folder
 from ..text import speaker, speaking, md_table, percent
-from ..board.record.seeds import which_seeds
 from .prepare import check_job, given, one_at_a_time, plan
 from .publish import check_board, record_of, row_kind
 from .run import run, takes_fields
@@ -257,7 +256,6 @@ def _alone(recipe, cbs, **kw):
     job = watched(plan(recipe=recipe, **what), cbs, None)
     here = machine(job.track, **how)
     return row_kind(job, one_at_a_time(job, here, lambda _: None), Purpose(rules=RULES), files=[])[0]
-
 
 def _without_files(recipe, say, seeds, out, **kw):
     "The row of a recipe that has no part of yours, trained without the files imported here; None if there is none"
