@@ -297,6 +297,7 @@ def half_saved(state, f):
     os.kill(os.getpid(), signal.SIGKILL)
 
 def ended(pid): return os.waitpid(pid, os.WNOHANG)!=(0, 0)
+def states(board): return {(o.name, o.stat().st_mtime_ns) for o in board.rglob('*.state')}
 def results(board):
     rec = json.loads(next((board/'records').rglob('*.json')).read_text())
     return [(r['seed'], r['correct'], r['preds'], [(o['train_loss'], o['valid_loss']) for o in r['curve']])
@@ -313,9 +314,10 @@ while kills<n or status!=0:
     board.mkdir(exist_ok=True)
     pid = child(board, half=kills==0)
     if kills<n:
-        t,wait = time.monotonic(),rng.uniform(0, 1.1*took) if kills else 600
-        status = None
-        while status is None and time.monotonic()-t<wait:
+        at_state = kills%2 # every second kill comes when a state has been written, so the next start goes on
+        t,wait = time.monotonic(),rng.uniform(0, 1.1*took) if kills and not at_state else 600
+        status,before = None,states(board)
+        while status is None and time.monotonic()-t<wait and not (at_state and states(board)-before):
             done,code = os.waitpid(pid, os.WNOHANG)
             if done: status = code
             time.sleep(.002)
