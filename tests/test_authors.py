@@ -138,7 +138,7 @@ def test_rows_with_another_validation_are_never_ranked(size, source, n):
     assert usual.status==('unranked: seeds for exploration' if size==128 else 'practice')
     rows = [usual, other]
     assert standing(other, rows)==other.status and incumbent(other.track, rows) is None
-    assert other.line()['status']==other.status and 'val_resize=shorter32' in other.recipe
+    assert other.line()['status']==other.status and 'val_resize=shorter32' in str(other.recipe)
 
 
 # Dropout and augmentation

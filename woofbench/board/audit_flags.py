@@ -94,7 +94,7 @@ def _count_flags(row):
     if odd and all(_comes(row, o) for o in odd): return []
     try:
         if odd: raise BadInput(f'{", ".join(odd)} is not registered')
-        c = counted(row.spec.model, row.track.size, len(row.data['classes']))
+        c = counted(row.recipe.model, row.track.size, len(row.data['classes']))
     except BadInput as e: return [f'its costs cannot be counted here: {e}']
     said = row.record['cost']
     def here(v): return 'cannot be counted here' if v is None else f'counted here {v}'

@@ -92,7 +92,7 @@ def _nothing(row, k):
     "What a network that has learned nothing gives, smoothed labels or not; None for a loss that is not known"
     c = len(row.data['classes'])
     if k=='correct': return row.data['n_val']/c
-    return {'cross_entropy':log(c), 'bce':log(c)-(1-1/c)*log(max(c-1, 1))}.get(row.spec.loss)
+    return {'cross_entropy':log(c), 'bce':log(c)-(1-1/c)*log(max(c-1, 1))}.get(row.recipe.loss)
 
 def _first(row, k):
     "(mean, tolerance, does it tell?) of one number after the first epoch; None where the record's seeds say nothing"

@@ -18,7 +18,7 @@ from fastcore.basics import patch
 from ..text import md_table, number_of, percent, tex
 from ..data.track import Track, packaged
 from ..data.val_resize import OFFICIAL
-from ..train.recipe import describe, from_dict
+from ..train.recipe import Recipe, from_dict
 from .stats.claims import P_BEAT, band, claim
 from .stats.noise import split_noise
 from .stats.tests import summary
@@ -100,9 +100,7 @@ class Row:
         self.n,self.mean,self.std,self.lo,self.hi = summary(self.acc).values()
 
     @cached_property
-    def spec(self): return from_dict(self.record['recipe']) # a `Recipe`
-    @cached_property
-    def recipe(self) -> str: return describe(self.spec)
+    def recipe(self) -> Recipe: return from_dict(self.record['recipe']) # `str` of it is the text of the board
     @cached_property
     def image_noise(self) -> float|None: # the part of `std` from the finite set of images; None for one seed
         return split_noise(self.vectors==0)['image']
@@ -137,7 +135,7 @@ def to_latex(self:Row,
     acc = f'{100*self.mean:.2f}' + ('' if self.half is None else rf' $\pm$ {100*self.half:.2f}')
     params,macs = self.record.cost['params']/1e6,self.record.cost['macs']
     gmacs = '--' if macs is None else f'{macs/1e9:.2f}'
-    return f'{tex(name or self.recipe)} & {acc} & {self.n} & {params:.1f} & {gmacs} \\\\ % {self.id}'
+    return f'{tex(name or str(self.recipe))} & {acc} & {self.n} & {params:.1f} & {gmacs} \\\\ % {self.id}'
 
 # %% ../../nbs/board/02_row.ipynb #props-def
 @patch(as_prop=True)
@@ -242,7 +240,7 @@ def _share(name): return lambda o: '' if (v := getattr(o, name)) is None else f'
 
 def timed_epochs(row) -> list: # Of dicts with train_s and eval_s
     "The epochs that a row's speed is taken from; where images grow, one that stands for all of a training"
-    if row.spec.progressive>=1: return [e for r in row.runs for e in r['curve']]
+    if row.recipe.progressive>=1: return [e for r in row.runs for e in r['curve']]
     most = max(len(r['curve']) for r in row.runs) # a seed that diverged may have fewer
     by_number = list(zip(*(r['curve'] for r in row.runs if len(r['curve'])==most)))
     return [{k:mean(median(e[k] for e in same) for same in by_number) for k in ('train_s','eval_s')}]
@@ -261,7 +259,7 @@ def speed_of(
 # One entry adds a column. What depends on the other rows of a board is filled in by `to_csv`
 columns = dict(
     dataset=lambda o: o.track.dataset, size=lambda o: o.track.size, source=lambda o: o.track.source,
-    epochs=lambda o: o.track.epochs, noise=lambda o: o.track.noise, recipe=lambda o: o.recipe, n=lambda o: o.n,
+    epochs=lambda o: o.track.epochs, noise=lambda o: o.track.noise, recipe=lambda o: str(o.recipe), n=lambda o: o.n,
     mean=_share('mean'), std=_share('std'), lo=_share('lo'), hi=_share('hi'),
     fresh_n=lambda o: '', fresh_mean=lambda o: '', seeds=lambda o: o.kind,
     correct=lambda o: ' '.join(str(r['correct']) for r in o.runs), n_val=lambda o: o.data['n_val'],
@@ -300,7 +298,7 @@ def plot(self:Row, ax=None):
     "Validation accuracy of every seed over the epochs; returns the axes"
     table = 100*self.to_df().pivot(index='epoch', columns='seed', values='accuracy').add_prefix('seed ')
     ax = table.plot(ax=ax, figsize=None if ax else (5, 3), style='o-', alpha=.7, ylabel='accuracy, %')
-    ax.set_title(self.recipe, fontsize='small', wrap=True)
+    ax.set_title(str(self.recipe), fontsize='small', wrap=True)
     ax.xaxis.get_major_locator().set_params(integer=True)
     ax.legend(fontsize='small')
     return ax

@@ -91,11 +91,11 @@ def _code_faults(rec, today):
 
 # %% ../../nbs/board/08_rules.ipynb #network-def
 def _network_faults(row):
-    start,said = start_of(row.track.size, row.spec.progressive),row.spec.progressive
+    start,said = start_of(row.track.size, row.recipe.progressive),row.recipe.progressive
     if start!=said: yield f'progressive={said} begins with images of the same side as {start}: write {start}'
-    try: counted(row.spec.model, row.track.size, len(row.data['classes']))
+    try: counted(row.recipe.model, row.track.size, len(row.data['classes']))
     except BadInput: return # an audit flag
-    try: odd = idle_fields(row.spec.model)
+    try: odd = idle_fields(row.recipe.model)
     except BadInput as e:
         yield str(e)
         return
@@ -135,7 +135,7 @@ def faults(
 # %% ../../nbs/board/08_rules.ipynb #twins-def
 def _but_one(row):
     "A key for each field of a recipe: rows of one cell and its images have the same if they differ in it alone"
-    return {k:(row.track, row.data['manifest_sha256'], k, o) for k,o in hash_without(row.spec).items()}
+    return {k:(row.track, row.data['manifest_sha256'], k, o) for k,o in hash_without(row.recipe).items()}
 
 class _OneField:
     "Rows by the keys that `_but_one` gives them"
@@ -148,9 +148,9 @@ def one_field_apart(
     rows:list, # The other rows of the board
 ) -> Iterator: # Of (row, the field in which it differs)
     "Rows of the same cell and images whose recipes differ from this one's in one field"
-    found,mine = Board.of(rows).seen(_OneField).of,settings(row.spec)
+    found,mine = Board.of(rows).seen(_OneField).of,settings(row.recipe)
     return ((o, k) for k,key in _but_one(row).items() for o in found.get(key, ())
-            if o.config_id!=row.config_id and settings(o.spec)[k]!=mine[k])
+            if o.config_id!=row.config_id and settings(o.recipe)[k]!=mine[k])
 
 # %% ../../nbs/board/08_rules.ipynb #notes-def
 def _notes(row, board, there):

@@ -104,7 +104,7 @@ def _check_code(row):
     "Raise `BadInput` where a part of yours is not the code that made a row: other code makes other predictions"
     said = {k:v for k,v in (row.record.outside or {}).items() if k.partition(' ')[0] not in {*registries}-{'loss'}}
     if not said: return
-    now,again,told = outside(row.spec),outside(row.spec),sources(row.spec)[0]
+    now,again,told = outside(row.recipe),outside(row.recipe),sources(row.recipe)[0]
     def other(k): return k in now and now[k]==again[k] and said[k] not in (now[k], told.get(k))
     if odd := [k for k in said if other(k)]:
         raise BadInput(f'{row.id} was made with other code of {", ".join(odd)} than there is here, which would make '
@@ -143,7 +143,7 @@ def job_of(
     know_images(row, data)
     m = with_noise(verify(find(row.track, data), row.track.dataset), row.track)
     check_images(row, m)
-    return Job(row.track, row.spec, m)
+    return Job(row.track, row.recipe, m)
 
 # %% ../../nbs/board/13_weights.ipynb #learner-of
 def learner_of(
@@ -182,7 +182,7 @@ def _network(path, changed, row):
     from woofbench.models.xresnet import build
     from woofbench.train.export import Portable
     from woofbench.train.weights import load_weights, weights_facts
-    r,classes = row.spec,list(row.data['classes'])
+    r,classes = row.recipe,list(row.data['classes'])
     with torch.random.fork_rng(devices=[]): net = build(r.model, len(classes), row.track.size)
     facts = dict(classes=classes, size=row.track.size, resize=row.val_resize, record=row.id,
                  seed=weights_facts(path)['seed'])
@@ -224,7 +224,7 @@ def predict(
     from woofbench.train.losses import losses
     nets = [network_of(row, o) for o in ([r.seed for r in row.runs] if seed is None else [seed])]
     x = torch.tensor(np.asarray(as_square(_image(image), row.track.size, row.val_resize))).permute(2,0,1)[None]/255
-    with using(dict(row.spec.params)): loss = losses(row.spec.loss)(row.spec)
+    with using(dict(row.recipe.params)): loss = losses(row.recipe.loss)(row.recipe)
     probs_of = getattr(loss, 'activation', partial(torch.softmax, dim=-1))
     with torch.no_grad(): probs = torch.stack([probs_of(o(x))[0] for o in nets]).mean(0).numpy()
     i = int(probs.argmax())

@@ -45,7 +45,7 @@ def _besides(a, b):
     shas = dict(images='manifest ', source='')
     for k,x,y in a.differs_from(b):
         yield (k, f'{shas[k]}{x[:8]}', f'{shas[k]}{y[:8]}') if k in shas else (k, x, y)
-    for k,x,y in (('precision', a.spec.precision, b.spec.precision), ('validation', a.val_resize, b.val_resize)):
+    for k,x,y in (('precision', a.recipe.precision, b.recipe.precision), ('validation', a.val_resize, b.val_resize)):
         if x!=y: yield k, x, y
 
 def _warnings(a, b):

@@ -80,7 +80,7 @@ def _beside(row, top):
     more = 'of which one seed says nothing more'
     if c['p_beat']==c['p_beat']: # not nan
         more = f'p_beat {probability(c["p_beat"])} ({c["by"]}), 95 % interval {100*c["lo"]:+.2f} to {100*c["hi"]:+.2f}'
-    best = f'`{top.id}`, {_code(top.recipe)}, with {percent(top.mean, top.std)} %'
+    best = f'`{top.id}`, {_code(str(top.recipe))}, with {percent(top.mean, top.std)} %'
     return f'The best ranked row of its cell is {best}: {100*c["diff"]:+.2f} points, {more}.'
 
 # %% ../../nbs/commands/05_request.ipynb #text-def
@@ -94,13 +94,13 @@ def text_of(
     said = [f'- {_code(o)}' for o in v.reasons] + [f'- note: {_code(o)}' for o in v.notes]
     facts = [(k, _code(o)) for k,o in _facts(row).items() if o]
     body = [
-        f'**{row.track}**: {_code(row.recipe)}', row.seeds(),
+        f'**{row.track}**: {_code(str(row.recipe))}', row.seeds(),
         f'**{mean} %** over {number_of(row.n, "seed")} · {_code(row.status)} · `{row.id}`',
         f'## Verdict\n\n**{v.word}**, by version {RULES} of the rules and the board of today:\n\n' + '\n'.join(said),
         _beside(row, incumbent(row.track, rows)),
         '## Where it comes from\n\n' + md_table(('',''), facts),
         f'## Again\n\n```sh\nwoofbench reproduce {row.id}\n```']
-    name = row.record.get('claim', {}).get('method') or row.recipe
+    name = row.record.get('claim', {}).get('method') or str(row.recipe)
     return f'{row.track}: {mean} %, {name}'[:200], '\n\n'.join(body)+'\n'
 
 # %% ../../nbs/commands/05_request.ipynb #files-def

@@ -128,7 +128,7 @@ class Entry:
         self.row,self.id,self.record,self.track = row,row.id,row.record,row.track
         self.mean,self.std,self.lo,self.hi,self.n,self.acc = row.mean,row.std,row.lo,row.hi,row.n,row.acc
         self.half,self.floored = row.half,row.floored
-        self.recipe,self.text = row.spec,row.recipe
+        self.recipe,self.text = row.recipe,str(row.recipe)
         self.state,self.again = state,again                 # again: the replications of it
         self.group = self.rank = self.cell = None           # set by `Cell`
         self.diff = self.diff_lo = self.diff_hi = self.p_beat = None
