@@ -13,7 +13,7 @@ import torch
 from woofbench.commands.prepare import plan
 from woofbench.train.machine import Machine
 from woofbench.train.recipe import engines
-from woofbench.train.kept import Kept
+from woofbench.train.reuse import Reuse
 from woofbench.board.stats.tests import equivalent
 from woofbench.train.machine import device_name
 from woofbench.train.learner import fit
@@ -40,7 +40,7 @@ def main():
     job = plan('digits', epochs=a.epochs)
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     a.out.parent.mkdir(parents=True, exist_ok=True)
-    acc,shared = {o:[] for o in engines},Kept()
+    acc,shared = {o:[] for o in engines},Reuse()
     head = f'# {job.track}: {job.recipe}; {device_name(device)}, torch {torch.__version__}\n'
     kept = [] if not a.out.exists() else finished(a.out.read_text(), head)
     for o in kept: acc[o['engine']].append(100*int(o['correct'])/int(o['of']))
@@ -51,7 +51,7 @@ def main():
         w.writerows(kept)
         for seed in range(1000+len(kept)//2, 1000+a.seeds): # none of the board's own seeds
             for o in engines if seed%2 else engines[::-1]:
-                run = fit(job, seed, Machine(device=device, workers=0, engine=o), kept=shared)
+                run = fit(job, seed, Machine(device=device, workers=0, engine=o), reuse=shared)
                 acc[o].append(100*run.correct/len(run.preds))
                 w.writerow(dict(zip(columns, (o, seed, run.correct, len(run.preds),
                                               round(sum(e['train_s'] for e in run.curve), 3),

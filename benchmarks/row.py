@@ -33,13 +33,13 @@ def child(a):
     p = plan(a.dataset, a.size, a.epochs, data=a.data, recipe=a.recipe, **fields(a))
     verified = time.perf_counter()-START-imports
     t = time.perf_counter()
-    kept = None
+    reuse = None
     if a.way=='fast':
-        from woofbench.train.kept import Kept
+        from woofbench.train.reuse import Reuse
         from woofbench.train.learner import images_of
         from woofbench.train.machine import Machine
         images_of(p, Machine(device, engine='fast'))
-        kept = Kept()
+        reuse = Reuse()
     def say(o): print(json.dumps(o), file=out, flush=True)
     from woofbench.train.machine import device_name
     say(dict(imports=imports, verify=verified, images=time.perf_counter()-t, cuda=device.type=='cuda',
@@ -47,7 +47,7 @@ def child(a):
              n_val=len(p.manifest.val), recipe=str(p.recipe), track=str(p.track)))
     for line in sys.stdin:
         what,seed = line.split()
-        do = dict(train=partial(train, kept=kept), loader=loader, profile=profile)
+        do = dict(train=partial(train, reuse=reuse), loader=loader, profile=profile)
         say(rate(p, a.way, device, a.squares) if what=='rate' else do[what](p, a.way, int(seed), device))
 
 

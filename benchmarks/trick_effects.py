@@ -112,7 +112,7 @@ class Step:
         import torch
         from woofbench.models.xresnet import build
         from woofbench.registry import using
-        from woofbench.train.kept import prepare
+        from woofbench.train.reuse import prepare
         from woofbench.train.losses import losses
         from woofbench.train.optim import opts
         from woofbench.train.recipe import recipes

@@ -151,13 +151,13 @@ def timm_seed(p, seed, device, tick=lambda: False):
 
 # What can be asked of a way
 
-def train(p, way, seed, device, kept=None):
-    "Seconds and accuracy of one seed; `kept` is what the fast engine keeps from seed to seed"
+def train(p, way, seed, device, reuse=None):
+    "Seconds and accuracy of one seed; `reuse` is what the fast engine keeps from seed to seed"
     t = time.perf_counter()
     if way in ('fastai','fast'):
         from woofbench.train.learner import fit
         from woofbench.train.machine import Machine
-        run = fit(p, seed, Machine(device=device, engine=way), kept=kept)
+        run = fit(p, seed, Machine(device=device, engine=way), reuse=reuse)
         curve,correct = run.curve,run.correct
     else: curve,correct = timm_seed(p, seed, device) if way=='timm' else fastai_seed(p, way, seed, device)
     return dict(seed=seed, seconds=time.perf_counter()-t, curve=[{k:o[k] for k in ('train_s','eval_s')} for o in curve],

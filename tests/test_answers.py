@@ -27,7 +27,7 @@ from woofbench.registry import BadInput
 from woofbench.train import libraries, multi_seed
 from woofbench.train.imports import import_parts
 from woofbench.train.job import Job
-from woofbench.train.kept import Kept
+from woofbench.train.reuse import Reuse
 from woofbench.train.machine import Machine, device_name, peak_mb
 from woofbench.train.recipe import Recipe, from_dict, to_dict
 
@@ -149,11 +149,12 @@ def test_a_loss_begins_anew_with_each_seed(registries_stay):
             super().__init__()
             self.register_buffer('seen', torch.zeros(()))
     losses.register('counting')(lambda r: Counting())
-    kept,recipe,track = Kept(capture=True),Recipe().but(loss='counting', **tiny),make_track('digits', size=16, epochs=1)
-    def parts(): return kept.parts(nn.Linear(2, 2), recipe, track, None, 0, torch.device('cpu'))['loss_func']
+    reuse,recipe = Reuse(capture=True),Recipe().but(loss='counting', **tiny)
+    track = make_track('digits', size=16, epochs=1)
+    def parts(): return reuse.parts(nn.Linear(2, 2), recipe, track, None, 0, torch.device('cpu'))['loss_func']
     first = parts()
     first.seen.fill_(99)
-    kept.graph.path = 'captured'
+    reuse.graph.path = 'captured'
     assert parts() is first and first.seen==0
 
 @pytest.mark.parametrize('loss', [*losses])

@@ -142,7 +142,7 @@ def test_only_the_reference_engine_has_these_loaders(folder):
     assert kinds==dict(fast=TfmdDL, fastai=SeededDL)
 
 
-# Kept seeds
+# Reuse seeds
 
 def test_seeds_go_on_with_another_number_of_processes(folder, tmp_path):
     said,how = [],dict(data=folder, size=32, bs=8, epochs=1, engine='fastai', device='cpu', out=tmp_path, **small)

@@ -19,7 +19,7 @@ from woofbench.data.batches import FastData, load_images, valid_bs
 from woofbench.fast.graph import Graph
 from woofbench.train.callbacks import Ema
 from woofbench.train.recipe import engines, recipes
-from woofbench.train.kept import Kept
+from woofbench.train.reuse import Reuse
 from woofbench.commands.run import learner
 from woofbench.train.multi_seed import train_seeds
 from woofbench.data.track import make_track
@@ -194,7 +194,7 @@ def rows(digits, recipe, seeds, device=cpu, seeds_at_once=1, **kw):
 
 def captured(digits, recipe=None):
     job = Job(digits[0], recipe or digits[1], digits[2])
-    return make_learner(job, machine=fast_cpu, kept=Kept(capture=True, keep=False))
+    return make_learner(job, machine=fast_cpu, reuse=Reuse(capture=True, keep=False))
 def fit_quietly(learn, epochs=1, cbs=()):
     with learn.no_bar(), learn.no_logging(): learn.fit_flat_cos(epochs, 2e-2, cbs=list(cbs))
     return learn
@@ -220,24 +220,24 @@ def test_a_seed_is_the_same_alone_and_after_others(digits, small, change):
 
 def test_growing_images_have_a_capture_for_each_size(digits):
     track,recipe,m = make_track('digits', size=64, epochs=1), digits[1].but(bs=128, progressive=.5, **tiny), digits[2]
-    with Kept(capture=True) as kept:
-        a = fit(Job(track, recipe, m), 1, fast_cpu, kept=kept)
-        made = list(kept.graph.captured.values())
+    with Reuse(capture=True) as reuse:
+        a = fit(Job(track, recipe, m), 1, fast_cpu, reuse=reuse)
+        made = list(reuse.graph.captured.values())
         assert sorted(o.x.shape[-1] for o in made)==[32,64]
-        b = fit(Job(track, recipe, m), 2, fast_cpu, kept=kept)
-        assert list(kept.graph.captured.values())==made
-    assert kept.model is None and kept.graph is None
-    assert [numbers(o) for o in (a,b)]==[numbers(fit(Job(track, recipe, m), o, fast_cpu, kept=Kept(capture=True)))
+        b = fit(Job(track, recipe, m), 2, fast_cpu, reuse=reuse)
+        assert list(reuse.graph.captured.values())==made
+    assert reuse.model is None and reuse.graph is None
+    assert [numbers(o) for o in (a,b)]==[numbers(fit(Job(track, recipe, m), o, fast_cpu, reuse=Reuse(capture=True)))
                                          for o in (1,2)]
 
 
 def test_a_kept_network_serves_every_learner(digits):
     "Each seed has a learner of its own around the memory of the first"
-    with Kept(capture=True) as kept:
+    with Reuse(capture=True) as reuse:
         learns = []
         for seed in (0,1):
-            learns.append(fit_quietly(make_learner(Job(*digits), seed, fast_cpu, kept=kept)))
-            assert kept.graph.path=='captured' and learns[-1].opt.count==len(digits[2].train)//digits[1].bs
+            learns.append(fit_quietly(make_learner(Job(*digits), seed, fast_cpu, reuse=reuse)))
+            assert reuse.graph.path=='captured' and learns[-1].opt.count==len(digits[2].train)//digits[1].bs
         a,b = learns
         assert a is not b and a.dls is not b.dls and a.model is b.model and a.opt is b.opt and data_of(
                 a) is not data_of(b)
@@ -248,15 +248,15 @@ def test_nothing_is_left_of_a_seed_that_diverged(small):
     "All memory that is kept is filled with NaN before the next seed"
     digits = small
     recipe = digits[1].but(bs=128, mixup=.4)
-    with Kept(capture=True) as kept:
-        fit(Job(digits[0], recipe, digits[2]), 1, fast_cpu, kept=kept)
-        r, = kept.graph.captured.values()
-        pieces = [o for f in kept.opt.flats.values() for o in (f.p, f.g, f.m, f.v, f.slow, f.rows)]
-        for o in (*pieces, *kept.model.buffers(), *kept.mix[0].places.values(), r.x):
+    with Reuse(capture=True) as reuse:
+        fit(Job(digits[0], recipe, digits[2]), 1, fast_cpu, reuse=reuse)
+        r, = reuse.graph.captured.values()
+        pieces = [o for f in reuse.opt.flats.values() for o in (f.p, f.g, f.m, f.v, f.slow, f.rows)]
+        for o in (*pieces, *reuse.model.buffers(), *reuse.mix[0].places.values(), r.x):
             o.fill_(float('nan')) if o.is_floating_point() else o.zero_()
-        row = numbers(fit(Job(digits[0], recipe, digits[2]), 2, fast_cpu, kept=kept))
-        assert list(kept.graph.captured.values())==[r]
-    assert row==numbers(fit(Job(digits[0], recipe, digits[2]), 2, fast_cpu, kept=Kept(capture=True)))
+        row = numbers(fit(Job(digits[0], recipe, digits[2]), 2, fast_cpu, reuse=reuse))
+        assert list(reuse.graph.captured.values())==[r]
+    assert row==numbers(fit(Job(digits[0], recipe, digits[2]), 2, fast_cpu, reuse=Reuse(capture=True)))
 
 
 def test_seeds_at_once_end_as_they_would_have_ended(small):
@@ -369,7 +369,7 @@ def test_compiled(digits):
     seen = {}
     for o in (False, True):
         learn,seen[o] = make_learner(Job(*digits), machine=fast_cpu,
-                                     kept=Kept(capture=True, keep=False, compile=o)),Losses()
+                                     reuse=Reuse(capture=True, keep=False, compile=o)),Losses()
         fit_quietly(learn, 1, [seen[o]])
         assert learn.graph.path=='captured'
     a,b = (torch.tensor(o.all) for o in seen.values())
@@ -427,11 +427,11 @@ def test_a_seed_is_the_same_alone_after_others_and_beside_them_on_a_gpu(digits, 
 def test_growing_images_on_a_gpu(digits):
     track,recipe,m = make_track('digits', size=64, epochs=2), digits[1].but(bs=128, progressive=.5, precision='bf16',
             channels_last=True), digits[2]
-    with Kept() as kept:
-        a,b = (numbers(fit(Job(track, recipe, m), o, Machine(device='cuda', engine='fast'), kept=kept)) for o in (1,2))
-        assert len(kept.graph.captured)==2
-    with Kept() as kept:
-        assert numbers(fit(Job(track, recipe, m), 2, Machine(device='cuda', engine='fast'), kept=kept))==b!=a
+    job,here = Job(track, recipe, m),Machine(device='cuda', engine='fast')
+    with Reuse() as reuse:
+        a,b = (numbers(fit(job, o, here, reuse=reuse)) for o in (1,2))
+        assert len(reuse.graph.captured)==2
+    with Reuse() as reuse: assert numbers(fit(job, 2, here, reuse=reuse))==b!=a
 
 @gpu
 def test_memory_is_given_back(digits):

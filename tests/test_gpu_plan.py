@@ -8,7 +8,7 @@ from conftest import root
 
 sys.path.insert(0, str(root))
 from benchmarks import equivalence, gpu, gpu_plan as plan, search  # noqa: E402
-from woofbench.train.recipe import of_model, own, recipes  # noqa: E402
+from woofbench.train.recipe import of_model, of_recipe, recipes  # noqa: E402
 from woofbench.models.xresnet import build  # noqa: E402
 
 texts = {f'row {k}':v[3] for k,v in plan.ROWS.items()} | {f'candidate {k}':f'{v} {plan.FAST}' for k,
@@ -58,7 +58,7 @@ def test_commands_are_understood(tmp_path, toy):
     for name,cmd in gpu.pieces(args(tmp_path, toy=toy)):
         if cmd is None or 'run' not in cmd: continue
         got = make_parser().parse_strict(cmd[cmd.index('run'):])
-        recipes('official')().but(**{k:v for k,v in vars(got).items() if k in {'arch',*own,*of_model}})
+        recipes('official')().but(**{k:v for k,v in vars(got).items() if k in {'arch',*of_recipe,*of_model}})
         assert got.engine==('fastai' if name=='mish-fastai' else 'fast')
         assert not hasattr(got, 'seeds') or isinstance(got.seeds, int)
 

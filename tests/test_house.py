@@ -258,12 +258,12 @@ def _make_files(command):
 
 def _recipe(args):
     "Fields of a quoted run must make a recipe, even where its dataset is not here to train on"
-    from woofbench.train.recipe import of_model, own, recipes
+    from woofbench.train.recipe import of_model, of_recipe, recipes
     from woofbench.data.own_images import as_dataset
     from woofbench.data.track import datasets
     given = vars(args)
     recipes(given.get('recipe') or datasets(as_dataset(args.dataset)).recipe)().but(**{k:v for k,
-            v in given.items() if k in {'arch',*own,*of_model}})
+            v in given.items() if k in {'arch',*of_recipe,*of_model}})
 
 
 @pytest.mark.parametrize('block',
@@ -331,9 +331,9 @@ def test_every_field_of_a_recipe_is_a_flag():
     from woofbench.commands.cli import make_parser
     from woofbench.models.spec import XResNetSpec
     from woofbench.text import value
-    from woofbench.train.recipe import Recipe, of_model, own
-    for k,f in (own|of_model).items():
-        default = getattr(Recipe if k in own else XResNetSpec, k)
+    from woofbench.train.recipe import Recipe, of_model, of_recipe
+    for k,f in (of_recipe|of_model).items():
+        default = getattr(Recipe if k in of_recipe else XResNetSpec, k)
         if isinstance(default, bool): words,got = [f'--{"no-"*default}{k}'],not default
         else: words,got = [f'--{k}', '7'],value('7', f.type)
         for line in (words, ['--set', f'{k}={str(got).strip("(),")}']):

@@ -308,19 +308,19 @@ def test_predictions_take_what_they_take_with_fastai(folder, engine):
 def test_weights_frozen_between_fits(folder):
     "Frozen weights stay, and both kinds of steps agree, also after the weights are trained again"
     from woofbench import plan
-    from woofbench.train.kept import Kept
+    from woofbench.train.reuse import Reuse
     from woofbench.train.learner import make_learner
     p = plan('imagenette', data=folder, size=32, arch='xresnet10_tiny', act='mish', bs=8)
     def trained(capture):
-        kept = Kept(capture, keep=False)
-        l,paths = make_learner(p, 0, Machine(device='cpu', workers=0, engine='fast'), kept=kept),[]
+        reuse = Reuse(capture, keep=False)
+        l,paths = make_learner(p, 0, Machine(device='cpu', workers=0, engine='fast'), reuse=reuse),[]
         for frozen in (False, True, False):
             some = list(l.model.parameters())[:6]
             for o in some: o.requires_grad_(not frozen)
             was = [o.detach().clone() for o in some]
             with l.no_bar(), l.no_logging(): l.fit(1, 1e-2)
             assert not frozen or all(map(torch.equal, was, some))
-            paths.append(kept.path)
+            paths.append(reuse.path)
         return weights(l.model), paths
     (a,_),(b,paths) = trained(False),trained(True)
     assert paths[:2]==['captured']*2 and 'another step' in paths[2]

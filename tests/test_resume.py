@@ -11,7 +11,7 @@ from woofbench.data.augment import augs
 from woofbench.data.manifest import find, verify
 from woofbench.data.track import make_track
 from woofbench.train.job import Job
-from woofbench.train.kept import Kept
+from woofbench.train.reuse import Reuse
 from woofbench.train.learner import fit
 from woofbench.train.machine import Machine
 from woofbench.train.recipe import recipes
@@ -39,18 +39,18 @@ def numbers(r):
 def keeper(path, said=None, every=0, key='k'):
     return Resume(path, key, every, said.append if said is not None else lambda line: None)
 
-def broken(job, engine, path, at, said=None, kept=None, workers=0):
+def broken(job, engine, path, at, said=None, reuse=None, workers=0):
     "Train until epoch `at` is evaluated, then break off; what was logged"
     seen = []
     def stop(epoch, o):
         seen.append(o)
         if epoch==at: raise Stop
-    with pytest.raises(Stop): fit(job, 1, machine(engine, workers, keeper(path, said)), stop, kept)
+    with pytest.raises(Stop): fit(job, 1, machine(engine, workers, keeper(path, said)), stop, reuse)
     return seen
 
-def again(job, engine, path, said=None, kept=None, workers=0, **kw):
+def again(job, engine, path, said=None, reuse=None, workers=0, **kw):
     torch.manual_seed(99) # as if the process were another one
-    return fit(job, 1, machine(engine, workers, keeper(path, said, **kw)), None, kept)
+    return fit(job, 1, machine(engine, workers, keeper(path, said, **kw)), None, reuse)
 
 
 # Broken off in any epoch
@@ -68,10 +68,10 @@ more = [('fast',dict(mixup=.4, erase=.2, progressive=.5, size=64)),
         ('fast',dict(sa='simple_sa', opt='rmsprop')), ('fastai',dict(aug='trivial', opt='sgd')),
         ('fast',dict(opt='torch:NAdam', group='norm_bias', gamma_l2=.1, centralize=True))]
 
-def _same(job, engine, path, kept=lambda: None, workers=0):
-    said,whole = [],numbers(fit(job, 1, machine(engine, workers), kept=kept()))
-    for at in (2, 3): broken(job, engine, path, at, said, kept(), workers) # goes on, and is broken off once more
-    assert numbers(again(job, engine, path, said, kept(), workers))==whole
+def _same(job, engine, path, reuse=lambda: None, workers=0):
+    said,whole = [],numbers(fit(job, 1, machine(engine, workers), reuse=reuse()))
+    for at in (2, 3): broken(job, engine, path, at, said, reuse(), workers) # goes on, and is broken off once more
+    assert numbers(again(job, engine, path, said, reuse(), workers))==whole
     assert [o.split(', ')[0] for o in said]==['goes on after epoch 1 of 3', 'goes on after epoch 2 of 3']
 
 @pytest.mark.parametrize('engine,changes', cases, ids=str)
@@ -88,11 +88,11 @@ def test_so_it_does_with_all_other_parts(job_of, tmp_path, engine, changes):
 def test_a_captured_step_goes_on_with_its_plan(job_of, tmp_path, changes):
     "On a processor with the stand-in for a capture; also where the capture is an earlier seed's"
     job = job_of(**changes)
-    _same(job, 'fast', tmp_path/'s', lambda: Kept(capture=True))
-    with Kept(capture=True) as kept:
-        fit(job, 0, machine('fast'), kept=kept)
-        rest = numbers(again(job, 'fast', tmp_path/'s', kept=kept))
-    assert rest==numbers(fit(job, 1, machine('fast'), kept=Kept(capture=True)))
+    _same(job, 'fast', tmp_path/'s', lambda: Reuse(capture=True))
+    with Reuse(capture=True) as reuse:
+        fit(job, 0, machine('fast'), reuse=reuse)
+        rest = numbers(again(job, 'fast', tmp_path/'s', reuse=reuse))
+    assert rest==numbers(fit(job, 1, machine('fast'), reuse=Reuse(capture=True)))
 
 @pytest.mark.slow
 def test_loader_processes_draw_what_they_would_have_drawn(job_of, tmp_path):

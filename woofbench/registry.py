@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['NAME', 'BadInput', 'near', 'in_package', 'caller', 'Fixed', 'in_library', 'blame', 'using', 'Registry', 'unwrapped',
            'who', 'code_text', 'syntax_tree', 'same_part', 'whole', 'is_number', 'number', 'yes_no', 'Param',
-           'in_limits', 'check', 'fields_of', 'all_fields', 'settled', 'kept', 'plain_values']
+           'in_limits', 'check', 'fields_of', 'all_fields', 'settled', 'carried', 'plain_values']
 
 # %% ../nbs/00_registry.ipynb #imports
 import ast, difflib, inspect, os, re, sys, textwrap
@@ -134,8 +134,8 @@ class Registry(dict):
         self.plural = plural or f'{kind}s'
         self.params,self._params_of = {},{} # of a part: its `Param`s by name; the same of a provider's parts
         self.unused = {} # of a part: fields of a recipe that it makes no use of
-        # `_own`: names, aliases and prefixes that this package has given
-        self._aliases,self._providers,self._own = {},{},set()
+        # `_packaged`: names, aliases and prefixes that this package has given
+        self._aliases,self._providers,self._packaged = {},{},set()
         self.aliases = Fixed(self._aliases, f'{self.plural}.alias(name, of)')
         self.providers = Fixed(self._providers, f'{self.plural}.provide(prefix, find, names)')
 
@@ -145,15 +145,15 @@ def register(self:Registry, name:str, *aliases:str, params:dict|None=None, unuse
     """Decorator: add a part under `name` (a name taken by another part is an error); `params` are passed to it
     by name; `unused` names the fields of a recipe that an optimiser or a schedule makes no use of, and that a recipe
     with it refuses"""
-    home,own = caller()
+    home,packaged = caller()
     def _f(part):
         # a lesson defines a part that the package has: the package's one stays
-        if name in self._own and not own and same_part(self.get(self._aliases.get(name, name)), part):
+        if name in self._packaged and not packaged and same_part(self.get(self._aliases.get(name, name)), part):
             return self[self._aliases.get(name, name)]
         self._check(name, part)
         mine = self._check_params(name, params or {})
-        for o in (name, *aliases): self._claim(o, name, part, home, own)
-        self.put(name, part, home, own, aliases, mine, tuple(unused))
+        for o in (name, *aliases): self._claim(o, name, part, home, packaged)
+        self.put(name, part, home, packaged, aliases, mine, tuple(unused))
         return part
     return _f
 
@@ -161,31 +161,31 @@ def register(self:Registry, name:str, *aliases:str, params:dict|None=None, unuse
 @patch
 def alias(self:Registry, name:str, of:str) -> None:
     "Let `name` stand for `of`, which may be a provider's"
-    (home,own),of = caller(),self._aliases.get(of, of)
+    (home,packaged),of = caller(),self._aliases.get(of, of)
     if name in self or self._aliases.get(name, of)!=of: raise self._taken(name)
     if of not in self and of.partition(':')[0] not in self._providers:
         raise BadInput(f'unknown {self.kind} {of!r}; {near(of, self.names())}')
     self._aliases[name] = of
     self.homes.setdefault(of, home)
-    if own: self._own.add(name)
+    if packaged: self._packaged.add(name)
 
 @patch
 def provide(self:Registry, prefix:str, find:Callable, names:Callable, params:Callable|None=None) -> None:
     """Let `find(name)` resolve every `prefix:name`; `names()` lists them; `find` returns None for an unknown
     one; `params(name)` gives parameters"""
-    home,own = caller()
+    home,packaged = caller()
     key = f'{prefix}:'
-    if key in self.homes and not own and (key in self._own or self.homes[key]!=home): raise self._taken(key)
+    if key in self.homes and not packaged and (key in self._packaged or self.homes[key]!=home): raise self._taken(key)
     self._providers[prefix],self.homes[key] = (find, names),home
     if params: self._params_of[prefix] = params
-    if own: self._own.add(key)
+    if packaged: self._packaged.add(key)
 
 # %% ../nbs/00_registry.ipynb #registry-look-up
 @patch
-def own(self:Registry, name:str) -> bool:
+def packaged(self:Registry, name:str) -> bool:
     "Did this package register `name`, or its provider?"
     prefix,_,rest = name.partition(':')
-    return name in self._own or bool(rest) and f'{prefix}:' in self._own
+    return name in self._packaged or bool(rest) and f'{prefix}:' in self._packaged
 
 @patch
 def canon(self:Registry,
@@ -267,12 +267,12 @@ def _near(self:Registry, name):
 def __setitem__(self:Registry, name, part):
     if dict.get(self, name) is part and part is not None: return
     self._check(name, part)
-    if name in self._own or name in self._aliases: raise self._taken(name)
+    if name in self._packaged or name in self._aliases: raise self._taken(name)
     self.put(name, part, *caller())
 
 @patch
 def __delitem__(self:Registry, name):
-    if name in self._own:
+    if name in self._packaged:
         raise BadInput(f'{self.kind} {name!r} is part of this package and cannot be removed; register yours under '
                        'another name')
     super(Registry, self).__delitem__(name)
@@ -293,7 +293,7 @@ def __ior__(self:Registry, other):
 # %% ../nbs/00_registry.ipynb #registry-dict-more
 @patch
 def setdefault(self:Registry, name, part=None):
-    if name not in self or name in self._own: self[name] = part
+    if name not in self or name in self._packaged: self[name] = part
     return self[name]
 
 @patch
@@ -320,13 +320,14 @@ def _check(self:Registry, name, part):
     if why := self.fault(part): raise BadInput(f'{self.kind} {name!r} {why}')
 
 @patch
-def _claim(self:Registry, o, name, part, home, own):
+def _claim(self:Registry, o, name, part, home, packaged):
     "Raise `BadInput` unless `part`, which will be `name`, may have the name or alias `o`"
     if o not in self and o not in self._aliases: return
     if self._aliases.get(o, o)==name and name in self:
         # the same cell or file once more
-        if own==(name in self._own) and (own or self.homes.get(name)==home) and who(self[name])==who(part): return
-        if own and name not in self._own and same_part(self[name], part): return
+        known = name in self._packaged
+        if packaged==known and (packaged or self.homes.get(name)==home) and who(self[name])==who(part): return
+        if packaged and not known and same_part(self[name], part): return
     raise self._taken(o)
 
 # %% ../nbs/00_registry.ipynb #registry-put
@@ -335,7 +336,7 @@ def put(self:Registry,
     name:str,
     part,
     home:str, # Module or file that it is from
-    own:bool, # Is it of this package? Then it cannot be removed
+    packaged:bool, # Is it of this package? Then it cannot be removed
     aliases=(), # More names
     params=None, # Its `Param`s by name
     unused=(), # Fields of a recipe that it makes no use of
@@ -347,12 +348,12 @@ def put(self:Registry,
         of.pop(name, None)
         if v: of[name] = v
     self._aliases.update({a:name for a in aliases})
-    if own: self._own.update((name, *aliases))
+    if packaged: self._packaged.update((name, *aliases))
 
 @patch
 def _taken(self:Registry, name):
     by = '.'.join(who(self[of])) if (of := self._aliases.get(name, name)) in self else of
-    whose = 'this package' if name in self._own else self.homes.get(of, '')
+    whose = 'this package' if name in self._packaged else self.homes.get(of, '')
     return BadInput(f'{self.kind} {name!r} is already taken by {by if by!=name else "a part"} of {whose}: choose '
                     'another name for yours')
 
@@ -524,7 +525,7 @@ def settled(
     return tuple((k, check(k, found[k], values[k])) for k in sorted(found))
 
 # %% ../nbs/00_registry.ipynb #params-kept
-def kept(
+def carried(
     have:tuple, # (field, value) of the parameters so far
     old:list, # (registry, name) of the parts that were used so far
     new:list, # The same of those that are used now

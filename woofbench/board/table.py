@@ -181,7 +181,8 @@ def _cells(row, letter, board):
     said = o['status'], replication_status(row, board), review.state if review and review.stands else ''
     macs = 'unknown' if o['macs'] is None else f'{o["macs"]/1e9:.3f} G'
     machine = f'{o["device"]}, {o["precision"]}, {o["engine"]}'
-    return (letter, str(row.recipe), row.n, percent(row.mean, row.std), f'{o["params"]/1e6:.2f} M', macs, o['s_per_epoch'],
+    name,acc,size = str(row.recipe),percent(row.mean, row.std),f'{o["params"]/1e6:.2f} M'
+    return (letter, name, row.n, acc, size, macs, o['s_per_epoch'],
             o['train_img_s'], o['eval_img_s'], machine, o['date'], '; '.join(filter(None, said)), row.id)
 
 def to_md(

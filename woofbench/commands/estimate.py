@@ -20,12 +20,12 @@ from ..registry import using, yes_no
 from ..models.xresnet import build
 from ..train.callbacks import share_of_sides
 from ..train.job import Job
-from ..train.kept import fast_opts
+from ..train.reuse import fast_opts
 from ..train.learner import check_parts
 from ..train.machine import computing_with, machine, device_memory
 from ..train.optim import opts
 from ..train.processes import with_processes
-from ..train.recipe import of_model, own
+from ..train.recipe import of_model, of_recipe
 from ..board.record.seeds import official_seeds
 from ..board.row import epoch_seconds
 from ..board.table import load_rows
@@ -151,7 +151,7 @@ def __str__(self:Forecast):
     return f'{text}\nnothing was trained, and nothing was written'
 
 # %% ../../nbs/commands/16_estimate.ipynb #estimate-def
-_names = set(inspect.signature(run).parameters) - {'arch', *own, *of_model} # what is left is not a field
+_names = set(inspect.signature(run).parameters) - {'arch', *of_recipe, *of_model} # what is left is not a field
 
 def _check_as_run(args, job, seeds, here):
     "Raise `BadInput` where `run` would, before it trains"

@@ -125,7 +125,7 @@ def _seeds_for(row, k):
 def _quick(row, p, here, say):
     "The first epoch of the first seed"
     from fastai.callback.core import CancelFitException
-    from woofbench.train.kept import Kept
+    from woofbench.train.reuse import Reuse
     from woofbench.train.learner import fit
     from woofbench.train.watch import Shown
     seed,n_val = row.runs[0]['seed'],len(p.manifest.val)
@@ -133,8 +133,8 @@ def _quick(row, p, here, say):
         acc,seconds = 100*o['correct']/n_val,o['train_s']+o['eval_s']
         shown.say(f'seed {seed}  epoch {epoch}/{p.track.epochs}  accuracy {acc:.2f} %  {seconds:.1f} s')
         raise CancelFitException()
-    with Shown(p, 1, 0, say, epochs=1) as shown, Kept(compile=here.compile) as kept:
-        run = fit(p, seed, here, stop, kept, shown.watch)
+    with Shown(p, 1, 0, say, epochs=1) as shown, Reuse(compile=here.compile) as reuse:
+        run = fit(p, seed, here, stop, reuse, shown.watch)
     return first_epoch(row, seed, run.curve[0])
 
 # %% ../../nbs/commands/04_reproduce.ipynb #reproduce-def

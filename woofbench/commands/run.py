@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 from ..registry import BadInput, whole, yes_no
 from ..text import speaker, speaking
 from ..files import out_folder
-from ..train.recipe import Recipe, of_model, own
+from ..train.recipe import Recipe, of_model, of_recipe
 from ..train.job import Job
 from ..train.machine import Machine, check_engine, machine as machine_for
 from ..train.observers import watched
@@ -32,7 +32,7 @@ def takes_fields(f):
     "Let the signature of `f` show the recipe's fields in place of **changes, for completion and help"
     sig = inspect.signature(f)
     ps = [o for o in sig.parameters.values() if o.kind!=o.VAR_KEYWORD]
-    more = {'arch':str} | {k:o.type for k,o in (own|of_model).items()}
+    more = {'arch':str} | {k:o.type for k,o in (of_recipe|of_model).items()}
     f.__signature__ = sig.replace(parameters=ps
                                   + [inspect.Parameter(k, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=t)
                                      for k,t in more.items() if k not in sig.parameters])

@@ -48,7 +48,7 @@ def _neighbours(v):
 
 def _others(spec, k):
     "Other values to try for field `k`"
-    v,plain,name = getattr(spec, k),getattr(XResNetSpec, k),arch_of(spec, own=True)
+    v,plain,name = getattr(spec, k),getattr(XResNetSpec, k),arch_of(spec, packaged=True)
     if name!='custom' and archs(name).get(k)==v: return [] # there are few named shapes
     if k=='stem_szs': return [(*plain[:len(v)-1], v[-1])]
     per = isinstance(v, tuple)

@@ -9,7 +9,8 @@ __all__ = ['slot_of', 'per_stage', 'spec_fields', 'optional', 'shape_fields', 'a
 # %% ../../nbs/models/02_spec.ipynb #imports
 from dataclasses import dataclass, replace, fields
 from fastcore.basics import patch
-from ..registry import fields_of, in_limits, is_number, kept, plain_values, settled, near, Registry, BadInput
+from ..registry import (BadInput, Registry, carried, fields_of, in_limits, is_number, near, plain_values,
+                                settled)
 from .parts import stems, pools, acts, blocks, convs, norms, attns, inits, heads
 
 # %% ../../nbs/models/02_spec.ipynb #spec-class
@@ -184,7 +185,7 @@ def own_names(
     spec:XResNetSpec|ModelSpec,
 ) -> set: # Of (kind, name)
     "The parts of a network that are yours: this package does not have them"
-    return {(reg.kind, o) for reg,o in parts_of(spec) if not reg.own(o)}
+    return {(reg.kind, o) for reg,o in parts_of(spec) if not reg.packaged(o)}
 
 # %% ../../nbs/models/02_spec.ipynb #change-filled
 def _filled(spec, was, given, known):
@@ -193,7 +194,7 @@ def _filled(spec, was, given, known):
     found = fields_of(parts_of(spec))
     if odd := [k for k in given if k not in found]:
         raise BadInput(f'unknown field {odd[0]!r}; {near(odd[0], [*spec_fields, *found])}')
-    return replace(spec, params=settled(found, given, kept(was.params, parts_of(was), parts_of(spec))))
+    return replace(spec, params=settled(found, given, carried(was.params, parts_of(was), parts_of(spec))))
 
 def _shaped(spec, name):
     "`spec` with another arch"
@@ -232,12 +233,12 @@ def _fielded(spec, known, kw):
 # %% ../../nbs/models/02_spec.ipynb #change-arch-of
 def arch_of(
     spec:XResNetSpec|ModelSpec,
-    own:bool=False, # Only names of this package? Then what else is registered makes no difference
+    packaged:bool=False, # Only names of this package? Then what else is registered makes no difference
 ) -> str: # Name of the arch, `custom` if it has none
     "The name of the shape of `spec`"
     if isinstance(spec, ModelSpec): return f'timm:{spec.name}' if isinstance(spec, TimmSpec) else spec.name
     def fits(o, keys): return isinstance(o, dict) and all(getattr(spec, k)==o[k] for k in keys(o))
-    found = [(n, o) for n,o in archs.items() if archs.own(n) or not own]
+    found = [(n, o) for n,o in archs.items() if archs.packaged(n) or not packaged]
     for keys in (lambda shape: shape), (lambda shape: shape_fields[:-1]): # all that an arch says; or its numbers alone
         for n,o in found:
             if fits(o, keys): return n

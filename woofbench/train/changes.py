@@ -12,8 +12,8 @@ from ..registry import BadInput, fields_of
 from ..text import typed
 from ..data.track import Track
 from ..models.spec import ModelSpec, arch_of, parts_of
-from .recipe import (Recipe, config_id, default_params, of_model, own, parse, recipe_parts, recipes,
-                                    settings)
+from .recipe import (Recipe, config_id, default_params, of_model, of_recipe, parse, recipe_parts,
+                                    recipes, settings)
 
 # %% ../../nbs/train/03_changes.ipynb #changed-def
 def changed(
@@ -49,7 +49,7 @@ def _follows(k, v, base, other):
     """Does the parameter `k` of `other` have the value `v` without a word, once the fields are changed? A part that
     stays keeps its values, and a new one begins with its defaults. Which parts of yours have which parameters is not
     known everywhere, so their values are written where there is a doubt"""
-    def may_have(reg, name): return not reg.own(name) or k in fields_of([(reg, name)])
+    def may_have(reg, name): return not reg.packaged(name) or k in fields_of([(reg, name)])
     old,new = ([*recipe_parts(o), *parts_of(o.model)] for o in (base, other))
     stays = [o in old for o in new if k.startswith(f'{o[0].kind}_') and may_have(*o)]
     if all(stays): return settings(base).get(k)==v
@@ -58,7 +58,7 @@ def _follows(k, v, base, other):
 # %% ../../nbs/train/03_changes.ipynb #label-def
 def _differing(base, other):
     "(field, value) of each field in which `other` differs from `base`, those of the parameters of parts left out"
-    pairs = [(own, base, other)]
+    pairs = [(of_recipe, base, other)]
     if not isinstance(other.model, ModelSpec): pairs.insert(0, (of_model, base.model, other.model))
     for names,a,b in pairs: yield from ((k, getattr(b, k)) for k in names if getattr(a, k, None)!=getattr(b, k))
 

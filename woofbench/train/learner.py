@@ -50,7 +50,7 @@ from ..data.batches import FastData, Images, load_images
 from ..fast.memory import kept_memory
 from .job import Job
 from .machine import Machine, device_name, peak_mb
-from .kept import Kept
+from .reuse import Reuse
 from .observers import attach, does_more, new_callback, logged, quieted
 from .resume import NotTaken, resuming
 from .weights import weights_of
@@ -213,7 +213,7 @@ def check_parts(
 # %% ../../nbs/train/08_learner.ipynb #3fc589cf
 def _check_network(recipe, opt):
     "Raise `BadInput` where groups or the optimiser have nothing to do in the network of a recipe"
-    ours = recipe.group!='none' and groups.own(recipe.group)
+    ours = recipe.group!='none' and groups.packaged(recipe.group)
     if not (ours or hasattr(opt, 'check')): return
     try: model = blank(recipe.model)
     except Exception: return # a network of yours may need the size of its images
@@ -252,18 +252,18 @@ def _loaders(job, machine, augment):
     if machine.fast: batching = replace(batching, erase=0.)
     return make_loaders(job.manifest, job.track, batching, machine.workers, machine.device, augment, not machine.fast)
 
-def _make_learner(job, seed, machine, kept):
+def _make_learner(job, seed, machine, reuse):
     r,device,mine = job.recipe,machine.device,[new_callback(o) for o in job.cbs]
     images = images_of(job, machine)
     check_augmentation(r, job.track.size, device) # before the seed is set: it takes no draw from it
     set_seed(seed, reproducible=True)
-    torch.backends.cudnn.benchmark = bool(kept and kept.compile)
+    torch.backends.cudnn.benchmark = bool(reuse and reuse.compile)
     augment,augmented = augmentation(r, seed)
     dls = _loaders(job, machine, augment)
     model = build(r.model, job.n_classes, job.track.size)
     if not any(o.requires_grad for o in model.parameters()): raise BadInput('this network has no weights to train')
     init_from_data(model.to(device), dls, [job.manifest.root/o for o in job.manifest.train])
-    if machine.fast: parts = (kept or Kept(keep=False)).parts(model, r, job.track, images, seed, device)
+    if machine.fast: parts = (reuse or Reuse(keep=False)).parts(model, r, job.track, images, seed, device)
     else: parts = _plain_parts(r, model, device)
     metrics = [accuracy, partial(top_k_accuracy, k=min(5, job.n_classes))]
     learn = Learner(dls, **_extended(parts, r, augmented), lr=r.lr, wd=r.wd, metrics=metrics)
@@ -276,12 +276,12 @@ def make_learner(
     job:Job,
     seed:int=0, # Everything random follows from it
     machine:Machine|None=None, # The usual one if None
-    kept:Kept|None=None, # What the fast engine keeps from seed to seed
+    reuse:Reuse|None=None, # What the fast engine keeps from seed to seed
     shows:bool=True, # Import how fastai shows images and results, which takes a second?
 ) -> Learner:
     "A fastai `Learner` for one seed: fresh loaders and a fresh model, in that order"
     if shows: import fastai.vision.learner  # noqa: F401
-    with using(dict(job.recipe.params)): return _make_learner(job, seed, machine or Machine(), kept)
+    with using(dict(job.recipe.params)): return _make_learner(job, seed, machine or Machine(), reuse)
 
 # %% ../../nbs/train/08_learner.ipynb #evidence-def
 @dataclass(frozen=True)
@@ -407,27 +407,27 @@ def fit(
     seed:int=0, # Everything random follows from it
     machine:Machine|None=None, # The usual one if None
     log=None, # Called as log(epoch, numbers) after every epoch
-    kept:Kept|None=None, # What the fast engine keeps from seed to seed
+    reuse:Reuse|None=None, # What the fast engine keeps from seed to seed
     watch=None, # Called as watch(seed): more callbacks, which only observe
 ) -> SeedRun:
     "Train one seed and return its evidence; raises `BadInput` where memory does not suffice"
-    kept,ev = kept or Kept(keep=False),Evidence(log)
+    reuse,ev = reuse or Reuse(keep=False),Evidence(log)
     resume = machine.states(seed) if machine and machine.states else None
     try:
-        with kept.lock:
-            learn = make_learner(job, seed, machine, kept, shows=bool(job.cbs or job.logs))
+        with reuse.lock:
+            learn = make_learner(job, seed, machine, reuse, shows=bool(job.cbs or job.logs))
             init = weights_sha(learn.model)
         if learn.dls.device.type=='cuda': torch.cuda.reset_peak_memory_stats(learn.dls.device)
         seen = [ev, *(watch(seed) if watch else ())]
         with _noted(seed, ev, job.track.epochs):
-            _fit_all(learn, job, seed, seen, resuming(learn, resume, init, kept.lock))
+            _fit_all(learn, job, seed, seen, resuming(learn, resume, init, reuse.lock))
     except NotTaken as e:
-        return fit(job, seed, replace(machine, states=resume.again(e).as_states), log, kept, watch)
+        return fit(job, seed, replace(machine, states=resume.again(e).as_states), log, reuse, watch)
     except (RuntimeError, MemoryError) as e:
         if line := _memory_line(e, job): raise BadInput(line) from e
         raise
     finally:
-        with kept.lock: gc.collect() # learners of earlier seeds: they and their callbacks refer to each other
+        with reuse.lock: gc.collect() # learners of earlier seeds: they and their callbacks refer to each other
     _check_whole(job, ev)
     peak = max(peak_mb(learn.dls.device), resume.peak if resume else 0)
     return _seed_run(learn, seed, ev, init, peak, bool(machine and machine.keep))

@@ -15,7 +15,7 @@ from ..data.augment import DrawKey, augs, takes_labels
 from ..models.xresnet import build
 from .job import Job
 from .machine import Machine
-from .kept import Kept
+from .reuse import Reuse
 from .learner import fit, images_of
 from .watch import Reports
 
@@ -47,9 +47,9 @@ def _by_processes(job, seeds, m, reports):
     return by(job, seeds, m, reports)
 
 # %% ../../nbs/train/09_multi_seed.ipynb #engine-line
-def _engine_line(m, kept):
+def _engine_line(m, reuse):
     "Which engine trains, and on CUDA how its steps are done"
-    if kept.graph: return f'engine {m.engine}: {kept.path}'
+    if reuse.graph: return f'engine {m.engine}: {reuse.path}'
     return f'engine {m.engine}' + ('' if m.fast else ', the reference')
 
 # %% ../../nbs/train/09_multi_seed.ipynb #seeds-train-seeds
@@ -68,36 +68,36 @@ def train_seeds(
     if m.processes>1 or m.apart and not (capture or alone):
         return (yield from _by_processes(job, seeds, m, Reports(log, say, watch)))
     if m.seeds_at_once>1 and not alone: _check_draws(job)
-    def one(seed, kept):
+    def one(seed, reuse):
         def after_epoch(epoch, numbers):
             if stop.is_set(): raise Stopped("stopped")
-            if say and not told: told.append(say(_engine_line(m, kept)))
+            if say and not told: told.append(say(_engine_line(m, reuse)))
             if log: log(epoch, numbers, seed)
-        return fit(job, seed, m, after_epoch, kept, watch)
+        return fit(job, seed, m, after_epoch, reuse, watch)
     with ExitStack() as stack:
         n = 1 if alone else min(m.seeds_at_once, len(seeds))
-        kepts = [stack.enter_context(Kept(capture, compile=m.compile, lock=lock)) for _ in range(n)]
-        if n<2: yield from (one(o, kepts[0]) for o in seeds)
+        reuses = [stack.enter_context(Reuse(capture, compile=m.compile, lock=lock)) for _ in range(n)]
+        if n<2: yield from (one(o, reuses[0]) for o in seeds)
         else:
             images_of(job, m) # before there are streams
-            yield from _at_once(one, seeds, kepts, m.device, stop)
+            yield from _at_once(one, seeds, reuses, m.device, stop)
 
 # %% ../../nbs/train/09_multi_seed.ipynb #seeds-at-once
-def _at_once(one, seeds, kepts, device, stop):
-    "`one(seed, kept)` for every seed, by as many threads as there are `kepts`"
+def _at_once(one, seeds, reuses, device, stop):
+    "`one(seed, reuse)` for every seed, by as many threads as there are `reuses`"
     todo,done = iter(seeds),SimpleQueue()
-    def lane(kept, stream):
+    def lane(reuse, stream):
         try:
             with torch.cuda.stream(stream) if stream else nullcontext():
                 for seed in todo: # each takes the next one
                     if stop.is_set(): break
-                    done.put(one(seed, kept))
+                    done.put(one(seed, reuse))
         except BaseException as e: done.put(e) # the main thread raises it below
     # none of them is a stream that a capture gets
-    streams = [torch.cuda.Stream(device, priority=-2) if device.type=='cuda' else None for _ in kepts]
+    streams = [torch.cuda.Stream(device, priority=-2) if device.type=='cuda' else None for _ in reuses]
     for o in streams:
         if o: o.wait_stream(torch.cuda.current_stream(device))
-    threads = [Thread(target=lane, args=o) for o in zip(kepts, streams)]
+    threads = [Thread(target=lane, args=o) for o in zip(reuses, streams)]
     for o in threads: o.start()
     try:
         for _ in seeds:

@@ -25,7 +25,7 @@ from .imports import again, import_parts, imported
 from ..text import bar, speaking
 from ..registry import BadInput, whole
 from .job import Job
-from .kept import Kept
+from .reuse import Reuse
 from .learner import fit, images_of
 from .machine import Machine, device_name
 from .observers import does_more, new_callback
@@ -168,7 +168,7 @@ def _train(plan, rank, send):
     with_images(job, machine)
     for seed in plan['seeds']:
         log = noop if rank else partial(send, 'log', seed)
-        r = fit(job, seed, machine, log, Kept(capture=False), partial(_watch, plan, rank, send))
+        r = fit(job, seed, machine, log, Reuse(capture=False), partial(_watch, plan, rank, send))
         if not rank: send('seed', r)
     torch.distributed.destroy_process_group()
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import partial
 import torch
 from .job import Job
-from .kept import Kept
+from .reuse import Reuse
 from .learner import fit
 from .machine import Machine
 from .processes import Team, by_team, keeper, reporters, with_images
@@ -25,9 +25,9 @@ def _train(plan, rank, send):
     states = partial(keeper, plan, 0, send) if plan['states'] else None # no other process trains its seeds
     machine = replace(plan['machine'], seeds_at_once=1, states=states)
     with_images(job, machine)
-    with Kept(capture=False, compile=machine.compile) as kept:
+    with Reuse(capture=False, compile=machine.compile) as reuse:
         for seed in plan['seeds'][rank::plan['n']]:
-            send('seed', fit(job, seed, machine, partial(send, 'log', seed), kept,
+            send('seed', fit(job, seed, machine, partial(send, 'log', seed), reuse,
                              partial(reporters, plan, 0, send)))
 
 # %% ../../nbs/train/28_seeds_apart.ipynb #train-apart

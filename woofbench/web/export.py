@@ -11,7 +11,7 @@ __all__ = ['BRANCH', 'facts', 'row_json', 'board_json', 'cell_json', 'csv_row', 
 import csv, io, json, re, shlex
 from functools import lru_cache
 from ..train.changes import label_of
-from ..train.recipe import of_model, own, parameters, recipes
+from ..train.recipe import of_model, of_recipe, parameters, recipes
 from ..data.track import facts_of, official_source, packaged
 from .facts import SiteData, Cell, Entry, cell_title
 from .markup import h
@@ -174,7 +174,7 @@ def needs(e:Entry) -> list: # Flags
 def command(e:Entry) -> str:
     "The command that trains the same recipe in the same cell"
     words = ['woofbench run', *(f'--{k} {shlex.quote(str(v))}' for k,v in _where(e))]
-    known = {'arch', *own, *of_model, *parameters()}
+    known = {'arch', *of_recipe, *of_model, *parameters()}
     words += [_flag(k, v, known) for k,v in _changes(e)]
     words += _imports(e)
     if _official(e): words.append('--official')

@@ -181,7 +181,8 @@ class _Reader:
         self.seen[id(o)] = len(self.seen)
         self.held.append(o) # so that no two have one address
         kind = type(o).__name__
-        if isinstance(o, Registry): return [kind, [o.kind, *([k, self.of(v)] for k,v in o.items() if not o.own(k))]]
+        if isinstance(o, Registry):
+            return [kind, [o.kind, *([k, self.of(v)] for k,v in o.items() if not o.packaged(k))]]
         if isinstance(o, type): return [kind, self._class(o)]
         if isinstance(o, ModuleType): return [kind, o.__name__]
         if (parts := _parts(o)) is not None: return [kind, self._items(parts)]
@@ -292,7 +293,7 @@ def strangers(
     d:dict, # A recipe as `to_dict` or a record has it
 ) -> list[str]: # E.g. `opt mine`
     "Parts of a recipe that this package does not have, even if they are registered here"
-    return [f'{k} {v}' for reg,k,v in named(d) if not (reg.own(v) and reg.there(v))]
+    return [f'{k} {v}' for reg,k,v in named(d) if not (reg.packaged(v) and reg.there(v))]
 
 # %% ../../../nbs/board/record/07_provenance.ipynb #ours-def
 def _part(reg, name):
@@ -316,7 +317,7 @@ def ours(reg:Registry, name:str) -> bool:
     prefix,_,rest = name.partition(':')
     files = _files(_part(reg, name))
     mine = _files(reg.providers[prefix][0]) if rest and name not in reg else files[:1]
-    return reg.own(name) and all(map(in_package, mine)) and all(in_package(o) or _in_library(o) for o in files)
+    return reg.packaged(name) and all(map(in_package, mine)) and all(in_package(o) or _in_library(o) for o in files)
 
 # %% ../../../nbs/board/record/07_provenance.ipynb #ours-def-2
 def outside(
@@ -324,7 +325,7 @@ def outside(
 ) -> dict: # Hash of the source by field and name
     "The parts that `recipe` names and that are not this package's"
     used = named(to_dict(recipe))
-    if (shape := arch_of(recipe.model))!=arch_of(recipe.model, own=True): used.append((archs, 'arch', shape))
+    if (shape := arch_of(recipe.model))!=arch_of(recipe.model, packaged=True): used.append((archs, 'arch', shape))
     return {f'{k} {v}':source_of(_part(reg, v)) for reg,k,v in used if reg.there(v) and not ours(reg, v)}
 
 # %% ../../../nbs/board/record/07_provenance.ipynb #sources-def
