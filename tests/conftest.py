@@ -38,10 +38,10 @@ def imports_are_no_garbage():
     gc.freeze()
 
 def _registries():
-    from woofbench.board.record import provenance
+    from woofbench.board.record import own_parts
     from woofbench.registry import Registry
     import gc
-    assert provenance # the module that looks at all registries has imported them
+    assert own_parts # the module that looks at all registries has imported them
     return _frozen + [o for o in gc.get_objects() if type(o) is Registry]
 
 def _parts_of(reg): return [reg, *(v for v in vars(reg).values() if isinstance(v, (dict,set)))]

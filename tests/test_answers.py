@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 from woofbench import Param, acts, archs, losses, opts
-from woofbench.board.record.provenance import sources
+from woofbench.board.record.own_parts import sources
 from woofbench.board.record.seeds import check_seeds, seeds_kind
 from woofbench.board.stats.tests import compare
 from woofbench.commands.estimate import Forecast

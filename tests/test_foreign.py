@@ -404,7 +404,7 @@ def test_an_example_of_every_kind_can_be_a_trick(tmp_path):
         module = (tmp_path/'woofbench/tricks'/o.name).read_bytes()
         assert part_shas(module, 'woofbench.tricks')==part_shas(o.read_bytes()), o
     code = """from woofbench.train.recipe import Recipe, to_dict
-from woofbench.board.record.provenance import strangers
+from woofbench.board.record.own_parts import strangers
 kw = dict(act='tanh_exp', block='scaled', opt='sign', sched='triangle', aug='light', loss='focal')
 print(*[strangers(to_dict(Recipe().but(**o))) for o in (kw, dict(arch='patches'))])"""
     assert sh(tmp_path, sys.executable, '-c', code, env=env)=='[] []'

@@ -15,7 +15,7 @@ modules = list(paths.values())
 order = ['', *subpackages] # the modules beside them come first; each imports from those before it
 # where a trick finds the registry of its kind; they import no trick
 kinds = set('data.augment train.optim train.losses train.gradients train.averages train.groups'.split())
-writers = set('board.record.provenance board.record.record board.table board.trials board.weights '
+writers = set('board.record.own_parts board.record.record board.table board.trials board.weights '
               'commands.doctor commands.new commands.publish commands.request commands.seed_folder commands.sweep '
               'commands.sweep_tasks commands.to_notebook commands.tune '
               'data.manifest data.store files lessons site.docs site.page site.site train.export train.learner '

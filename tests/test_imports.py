@@ -5,7 +5,7 @@ from conftest import root
 from woofbench.train import imports
 from woofbench.commands.cli import main, make_parser
 from woofbench.commands.flags import verbs
-from woofbench.board.record.provenance import helpers
+from woofbench.board.record.own_parts import helpers
 from woofbench.data.augment import augs
 from woofbench.models.parts import acts
 

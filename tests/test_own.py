@@ -7,7 +7,7 @@ from torch import nn
 from conftest import mostly_nightly, root
 from woofbench.train.job import Job
 from woofbench.train.machine import Machine
-from woofbench.board.record.provenance import outside
+from woofbench.board.record.own_parts import outside
 from woofbench.commands.prepare import plan
 from woofbench.commands.run import run
 from woofbench.data.augment import DrawKey, augs

@@ -3,7 +3,7 @@ import json, re
 import pytest
 from test_imports import OTHER, forget_parts, here  # noqa: F401  a folder with files of parts
 from pulls import doctored
-from woofbench.board.record.provenance import own_code
+from woofbench.board.record.own_parts import own_code
 from woofbench.board.record.record import check_record, code_file, read_record, write_record
 from woofbench.board.record.schema import MOST_CODE
 from woofbench.board.row import Row

@@ -109,7 +109,7 @@ def test_a_row_knows_which_parts_are_not_this_packages(monkeypatch):
     whatever class it is of"""
     from functools import partial
     from woofbench.train.recipe import Recipe
-    from woofbench.board.record.provenance import outside as found
+    from woofbench.board.record.own_parts import outside as found
     def outside(kind, name): return list(found(Recipe(replace(small, **{field[kind]:name}))))
     for kind,name in parts:
         if ':' not in name: assert outside(kind, name)==[], (kind, name)

@@ -14,7 +14,8 @@ from woofbench.board.row import Row
 from woofbench.board.table import load_rows
 from woofbench.train.optim import opts, scheds
 from woofbench.models.parts import acts, slots
-from woofbench.board.record.provenance import doubts, is_library, missing, ours, outside, source_of, strangers
+from woofbench.board.record.own_parts import doubts, missing, ours, outside, strangers
+from woofbench.board.record.loaded_code import is_library, source_of
 from woofbench.train.recipe import Recipe, config_id, from_dict, recipes, to_dict
 from woofbench.board.record.record import check_record, record_id, record_path, to_bytes
 from woofbench.board.record.strict import plain

@@ -12,7 +12,7 @@ from ..registry import BadInput
 from ..data.track import Track, facts_of
 from ..models.costs import cost
 from ..models.spec import ModelSpec
-from .record.provenance import missing
+from .record.own_parts import missing
 from .row import Board, Row
 from .replications import fresh, replication
 from .standing import good, standing

@@ -23,7 +23,7 @@ from .stats.claims import P_BEAT, band, claim
 from .stats.noise import split_noise
 from .stats.tests import summary
 from .record.preds import decode_bytes
-from .record.provenance import strangers
+from .record.own_parts import strangers
 from .record.record import as_record
 from .record.schema import Record
 from .reviews import Review

@@ -22,7 +22,7 @@ from ..data.val_resize import as_square
 from ..files import write_atomic, digest, expanded
 from ..train.job import Job
 from ..train.recipe import registries
-from .record.provenance import missing, outside, sources
+from .record.own_parts import missing, outside, sources
 
 # %% ../../nbs/board/13_weights.ipynb #files-def
 def weights_name(seed:int) -> str: return f'seed-{seed}.safetensors' # In the folder of a row, and where it waits

@@ -30,7 +30,8 @@ from ..board.record.strict import typed
 from ..board.record.schema import Data
 from ..board.record.seeds import which_seeds
 from ..board.record.record import MOST_EPOCHS
-from ..board.record.provenance import file_of, named, ours
+from ..board.record.loaded_code import file_of
+from ..board.record.own_parts import named, ours
 
 # %% ../../nbs/commands/24_prepare.ipynb #resolve-def
 def check_sides(

@@ -25,8 +25,9 @@ from ..train.observers import changing, does_more, new_callback, used
 # %% ../../nbs/commands/26_publish.ipynb #imports-part2
 from ..board.record.record import Made, Purpose, from_bytes, make_record, to_bytes, write_record
 from ..board.record.record import read_record, read_records, record_path
-from ..board.record.provenance import code_facts, context_id, env_facts, helpers, outside
-from ..board.record.provenance import doubts, own_code, source_of, sources, training_sha
+from ..board.record.provenance import code_facts, context_id, env_facts, training_sha
+from ..board.record.own_parts import doubts, helpers, outside, own_code, sources
+from ..board.record.loaded_code import source_of
 from ..board.reported.history import of_board
 from ..board.row import Row
 from ..board.table import LOCK, check_csv, update_csv

@@ -23,7 +23,8 @@ from ..board.replications import Replication, first_epoch, replication
 from ..board.weights import check_images, check_parts_of, know_images
 from ..board.stats.claims import P_BEAT, probability
 from ..board.record.git import commit_of, landed
-from ..board.record.provenance import code_facts, context_id, env_facts, outside, sources
+from ..board.record.provenance import code_facts, context_id, env_facts
+from ..board.record.own_parts import outside, sources
 from ..board.record.record import Purpose
 from ..board.record.seeds import SEEDS, challenge_seeds, official_seeds
 from .prepare import plan

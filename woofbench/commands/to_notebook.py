@@ -11,7 +11,7 @@ import json
 import os
 import re
 from pathlib import Path
-from ..board.record.provenance import is_library
+from ..board.record.loaded_code import is_library
 from .listing import kinds
 from ..files import write_atomic
 from ..board.record.part_source import exported, modules_of, part_shas

@@ -35,7 +35,8 @@ from ..train.job import Job
 from ..train.machine import Machine, check_engine, machine as machine_for
 from ..train.recipe import Recipe, field_type, near_field, parameters, parse, recipe_parts
 from ..text import speaking
-from ..board.record.provenance import outside, training_sha
+from ..board.record.own_parts import outside
+from ..board.record.provenance import training_sha
 from ..board.row import Row
 from ..board.trials import count_trial, trials
 from .prepare import check_effect, check_job, check_sides, given, recipe_of

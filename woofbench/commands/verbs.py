@@ -408,7 +408,7 @@ def code(
 ) -> None:
     "Show the source code that the author of a row sent with it, or save it as files; woofbench does not run it"
     _wait()
-    from woofbench.board.record.provenance import write_code
+    from woofbench.board.record.own_parts import write_code
     from woofbench.board.table import find_row
     row = find_row(id, out)
     if not (texts := row.own_code): raise BadInput(f'{row.id} carries no source code of its author')

@@ -15,7 +15,7 @@ from ..train.recipe import of_model, of_recipe, parameters, recipes
 from ..data.track import facts_of, official_source, packaged
 from .facts import SiteData, Cell, Entry, cell_title
 from .markup import h
-from ..board.record.provenance import strangers
+from ..board.record.own_parts import strangers
 from ..board.record.record import code_file
 from ..text import number_of, tex
 
