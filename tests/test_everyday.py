@@ -9,7 +9,7 @@ from woofbench.commands.cli import EXIT, make_parser
 from woofbench.commands.flags import Verb, _found, _on_board, _taken_over, flags_of, verbs
 from woofbench.commands.skim import skim
 from woofbench.board.home import home, is_board
-from woofbench.text import RowBar, bar, live, quiet, speaking
+from woofbench.progress import RowBar, bar, live, quiet, speaking
 
 pty,fcntl,termios = (pytest.importorskip(o, reason='terminals of POSIX') for o in ('pty','fcntl','termios'))
 
@@ -232,8 +232,8 @@ def test_loops_over_files_have_the_same_bar(tiny, monkeypatch):
     from woofbench.data.manifest import verify
     from woofbench.data.track import Track
     drawn = []
-    monkeypatch.setattr('woofbench.text.tqdm_bar', lambda iterable, **kw: drawn.append(kw['desc']) or iterable)
-    monkeypatch.setattr('woofbench.text.live', lambda say: say is print)
+    monkeypatch.setattr('woofbench.progress.tqdm_bar', lambda iterable, **kw: drawn.append(kw['desc']) or iterable)
+    monkeypatch.setattr('woofbench.progress.live', lambda say: say is print)
     with speaking(None): verify(tiny, 'imagewoof', bar)
     assert not drawn
     monkeypatch.setenv('WOOFBENCH_CACHE', str(tiny.parent/'cache')) # where nothing is known of these images
@@ -244,7 +244,7 @@ def test_loops_over_files_have_the_same_bar(tiny, monkeypatch):
 
 def test_a_long_loop_says_lines_in_a_log(monkeypatch):
     said = []
-    monkeypatch.setattr('woofbench.text.EVERY', 0)
+    monkeypatch.setattr('woofbench.progress.EVERY', 0)
     with speaking(said.append): assert list(bar(range(3), total=3, desc='decode'))==[0, 1, 2]
     assert said==['decode: 0 of 3', 'decode: 1 of 3', 'decode: 2 of 3']
 
@@ -399,8 +399,8 @@ def test_the_time_of_growing_images_is_that_of_all_epochs():
     from types import SimpleNamespace as Any
     from woofbench.board.row import timed_epochs
     runs = [dict(curve=[dict(train_s=s*slow, eval_s=1) for s in (1,1,4)]) for slow in (1,2,3)]
-    assert timed_epochs(Any(spec=Any(progressive=.5), runs=runs))==[dict(train_s=4, eval_s=1)]
-    assert len(timed_epochs(Any(spec=Any(progressive=1.), runs=runs)))==9
+    assert timed_epochs(Any(recipe=Any(progressive=.5), runs=runs))==[dict(train_s=4, eval_s=1)]
+    assert len(timed_epochs(Any(recipe=Any(progressive=1.), runs=runs)))==9
 
 def test_a_dry_run_knows_growing_images_and_the_optimiser(tmp_path, monkeypatch):
     "A network that takes as many milliseconds for an image as it has pixels on a side, and steps of two seconds"

@@ -373,7 +373,7 @@ def package(tmp_path):
 def _edit(path): path.write_text(path.read_text(encoding='utf-8')+'\n# a comment\n', encoding='utf-8')
 
 counts = ('train/learner.py','train/resume.py','models/xresnet.py','models/__init__.py','tricks/mish.py',
-          'data/loaders.py','fast/fused.py','fast/ranger_kernel.py','registry.py','files.py','text.py')
+          'data/loaders.py','fast/fused.py','fast/ranger_kernel.py','registry.py','files.py','text.py','progress.py')
 free = ('board/row.py','board/record/schema.py','commands/run.py','commands/verbs.py','web/front.py','site/page.py',
         '__init__.py','__main__.py','_modidx.py')
 

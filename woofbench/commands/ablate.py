@@ -25,7 +25,8 @@ from ..board.row import Row
 from ..board.rules import RULES
 from ..board.table import find_rows
 from ..files import out_folder
-from ..text import speaker, speaking, md_table, percent
+from ..progress import speaker, speaking
+from ..text import md_table, percent
 from .prepare import check_job, given, one_at_a_time, plan
 from .publish import check_board, record_of, row_kind
 from .run import run, takes_fields

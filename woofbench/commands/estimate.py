@@ -26,6 +26,8 @@ from ..train.machine import computing_with, machine, device_memory
 from ..train.optim import opts
 from ..train.processes import with_processes
 from ..train.recipe import of_model, of_recipe
+
+# %% ../../nbs/commands/16_estimate.ipynb #imports-2
 from ..board.record.seeds import official_seeds
 from ..board.row import epoch_seconds
 from ..board.table import load_rows
@@ -33,7 +35,8 @@ from .prepare import check_effect, check_sides, check_memory, wanted_seeds, chec
 from .prepare import given, keeps_weights, one_at_a_time, plan, recipe_of
 from .run import run
 from ..files import out_folder
-from ..text import in_words, number_of, quiet
+from ..progress import quiet
+from ..text import in_words, number_of
 from ..train.observers import watched
 
 # %% ../../nbs/commands/16_estimate.ipynb #images-def

@@ -18,7 +18,8 @@ from fastcore.docments import docments
 from .skim import skim
 from ..board.home import home
 from ..train.imports import import_parts, project_imports
-from ..text import hello, to_stderr, value
+from ..progress import hello, to_stderr
+from ..text import value
 from ..registry import BadInput, near
 
 # %% ../../nbs/commands/07_flags.ipynb #parser-def

@@ -10,7 +10,8 @@ __all__ = ['check_sides', 'check_effect', 'recipe_of', 'plan', 'given', 'keeps_w
 from dataclasses import replace
 from pathlib import Path
 from ..registry import BadInput, unwrapped, yes_no
-from ..text import bar, safe_text
+from ..progress import bar
+from ..text import safe_text
 from ..data.track import datasets, make_track
 from ..data.own_images import as_dataset
 from ..data.manifest import find, verify

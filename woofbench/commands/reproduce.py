@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from ..registry import BadInput, whole
 from ..files import out_folder
-from ..text import speaker, speaking
+from ..progress import speaker, speaking
 from ..train.recipe import from_dict
 from ..train.machine import Machine, computing_with, machine
 from ..train.job import Job

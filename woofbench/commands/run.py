@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 from ..registry import BadInput, whole, yes_no
-from ..text import speaker, speaking
+from ..progress import speaker, speaking
 from ..files import out_folder
 from ..train.recipe import Recipe, of_model, of_recipe
 from ..train.job import Job

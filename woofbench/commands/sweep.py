@@ -15,7 +15,8 @@ from pathlib import Path
 from fastcore.basics import patch
 from ..files import out_folder, try_lock, write_atomic
 from ..registry import BadInput, is_number, yes_no
-from ..text import EVERY, in_notebook, in_words, live, number_of, quiet, speaker
+from ..progress import EVERY, in_notebook, live, quiet, speaker
+from ..text import in_words, number_of
 from .sweep_plan import Plan, PlanCost, plan_cost, read_plan
 from .workers import Failed, Local, node
 

@@ -24,7 +24,7 @@ from .workers import NodeFault, node
 from ..data.own_images import as_dataset
 from ..data.track import datasets
 from ..files import cache_dir, canonical, locked
-from ..text import quiet, speaking
+from ..progress import quiet, speaking
 from ..train.changes import base_of, changed, label_of
 from ..train.imports import import_parts
 from ..train.machine import machine

@@ -19,7 +19,8 @@ from typing import get_args
 from fastcore.basics import patch
 from ..registry import BadInput, fields_of, is_number, whole, yes_no
 from ..files import digest, out_folder, read_toml, try_lock
-from ..text import md_table, speaker
+from ..progress import speaker, speaking
+from ..text import md_table
 from ..data.own_images import as_dataset
 from ..data.manifest import find
 from ..data.track import make_track
@@ -34,7 +35,6 @@ from ..train.imports import imported
 from ..train.job import Job
 from ..train.machine import Machine, check_engine, machine as machine_for
 from ..train.recipe import Recipe, field_type, near_field, parameters, parse, recipe_parts
-from ..text import speaking
 from ..board.record.own_parts import outside
 from ..board.record.provenance import training_sha
 from ..board.row import Row

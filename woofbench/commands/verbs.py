@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 from ..registry import BadInput
 from ..board.home import home
 from .flags import verb
-from ..text import hello, to_stderr
+from ..progress import hello, to_stderr
 
 # %% ../../nbs/commands/08_verbs.ipynb #run-def
 _recipe = {

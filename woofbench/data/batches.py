@@ -26,7 +26,7 @@ from .store import Store, load_store
 from .prefetch import Prefetch, Source, side_stream
 from .crops import Pieces, ToFloat, crop, crop_boxes, val_squares
 from .val_resize import OFFICIAL
-from ..text import bar
+from ..progress import bar
 
 # %% ../../nbs/data/12_batches.ipynb #images-class
 @dataclass(frozen=True, eq=False)

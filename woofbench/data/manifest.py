@@ -17,7 +17,7 @@ from pkgutil import resolve_name
 from PIL import Image
 from ..registry import BadInput
 from ..files import write_atomic, cache_dir, expanded
-from ..text import no_bar
+from ..progress import no_bar
 from .images import check_image, check_jpeg, file_digest, list_images, read_file, to_rgb, turned
 from .jpeg import JPEG_CHECK
 from .own_images import both_splits, named_folder

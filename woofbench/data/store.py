@@ -20,7 +20,7 @@ from ..registry import BadInput
 from .images import image_size, to_rgb
 from .manifest import Manifest, read_same
 from ..files import cache_dir, replacing, sweep
-from ..text import no_bar
+from ..progress import no_bar
 
 # %% ../../nbs/data/08_store.ipynb #store-layout
 def _layout(sizes):

@@ -13,7 +13,7 @@ from .manifest import Manifest, check_whole, class_names, has_splits, image_sour
 from .manifest import scan_files, twins_of
 from .own_images import both_splits, held_out
 from .track import datasets
-from ..text import no_bar
+from ..progress import no_bar
 
 # %% ../../nbs/data/14_tuning_split.ipynb #split-training
 def split_training(

@@ -22,7 +22,7 @@ from ..data.track import datasets
 from .imports import again, import_parts, imported
 
 # %% ../../nbs/train/25_processes.ipynb #imports-part2
-from ..text import bar, speaking
+from ..progress import bar, speaking
 from ..registry import BadInput, whole
 from .job import Job
 from .reuse import Reuse

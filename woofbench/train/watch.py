@@ -11,7 +11,7 @@ from typing import NamedTuple
 from fastai.callback.core import Callback as FastaiCallback
 from fastai.callback.progress import ProgressCallback
 from fastcore.basics import patch
-from ..text import RowBar, live
+from ..progress import RowBar, live
 from .job import Job
 
 # %% ../../nbs/train/18_watch.ipynb #watch-def
