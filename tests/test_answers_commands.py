@@ -135,7 +135,7 @@ def test_a_picture_has_an_ending_and_its_folder_may_come_with_the_run(tmp_path, 
     rc,out,err = cli(f'ablate {SMALL} --one-at-a-time act=relu --plot noext --out new')
     assert rc==0 and 'plot:   noext.png' in out and (tmp_path/'noext.png').is_file(), err
     for text in (out, cli(f'run {SMALL} --out new')[1]):
-        assert 'this very row is there already; woofbench run --again trains it again' in text
+        assert 'this row is there already; woofbench run --again trains it again' in text
 
 def test_a_trick_is_not_called_none(refused, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

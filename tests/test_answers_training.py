@@ -85,7 +85,7 @@ def test_a_trial_that_fails_counts_and_is_not_trained_again(few, tmp_path, train
     assert sorted(states(res))==['COMPLETE','FAIL'] and sorted(began)==[.02,.03]
     assert any(o.endswith(f': failed: {says}') for o in lines)
     res,lines = study(few, tmp_path, 'lr=.02,.03', trials=2)
-    assert len(states(res))==len(began)==2 and 'going on: 2 trials are done' in lines
+    assert len(states(res))==len(began)==2 and 'continuing: 2 trials are done' in lines
 
 def test_a_study_whose_trials_all_fail_says_so(few, tmp_path, trained):
     began,errors = trained

@@ -135,7 +135,7 @@ def test_rows_with_another_validation_are_never_ranked(size, source, n):
     rec = rec | dict(track=rec['track'] | dict(size=size, source=source), data=rec['data'] | dict(known=True))
     usual,other = (Row(with_recipe(rec, **kw)) for kw in ({}, dict(val_resize='shorter32')))
     assert other.status=='practice: validation images by shorter32, not squish'
-    assert usual.status==('unranked: seeds for exploration' if size==128 else 'practice')
+    assert usual.status==('unranked: exploration seeds' if size==128 else 'practice')
     rows = [usual, other]
     assert standing(other, rows)==other.status and incumbent(other.track, rows) is None
     assert other.line()['status']==other.status and 'val_resize=shorter32' in str(other.recipe)

@@ -441,7 +441,7 @@ def test_doctor_says_what_to_do(cli, tmp_path, monkeypatch):
         assert re.search(rf'^{o} +\S', out, re.M), o
     assert 'none in' in out and 'the first run makes one here' in out
     rc,out,_ = cli('doctor --out /proc')
-    assert rc==1 and 'something stops a run' in out and '! take a folder that you may write to' in out
+    assert rc==1 and 'something stops a run' in out and '! choose a folder that you may write to' in out
     assert re.search(rf'board +\d+ rows in {re.escape(str(root))}$', cli(f'doctor --out {root}')[1], re.M)
 
 def test_cache_is_listed_and_cleared(cli, refused, tmp_path, monkeypatch):

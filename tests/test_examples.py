@@ -81,7 +81,7 @@ def made(name):
     rc,said = shell('run', '--dataset', 'digits', '--epochs', 1, '--seeds', 2, '--out', home(),
                     '--import', home()/'files'/f'{name}.py', *flags)
     assert rc==0, said
-    assert 'going on: 1 of 2 seeds are done' in said and '\nseed 1  epoch' in said and '\nseed 0  epoch' not in said
+    assert 'continuing: 1 of 2 seeds are done' in said and '\nseed 1  epoch' in said and '\nseed 0  epoch' not in said
     return json.loads(Path(said.split('record: ')[1].split('\n')[0]).read_text())
 
 
@@ -105,7 +105,7 @@ def test_the_record_of_an_example(name):
 @pytest.mark.parametrize('name', EXAMPLES)
 def test_the_same_file_is_not_trained_again_and_a_changed_one_is(name):
     made(name)
-    assert 'this very row is there already; woofbench run --again trains it again' in trains(name)
+    assert 'this row is there already; woofbench run --again trains it again' in trains(name)
     path,(old,new) = home()/'files'/f'{name}.py',PARTS[name][3]
     text = path.read_text()
     assert old in text

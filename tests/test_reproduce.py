@@ -66,7 +66,7 @@ def test_same_machine_same_seeds_are_identical(done):
     new = res.row
     assert new.based_on==row.id!=new.id and new.record['config_id']==row.record['config_id'] and new.path.is_file()
     assert len(load_rows(out)[0])==2 and replication_status(row, load_rows(out)[0])=='replayed by 1'
-    assert sum('seed ' in o for o in said)==5 and not any('going on' in o or 'there already' in o for o in said)
+    assert sum('seed ' in o for o in said)==5 and not any('continuing' in o or 'there already' in o for o in said)
 
 def test_a_row_is_trained_with_its_own_number_of_threads(done, tmp_path):
     "Another number adds in another order, and gives other results; afterwards this process has its own again"

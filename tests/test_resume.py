@@ -185,7 +185,7 @@ def test_a_file_that_does_not_fit_is_named_and_ignored(job_of, kept_state, tmp_p
     r = again(job_of(), 'fast', path, said, every=600)
     assert numbers(r)==kept_state[1] and not (tmp_path/'harm').exists()
     assert len(said)==1 and f'{path} cannot be used: ' in said[0] and faults[k][1] in said[0]
-    assert said[0].endswith('the seed begins anew')
+    assert said[0].endswith('the seed starts again from epoch 1')
 
 def test_another_configuration_does_not_take_it(job_of, kept_state, tmp_path):
     shutil.copy(kept_state[0], tmp_path/'s')
@@ -416,7 +416,8 @@ from woofbench.train.imports import import_parts
 if len(sys.argv)>3: import_parts(sys.argv[3])
 try: rec = run('digits', **args).record
 except KeyboardInterrupt: rec = None
-print(json.dumps(dict(goes_on=any('going on: 1 of 2' in o for o in said), there=any('there already' in o for o in said),
+print(json.dumps(dict(goes_on=any('continuing: 1 of 2' in o for o in said),
+                      there=any('there already' in o for o in said),
                       code=rec and rec.code.source_sha256, context=rec and rec.env.context)))
 '''
 

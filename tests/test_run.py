@@ -68,7 +68,7 @@ def test_killed_and_started_again(board, tmp_path):
     p = start(*args)
     out,err = p.communicate(timeout=200)
     assert p.returncode==0, err
-    assert 'going on: 1 of 2' in out and 'seed 0  epoch' not in out
+    assert 'continuing: 1 of 2' in out and 'seed 0  epoch' not in out
     assert numbers(records(tmp_path)[0])==numbers(records(board[0])[0])
 
 def test_interrupt_says_how_to_go_on(tmp_path):

@@ -77,7 +77,7 @@ def test_a_process_that_is_killed_ends_the_run_and_the_rest_goes_on(tmp_path):
     assert 1<=len(done)<4
     said = []
     row = run(seeds=4, seeds_at_once=2, out=tmp_path, say=said.append, **small | dict(epochs=6))
-    assert f'going on: {len(done)} of 4 seeds are done' in said and row.n==4
+    assert f'continuing: {len(done)} of 4 seeds are done' in said and row.n==4
 
 def test_a_seed_that_fails_ends_all(monkeypatch):
     "The reason is heard, and no process is left"

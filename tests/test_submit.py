@@ -612,7 +612,7 @@ def test_the_command(hub, cli, out, made, monkeypatch):
     rid = made[1]['record_id']
     line = f'submit {rid} --out {out} --repo {hub.url}/dogs/kennel --method Mish --authors "ann bob"'
     rc,text,err = cli(f'{line} --dry-run')
-    assert rc==0 and not err and 'nothing is sent' in text and not hub.calls
+    assert rc==0 and not err and 'nothing was sent' in text and not hub.calls
     monkeypatch.setenv('GH_TOKEN', TOKEN)
     rc,text,err = cli(line)
     assert rc==0 and not err and f'opened {hub.url}/dogs/kennel/pull/1' in text and len(hub.pulls)==1

@@ -230,7 +230,7 @@ def test_a_full_disk_stops_with_a_sentence_and_images_are_decoded_once(tmp_path)
     builds = (tmp_path/'builds').read_text().split()
     assert len(builds)==len(set(builds))==2 # training and validation images
     said = shell(tmp_path/'out', plan=plan, **env)
-    assert any('going on: 2 seeds are done' in o for o in said), said
+    assert any('continuing: 2 seeds are done' in o for o in said), said
     assert len(list((tmp_path/'out'/'records').rglob('*.json')))==2
 
 def test_the_command(cli, refused, tmp_path):

@@ -415,7 +415,7 @@ def test_a_cell_without_a_row_that_counts_is_on_the_front_page(pool):
         board = from_rows([one(size)])
         assert board.cells[0].best is None and board.cells[0].track.official==(size==128)
         text = front_page(board, []).decode()
-        assert f'cells/{board.cells[0].slug}.html' in text and text.count('no row that counts')==1
+        assert f'cells/{board.cells[0].slug}.html' in text and text.count('no row in the ranking')==1
 
 @pytest.mark.parametrize('word,name,fits', [
     ('A100', 'NVIDIA A100-SXM4-80GB', True), ('A100', 'NVIDIA RTX A1000', False), ('T4', 'Tesla T4', True),
@@ -452,9 +452,9 @@ def test_rows_without_a_price_are_named(some):
     assert 'Intel Xeon (2 threads)' in text[text.index('No price is stated for: '):]
     assert {o.id for o in some.entries if o.id in text}=={o.id for o in some.entries if o.counts and 'H100' in o.device}
 
-@pytest.mark.parametrize('n,ranked,text', [(1, 1, '1 row, and it counts.'), (1, 0, '1 row, and it does not count.'),
-                                           (4, 2, '4 rows, 2 that count.')])
-def test_a_cell_says_how_many_rows_count(n, ranked, text):
+@pytest.mark.parametrize('n,ranked,text', [(1, 1, '1 row, in the ranking.'), (1, 0, '1 row, not in the ranking.'),
+                                           (4, 2, '4 rows, 2 of them in the ranking.')])
+def test_a_cell_says_how_many_rows_are_in_the_ranking(n, ranked, text):
     c = SimpleNamespace(entries=[0]*n, ranked=[0]*ranked, track=make_track('imagewoof'))
     assert text in _lede(c)
 

@@ -127,7 +127,7 @@ def test_a_row_that_is_there_without_weights(images, tmp_path):
     said = []
     assert kept(images, tmp_path, say=said.append).id==first.id
     again = 'woofbench run --again trains it again'
-    assert f'this very row is there already, without its weights; {again} and keeps them' in said
+    assert f'this row is there already, without its weights; {again} and keeps them' in said
     new = kept(images, tmp_path, again=True)
     assert not lacking(new) # its id is another one, unless all rounded seconds are the same
     assert kept(images, tmp_path, say=said.append).id==new.id and said[-1].endswith(f'; {again}')

@@ -169,7 +169,7 @@ def _try(lock, wait):
     except FileNotFoundError: return False # another process removed the folder just now
     except (OSError, NotImplementedError) as e:
         why = getattr(e, 'strerror', None) or str(e) or type(e).__name__
-        raise NoLock(f'cannot lock {lock.lock_file}: {why}. Several runs share this folder by a lock; take a folder '
+        raise NoLock(f'cannot lock {lock.lock_file}: {why}. Several runs share this folder by a lock; choose a folder '
                      'that you may write to, on a file system with locks') from e
     return True
 

@@ -38,7 +38,7 @@ def sample_photos(
     n:int=60, # Training images of a class; half as many validate
     side:int=64, # Of the images, px
 ) -> Path: # The folder
-    "Write pieces of two photos with a free licence as a data set of two classes"
+    "Write pieces of two photos with a free licence as a dataset of two classes"
     from PIL import Image
     from sklearn.datasets import load_sample_image
     folder = Path(folder)

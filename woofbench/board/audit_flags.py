@@ -41,7 +41,7 @@ def _accuracy_flags(row, board):
                'result')
 
 # %% ../../nbs/board/07_audit_flags.ipynb #spread-def
-ODD = .002 # of honest rows
+ODD = .002 # of real rows
 
 def _easy(row): return not row.data['known'] or facts_of(row.track.dataset).easy # too few errors to say anything
 

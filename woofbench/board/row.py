@@ -70,7 +70,7 @@ def _no_rank(row):
         if odd: yield f'{", ".join(odd)} not in this package'
     yield from _trained_otherwise(rec)
     if row.kind=='chosen': yield 'chosen seeds'
-    if row.kind=='explore' and row.track.official and row.val_resize==OFFICIAL: yield 'seeds for exploration'
+    if row.kind=='explore' and row.track.official and row.val_resize==OFFICIAL: yield 'exploration seeds'
     if row.n<5 or row.n>5 and row.kind=='official': yield f'{row.n} of 5 seeds' # you cannot choose how many either
     if bad := sum(r['diverged'] for r in row.runs): yield f'{bad} diverged'
 

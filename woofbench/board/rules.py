@@ -20,6 +20,7 @@ from ..models.effect import idle_fields
 from ..train.callbacks import start_of
 from ..train.recipe import engines, hash_without, settings
 from .stats.claims import P_BEAT, probability
+from .record.seeds import kinds
 from .reviews import Review, is_time
 from .row import Board, Row
 from .standing import incumbent
@@ -158,10 +159,11 @@ def _notes(row, board, there):
         yield f'it was made for version {row.rules} of the rules, and is judged by it; these are version {RULES}'
     yield from (f'trained with the callback {o.name}' for o in row.record.callbacks)
     n = row.record.get('attempts')
-    if n: yield f'{number_of(n, "recipe")} tried in this cell on the board where it was trained, this one included'
+    if n: yield (f'on the board where the row was trained, {number_of(n, "recipe")} tried in this cell, '
+                 'this one included')
     same = (o for o in board.where('config_id', row.config_id) if o.same_config(row))
     found = chain(((o, f'differs in {k} alone') for o,k in one_field_apart(row, board)),
-                  ((o, f'has the same configuration and {number_of(o.n, o.kind+" seed")}') for o in same))
+                  ((o, f'has the same configuration and {number_of(o.n, kinds[o.kind]+" seed")}') for o in same))
     yield from (f'{o.id} ({100*o.mean:.2f} %) {how}' for o,how in islice(found, 9))
     if next(found, None): yield 'and more rows that differ as little'
 

@@ -295,7 +295,7 @@ def ablate(
     device=None, # Torch device; fastai's default if None
     engine:str|None=None, # fast, or fastai (the reference); fast on a processor, else fastai, if None
     seeds_at_once:int=1, # Seeds trained side by side, as in `run`
-    compile:bool=False, # Compile the network with PyTorch's compiler; fast engine only, pays for long rows
+    compile:bool=False, # Compile the network with PyTorch's compiler; fast engine only; worth it for long rows
     note:str='', # Free text for the records
     cache:bool=True, # Keep the fast engine's decoded images on disk
     cbs=(), # Callbacks of fastai, their classes, or functions that make them; each seed gets its own

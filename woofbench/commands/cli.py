@@ -21,7 +21,8 @@ def _version():
 
 EXIT = {
     0:'done; for a command that judges: the answer is yes',
-    1:'the answer is no: an invalid row, an inconsistent replication, a lost challenge, something that stops a run',
+    1:'the answer is no: an invalid row, an inconsistent replication, a claim that does not hold, '
+      'something that stops a run',
     2:'a wrong command, or something that you can correct; one line on standard error says what',
     3:'the answer is "cannot tell", or the row needs an audit',
     70:'an error that nobody foresaw, in woofbench or in your own code; the text on standard error says where',

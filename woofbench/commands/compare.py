@@ -134,7 +134,8 @@ def sentence(self:Comparison) -> str:
     if v.outcome=='beats': return f'{a} beats {b} by {_points(c)}: {wins}.'
     if v.outcome=='better': return f'{a} is better than {b} on average, by {_points(c)}, but does not beat it: {wins}.'
     if v.outcome=='ties': return f'{a} ties with {b} {_tie(v)}, and {wins}.'
-    return f'These seeds show no sure difference between {a} and {b}: it is {_points(c)}, and {wins}; {_more(v)}.'
+    return (f'These seeds show no sure difference between {a} and {b}: the measured difference is {_points(c)}, '
+            f'and {wins}; {_more(v)}.')
 
 # %% ../../nbs/commands/03_compare.ipynb #images-def
 @patch(as_prop=True)

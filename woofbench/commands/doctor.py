@@ -64,7 +64,8 @@ def _disk(out):
     for what,o in (('disk of the cache', cache), ('disk of the board', Path(out).resolve())):
         free = shutil.disk_usage(_nearest(o)).free
         few = free<1<<30
-        yield _finding(what, f'{free/2**30:.1f} GiB free', 'make room: decoded images need 1 to 6 GiB' if few else '')
+        yield _finding(what, f'{free/2**30:.1f} GiB free',
+                       'free some space: decoded images need 1 to 6 GiB' if few else '')
 
 # %% ../../nbs/commands/15_doctor.ipynb #places-board
 def _board(out):
@@ -74,7 +75,7 @@ def _board(out):
     try: probe(_nearest(out.resolve())) # a run makes the folder
     except OSError as e:
         why = f'{out.resolve()}: {e.strerror or e}'
-        yield _finding('board', why, 'take a folder that you may write to: --out', True)
+        yield _finding('board', why, 'choose a folder that you may write to: --out', True)
         return
     if not is_board(out):
         yield _finding('board', f'none in {out.resolve()} or above it', 'the first run makes one here')
@@ -138,7 +139,7 @@ def cache_clear(
     for o in gone:
         path = cache_dir()/o['name']
         try: shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
-        except OSError as e: raise BadInput(f'cannot remove {path}: {e.strerror or e}; is a run at work?') from e
+        except OSError as e: raise BadInput(f'cannot remove {path}: {e.strerror or e}; is a run in progress?') from e
     return gone
 
 # %% ../../nbs/commands/15_doctor.ipynb #cache-text

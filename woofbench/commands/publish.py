@@ -209,7 +209,7 @@ class NewRow:
             if self.folder.keep: mine.sort(key=self._lacks) # of several, one with its weights
             if rec := record_of(mine, runs, self.seeds, self.again):
                 move_weights(self.folder.path, rec, self.out)
-                self.say('this very row is there already' + self._hint(rec))
+                self.say('this row is there already' + self._hint(rec))
                 return _publish(rec, self.out, self.folder, self.say), []
             spent = [s for s in runs if any(runs[s] in o['runs'] for o in mine)] # no evidence goes into two records
             if spent or len(runs)<len(self.seeds): return None, spent

@@ -81,7 +81,7 @@ def plan_of(
     recipe = from_dict(row.record['recipe'])
     check_parts_of(row)
     if not trust_code and (why := other_code(row.record)):
-        raise BadInput(f'{row.id}: {why}; --trust-code goes on')
+        raise BadInput(f'{row.id}: {why}; add --trust-code to train it anyway')
     t = row.track
     know_images(row, data)
     p = plan(t.dataset, t.size, t.epochs, t.source, t.noise, recipe, data)

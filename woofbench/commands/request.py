@@ -20,6 +20,7 @@ from ..board.rules import RULES, Verdict
 from ..board.standing import incumbent
 from ..board.record.schema import Record
 from ..board.record.record import check_credit, check_record, read_file, record_path, to_bytes
+from ..board.record.seeds import kinds
 from ..board.record.git import commit_of, git, remotes, tree, Repo
 from ..board.check import check_base, rows_at
 from ..board.tricks import CARDS, trick_paths
@@ -64,7 +65,7 @@ def _facts(row):
     e,c,r = rec['env'],rec['code'],rec['recipe']
     return dict(
         method=said.get('method'), authors=said.get('authors'), note=rec['note'], record=record_path(rec),
-        configuration=rec['config_id'], seeds=row.kind,
+        configuration=rec['config_id'], seeds=kinds[row.kind],
         engine=f'{rec["engine"]}, {r["precision"]}, batches of {r["bs"]}',
         device=e['device'] + (f', CUDA {e["cuda"]}' if e['cuda'] else ''),
         system=f'{e["platform"]}, Python {e["python"]}',
@@ -77,7 +78,7 @@ def _beside(row, top):
     "How a row compares with the best one of its cell"
     if top is None: return 'There is no ranked row in its cell yet.'
     c = row.against(top)
-    more = 'of which one seed says nothing more'
+    more = 'and one seed is too few for an interval'
     if c['p_beat']==c['p_beat']: # not nan
         more = f'p_beat {probability(c["p_beat"])} ({c["by"]}), 95 % interval {100*c["lo"]:+.2f} to {100*c["hi"]:+.2f}'
     best = f'`{top.id}`, {_code(str(top.recipe))}, with {percent(top.mean, top.std)} %'
@@ -99,7 +100,7 @@ def text_of(
         f'## Verdict\n\n**{v.word}**, by version {RULES} of the rules and the board of today:\n\n' + '\n'.join(said),
         _beside(row, incumbent(row.track, rows)),
         '## Where it comes from\n\n' + md_table(('',''), facts),
-        f'## Again\n\n```sh\nwoofbench reproduce {row.id}\n```']
+        f'## Run it again\n\n```sh\nwoofbench reproduce {row.id}\n```']
     name = row.record.get('claim', {}).get('method') or str(row.recipe)
     return f'{row.track}: {mean} %, {name}'[:200], '\n\n'.join(body)+'\n'
 
@@ -196,7 +197,7 @@ def prepare(
     if path in tree(tmp, _base, 'records'): raise BadInput(f'{rec.record_id} is on the board already')
     start = _commit(tmp, files, _base) if files else _base
     rep,rows = check_base(_base, _commit(tmp, {path:to_bytes(rec)}, start), tmp),rows_at(tmp, _base)
-    if not rep.ok: raise BadInput(f'{rec.record_id} is not sent, for it is invalid: {_invalid_lines(rep, path)}')
+    if not rep.ok: raise BadInput(f'{rec.record_id} is not sent, because it is invalid: {_invalid_lines(rep, path)}')
     row,v = Row(rec, tricks=rows.tricks),dict(rep.items)[path]
     title,body = text_of(row, v, rows)
     if rep.other: body += '\n## Code to read\n\n'+''.join(f'- `{o}`\n' for o in rep.other)

@@ -45,7 +45,7 @@ def train_row(
     out:Path, # Folder of records/ and leaderboard.csv
     machine:Machine|None=None, # The usual one if None
     purpose:Purpose|None=None, # Its note, and what it replicates or challenges
-    again:bool=False, # Train even if this very row is there already?
+    again:bool=False, # Train even if this row is there already?
     say=print, # Called with lines of progress; None: no lines
 ) -> Row:
     "Train the seeds of a job and publish the row: `run`, for a job that is there already; raises `BadInput`"
@@ -86,8 +86,8 @@ def run(
     processes:int=1, # Processes that train one seed together, each on a GPU of its own or on the processor
     compile:bool=False, # Compile the network with `torch.compile`? Fast engine only; worth it for long rows
     cache:bool=True, # Keep the fast engine's decoded images on disk?
-    official:bool=False, # Seeds from the configuration's hash, as a rank needs them, in place of 0, 1, 2, ...?
-    again:bool=False, # Train even if this very row is there already?
+    official:bool=False, # Official seeds, which a rank needs, in place of 0, 1, 2, ...?
+    again:bool=False, # Train even if this row is there already?
     keep:Literal['nothing','weights']='nothing', # What to keep of each seed; weights go to .woofbench/weights in `out`
     note:str='', # Free text for the record
     cbs=(), # Callbacks of fastai, their classes, or functions that make them; each seed gets its own

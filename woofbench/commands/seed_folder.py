@@ -126,7 +126,7 @@ def train_claimed(
     from woofbench.train.multi_seed import train_seeds
     from woofbench.train.watch import Shown
     machine = replace(machine, states=partial(folder.resume, say=say))
-    if runs: say(f'going on: {len(runs)} of {n} seeds are done')
+    if runs: say(f'continuing: {len(runs)} of {n} seeds are done')
     if machine.processes==1 and not machine.apart: images_of(job, machine) # all seeds find them in memory
     def log(epoch, o, seed): shown.epoch(seed, epoch, o, _epoch_line(job, seed, epoch, o))
     with Shown(job, n, len(runs), say) as shown, closing(

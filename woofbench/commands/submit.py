@@ -202,7 +202,7 @@ def submit(
     clone:str|Path|None=None, # A local clone to take the board from; it is downloaded if None
     token:str|None=None, # $GITHUB_TOKEN, $GH_TOKEN or Colab's secret if None
     trick:str|Path|None=None, # Notebook of a new trick that the row was trained with, in your clone
-    dry:bool=False, # Do everything but send it, and show it?
+    dry:bool=False, # Do everything except send it, and show what would be sent
     say=print, # Called with lines
 ) -> str: # Address of the request, or of the page that takes the record; empty if `dry`
     "Check a row, and open its pull request or say how to; raises `BadInput`"
@@ -214,8 +214,8 @@ def submit(
     folder = _keep(req, out, say)
     if dry:
         paths = ', '.join([*req.files, req.path])
-        say(f'nothing is sent. It would be {paths} on the branch {req.branch}, for {BASE} of {repo.url}:\n\n'
-            f'{req.title}\n\n{req.body}')
+        say(f'nothing was sent. The pull request would add {paths}, from the branch {req.branch} to {BASE} of '
+            f'{repo.url}:\n\n{req.title}\n\n{req.body}')
         return ''
     if token: return publish(req, Hub(repo, token), say)
     say(by_hand(req, repo, folder))

@@ -452,7 +452,7 @@ def sweep(
     budget:str='', # Stop after so many device-hours, such as 2h or 30m, or seeds, such as 40 seeds
     adaptive:bool=False, # Drop recipes that are very probably not the best; exploration seeds only
     price:float|None=None, # What a device costs an hour, for the estimate of a dry run
-    dry_run:bool=False, # Say how many runs, device-hours, bytes and how much money it takes; train nothing
+    dry_run:bool=False, # Show the number of runs, the device-hours, the bytes and the money; train nothing
     status:bool=False, # Say how far a sweep of this plan is, from another shell
     import_=(), # More files of parts, or modules; one alone needs no list
     out:str|Path='.', # Folder of records/ and leaderboard.csv
@@ -486,7 +486,7 @@ def _swept(plan, folder, where, budget, adaptive, say):
         d = Driver(plan, executor, folder.parents[2], say, budget, adaptive)
         say(f'{plan}\nworkers: {executor.size}, {executor.kind}')
         d.look()
-        if done := sum(len(o.acc) for o in d.rows if not o.twin): say(f'going on: {done} seeds are done')
+        if done := sum(len(o.acc) for o in d.rows if not o.twin): say(f'continuing: {done} seeds are done')
         d.begin()
         d.go()
     finally:

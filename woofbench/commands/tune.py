@@ -359,7 +359,7 @@ def all_tried(self:_Search, study) -> str:
 @patch
 def go(self:_Search, study, optuna, budget):
     "Train trials until the budget is spent"
-    if done := len(_finished(study, optuna)): self.say(f'going on: {done} trials are done')
+    if done := len(_finished(study, optuna)): self.say(f'continuing: {done} trials are done')
     begin = time.monotonic()
     while not (why := _spent(study, optuna, begin, budget) or self.all_tried(study)): self.one(study, optuna)
     self.say(f'the study ends after {why}')

@@ -18,8 +18,8 @@ from ..progress import hello, to_stderr
 # %% ../../nbs/commands/08_verbs.ipynb #run-def
 _recipe = {
     'the model (in brackets: the official recipe)':'train.recipe:Recipe.model',
-    'its training':'train.recipe:Recipe',
-    'parameters of its parts':'train.recipe:parameters()'}
+    'the training':'train.recipe:Recipe',
+    'parameters of parts':'train.recipe:parameters()'}
 # Parts have parameters, and so each parameter has a flag
 _fields = dict(without=('params','cbs'), log_to='log', imports=True, read='train.recipe:parse')
 
@@ -70,7 +70,7 @@ def _check_plot(path):
 def run(
     *, arch:str|None=None, # Shape of the network, or timm:NAME; sets depths, widths and the like [xresnet50]
     plot:Annotated[str|bool|None,'FILE']=None, # Draw the seeds [run.png in --out]
-    dry_run:bool=False, # Say what would be done, how long it takes and how much memory; train and write nothing
+    dry_run:bool=False, # Show what would be done, and the time and memory that it needs; train and write nothing
     json:bool=False, # Print JSON and nothing else
     **given
 ) -> None:
@@ -236,7 +236,7 @@ def check(
     as_:Literal['text','json','md']='text', # For people, programs or a page
     json:bool=False, # The same as --as json
 ) -> int:
-    "Check rows as data, and run nothing of theirs: they are in order (0), invalid (1), or need an audit (3)"
+    "Check rows as data, and run nothing of theirs: they are valid (0), invalid (1), or need an audit (3)"
     _wait()
     from woofbench.board.check import check_base, check_path
     if path and base: raise BadInput('give a path or --base, not both')
@@ -305,7 +305,7 @@ def site(
 
 # %% ../../nbs/commands/08_verbs.ipynb #cost-def
 @verb({'how it is measured':'models.costs:speeds', 'the model':'models.spec:XResNetSpec',
-       'parameters of its parts':'train.recipe:model_parameters()'}, without=('params',), imports=True)
+       'parameters of parts':'train.recipe:model_parameters()'}, without=('params',), imports=True)
 def cost_( # `cost` is the function of `models.costs`
     *, arch:str='xresnet50', # Shape of the network, or timm:NAME
     json:bool=False, # Print JSON and nothing else
@@ -388,7 +388,7 @@ def export(
     id:str, # Id of a record, the beginning of one, or the path of its file
     file:Annotated[str,'FILE'], /, # The file to write, such as dogs.onnx
     seed:int|None=None, # Which of its networks; the first seed's if none
-    as_:Literal['onnx','pt2']|None=None, # ONNX, or a program of torch.export; by the end of FILE if none
+    as_:Annotated[Literal['onnx','pt2']|None,'FORMAT']=None, # onnx, or pt2 (torch.export); by the end of FILE if none
     out:str='.', # Folder of the board
     json:bool=False, # Print JSON and nothing else
 ) -> None:

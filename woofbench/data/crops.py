@@ -19,8 +19,8 @@ from .val_resize import OFFICIAL, as_square
 # %% ../../nbs/data/10_crops.ipynb #boxes-def
 def crop_boxes(
     sizes:torch.Tensor, # int64 (n, 2): height, width
-    min_scale:float=.35, # Least share of an image's area in a crop
-    ratio:tuple=(3/4,4/3), # Least and largest width/height of a crop
+    min_scale:float=.35, # Smallest share of an image's area in a crop
+    ratio:tuple=(3/4,4/3), # Smallest and largest width/height of a crop
     generator:torch.Generator|None=None, # On the CPU
 ) -> torch.Tensor: # int64 (n, 4): y, x, height, width
     "A random piece of each image, drawn as fastai's `RandomResizedCrop` does"

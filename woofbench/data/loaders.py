@@ -90,7 +90,7 @@ def train_labels(
 class Batching:
     "How images become batches; a recipe has fields of the same names"
     bs:int=64               # Batch size of training and validation
-    min_scale:float=.35     # Least share of an image's area in a training crop
+    min_scale:float=.35     # Smallest share of an image's area in a training crop
     flip:float=.5           # Probability of a horizontal flip
     normalize:bool=True     # Subtract ImageNet's mean and divide by its standard deviation?
     erase:float=0.          # Largest share of the image that random erasing may take; 0: none

@@ -47,7 +47,7 @@ def orthogonal(
 
 # %% ../../nbs/train/22_muon.ipynb #how-def
 _muon = dict(
-    rest_rate=Param(.3, 'Rate of all other weights, as a share of the rate', 1e-6, 1e3),
+    rest_rate=Param(.3, 'Learning rate of all other weights, as a share of `lr`', 1e-6, 1e3),
     rest_mom=Param(.9, 'Momentum of all other weights', 0, .9999),
     rest=Param('adam', 'What trains all other weights', choices=('adam','radam')),
     lookahead=Param(False, 'Lookahead around Muon?'), nesterov=Param(True, 'Look ahead with the momentum?'),

@@ -53,12 +53,12 @@ class Recipe:
     mixup:float = 0.            # Alpha of mixup; 0: none
     cutmix:float = 0.           # Alpha of cutmix; 0: none
     erase:float = 0.            # Largest share of an image that random erasing takes; 0: none
-    min_scale:float = .35       # Least share of an image's area in a training crop
+    min_scale:float = .35       # Smallest share of an image's area in a training crop
     flip:float = .5             # Probability of a horizontal flip
     aug:str = 'none'            # Further changes to batches of training images
     val_resize:str = 'squish'   # How validation images become squares: squish, shorter32 or crop; only squish is ranked
     normalize:bool = True       # Normalise with ImageNet's statistics?
-    progressive:float = 1.      # Share of the side at which training begins; 1: all of it
+    progressive:float = 1.      # Side of the images at the start, as a share of `size`; 1: full size
     ema:float = 0.              # Decay of the moving average of weights that is evaluated; 0: none
     average:str = 'none'        # Another average of the weights that is evaluated: none or tail
     grad:str = 'none'           # What happens to gradients before the step: none, clip or accumulate

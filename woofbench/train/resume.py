@@ -334,9 +334,9 @@ class Resume:
         self.saved = None if self.anew else self._load()
 
     def again(self, why):
-        "The kept state cannot be used: begin anew"
+        "The kept state cannot be used: start again from epoch 1"
         self.anew,self.peak = True,0
-        self.say(f'{self.path} cannot be used: {why or type(why).__name__}; the seed begins anew')
+        self.say(f'{self.path} cannot be used: {why or type(why).__name__}; the seed starts again from epoch 1')
         return self
 
     def as_states(self, seed): return self # as a `Machine` asks for it

@@ -116,7 +116,8 @@ class AveragedValidation(Callback):
 
 # %% ../../nbs/train/24_schedule_free.ipynb #register
 @opts.register('schedule_free', 'ScheduleFree', unused=('beta',),
-               params=dict(batches=Param(20, 'Batches that norms are counted anew with before a validation', 1, 1000)))
+               params=dict(batches=Param(
+                   20, 'Batches from which the statistics of norms are computed before a validation', 1, 1000)))
 def schedule_free(r, *, batches):
     "Schedule-Free AdamW: it averages weights instead of lowering the rate; https://arxiv.org/abs/2405.15682"
     if not r.mom: raise BadInput('schedule_free needs a momentum above 0: it says how far gradients follow the average')

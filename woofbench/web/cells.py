@@ -71,8 +71,9 @@ def people(e:Entry) -> Markup|str:
 
 # %% ../../nbs/web/07_cells.ipynb #legend-def
 LEGEND = dict(ranked='Official cell, official seeds, known images, unchanged code. The row has a rank.',
-    practice='Everything is in order, but the cell is not an official one.',
-    unranked='Something keeps the row from a rank. The words after it give the reason.',
+    practice='The row is valid, but its cell is not an official one, or its validation images were resized in '
+             'another way.',
+    unranked='The row has no rank. The words after the status give the reason.',
     replication='Another row, run again. It counts for that row and has no rank of its own.',
     challenge='Another row, run with fresh seeds that could not be known before. It counts for that row.',
     audited='A maintainer looked at the audit flags of the row and accepted it.',
@@ -255,7 +256,7 @@ def ties(c:Cell) -> Markup:
     rows = Markup(''.join(_tie_line(c, best, o) for o in others[:8]))
     rest = h('p', f'{len(others)-8} more rows are tied with it.', class_='note') if others[8:] else None
     intro = h('p', h('strong', best.name), f' leads, but {number_of(len(others), "row")} cannot be told '
-              'from it. If a difference is real, so many more seeds of each row find it with a power of 80 %.')
+              'from it. If a difference is real, the number of extra seeds in the table finds it with a power of 80 %.')
     heads = ['Row', *[dict(text=o, class_='num') for o in ('Behind, points','More seeds each')], 'Commands']
     return join(intro, table('Rows tied with the best one', heads, rows, 'ties', hide=True), rest)
 
@@ -316,9 +317,9 @@ def _cost(c):
              h('p', _about_cost, h('a', _money, href=f'../money.html#{c.slug}'), '.'), h('figure', pic))
 
 def _lede(c):
-    kind = 'An official cell.' if c.track.official else 'A cell for practice: its ranks hold on this page alone.'
-    n = f'{len(c.entries)} rows, {len(c.ranked)} that count{"s"*(len(c.ranked)==1)}'
-    if len(c.entries)==1: n = '1 row, and it counts' if c.ranked else '1 row, and it does not count'
+    kind = 'An official cell.' if c.track.official else 'A practice cell: its ranks are for this page only.'
+    n = f'{len(c.entries)} rows, {len(c.ranked)} of them in the ranking'
+    if len(c.entries)==1: n = f'1 row, {"" if c.ranked else "not "}in the ranking'
     text = f'{kind} {n}. Bars are 95 % intervals of the mean, dots are seeds.'
     return h('p', text, class_='lede')
 

@@ -51,7 +51,7 @@ def gain(c) -> Markup:
     link = h('a', base.name, href=f'rows/{base.id}.html')
     return h('small', h('b', f'{d:+.2f}'), f' ({lo:+.2f} to {hi:+.2f})' if lo==lo else '', ' on ', link)
 
-_none = 'no row that counts'
+_none = 'no row in the ranking'
 
 def official_cell(b:SiteData, t) -> Markup:
     "One official cell"
@@ -183,7 +183,7 @@ _gain = ('The small number behind ± is half the 95 % interval of the mean. '
          'The gain is over the official recipe in the same cell, or over its first row.')
 _pairs = ('Pairs of rows that differ in one thing alone. Bars are 95 % intervals; a bar that touches the line shows no '
           'sure effect. Pairs that share a row are not independent, so the interval of their average is a little '
-          f'too narrow. Of rows that are alike but for one setting, at most {MOST_PAIRS} pairs count.')
+          f'too narrow. Of rows that differ in one setting only, at most {MOST_PAIRS} pairs count.')
 
 # %% ../../nbs/web/09_front.ipynb #named-def
 def named(cs:list) -> list:
@@ -270,7 +270,7 @@ def _about(name): return (import_module(f'woofbench.tricks.{name}').__doc__ or '
 
 # %% ../../nbs/web/09_front.ipynb #effect-def
 def _pair_line(p):
-    who = [h('a', p.b.name, href=f'../rows/{p.b.id}.html'), ' less ',
+    who = [h('a', p.b.name, href=f'../rows/{p.b.id}.html'), ' minus ',
            h('a', f'{p.a.name}', href=f'../rows/{p.a.id}.html')]
     where = h('small', h('a', p.a.cell.title, href=f'../cells/{p.a.cell.slug}.html'))
     return join(f'{p.field}: {show(p.old)} → {show(p.new)}', h('br'), h('small', who)), p.diff, p.lo, p.hi, [where]

@@ -16,6 +16,7 @@ from .cells import (LEGEND, NOISE, amount, duration, links, own_params, pct, peo
 from .draw import badge, curves, direction
 from ..data.track import packaged
 from ..board.record.record import code_file
+from ..board.record.seeds import kinds
 from ..text import number_of, show, shown
 from .export import (again_code, bib, colab_link, command, needs, notebook, own_files, python, row_json,
                                   tex_row, with_interval)
@@ -35,7 +36,7 @@ def seeds(e:Entry) -> Markup:
                 _num(duration(sum(o['train_s']+o['eval_s'] for o in r['curve']))),
                 _num(f'{r["peak_mem_mb"]} MB'), 'diverged' if r['diverged'] else 'finished')
     heads = ['Seed', *[dict(text=o, class_='num')
-                       for o in ('Right','Accuracy, %','Best epoch above the last, points','Time','Memory')], 'Ended']
+                       for o in ('Right','Accuracy, %','Best epoch minus the last, points','Time','Memory')], 'Ended']
     return table('The seeds of the row', heads, [line(r) for r in e.row.runs], hide=True)
 
 def learning(e:Entry) -> Markup:
@@ -131,8 +132,8 @@ def hardest(e:Entry, names, most:int=24) -> Markup:
     res = part('Every seed gets these wrong', order,
                f'{len(order)} of {len(names.val)} images. Those that the fewest rows of the cell get right come first.')
     if n<2: return res
-    about = (f'{len(alone)} images. Most seeds of this row get them right; '
-             f'in none of the {n-1} other rows with the same images do most seeds.')
+    about = (f'{number_of(len(alone), "image")}. Most seeds of this row get them right. '
+             'That is true of no other row with the same images.')
     return join(res, part('Only this row gets these right', alone, about))
 
 # %% ../../nbs/web/08_rows.ipynb #mistakes-all-def
@@ -182,9 +183,9 @@ def compared(e:Entry, neighbours:dict) -> Markup:
     if not others: return h('p', 'It is the only row of its cell.')
     res = against(side([e]), side(others), e.cell.prior)
     lines = [_versus_line(e, o, *(res[k][i] for k in ('diff','lo','hi','p_beat'))) for i,o in enumerate(others)]
-    heads = ['Other row', dict(text='This one less the other, points', class_='num'),
+    heads = ['Other row', dict(text='This one minus the other, points', class_='num'),
              dict(text='95 % interval', class_='num'), dict(text='p_beat', class_='num'), 'What this one has instead']
-    t = table('This row less another', heads, Markup(''.join(lines)), 'versus', hide=True)
+    t = table('This row minus another', heads, Markup(''.join(lines)), 'versus', hide=True)
     pick = h('div', id='pick', data_src=f'../cells/{e.cell.slug}.js', data_id=e.id) if len(e.cell.entries)>1 else None
     other = next((o for o in others if e.row.same_images(o.row)), others[0])
     command = h('code', f'woofbench compare {e.id} {other.id}')
@@ -303,10 +304,10 @@ def _numbers(e):
     wide = e.half
     interval = 'too few seeds for an interval' if wide is None else f'± {pct(wide)} (95 % interval of the mean)'
     alone = e.counts and e not in e.cell.ranked
-    rank = (f'of {len(e.cell.ranked)} that count' if e.rank else 'other images than the best row' if alone else
-            'the row does not count')
+    rank = (f'of {len(e.cell.ranked)} in the ranking' if e.rank else 'other images than the best row' if alone else
+            'not in the ranking')
     items = [('Accuracy', f'{pct(e.mean)} %', interval), ('Rank', places(e), rank),
-             ('Seeds', str(e.n), e.row.kind), ('p_beat', beat, 'against the best row of the cell'),
+             ('Seeds', str(e.n), kinds[e.row.kind]), ('p_beat', beat, 'against the best row of the cell'),
              ('Time', duration(e.seconds), f'a seed, {e.device}'),
              ('Network', amount(e.params), f'parameters, {amount(e.macs)} multiply-adds')]
     return h('dl', [h('div', h('dt', a), h('dd', h('b', v), h('small', s))) for a,v,s in items], class_='numbers')
@@ -316,10 +317,10 @@ def _noise(e):
     if not e.std: return h('p', 'All seeds ended with the same accuracy, so they show no spread.')
     image,network,total = (100*e.noise[k] for k in ('image','network','total'))
     share = 100*min(1, image**2/total**2) if total else 0
-    text = f'The standard deviation between seeds is {total:.2f} points. The images make {image:.2f} of it, '
-    if network: text += f'the networks {network:.2f}: {share:.0f} % of the variance is the finite set of images.'
-    else: text += ('which is all of it: the seeds agree better than the images allow, '
-                   'so expect a larger spread next time.')
+    text = f'The standard deviation between seeds is {total:.2f} points. The images alone would give {image:.2f}, '
+    if network: text += (f'the networks alone {network:.2f}: {share:.0f} % of the variance comes from the finite set '
+                         'of images.')
+    else: text += 'so the seeds agree better than the images allow: expect a larger spread next time.'
     return join(h('p', text), h('p', NOISE, class_='note'))
 
 # %% ../../nbs/web/08_rows.ipynb #top-def
@@ -343,7 +344,7 @@ def row_page(e:Entry, b:SiteData, neighbours:dict) -> bytes:
     parts = (('Seeds', 'seeds', [seeds(e), learning(e)]), ('Where the spread comes from', 'noise', [_noise(e)]),
              ('Mistakes', 'mistakes', [mistakes(e, b)]), ('Recipe', 'recipe', [recipe(e)]),
              *([('Code of its author', 'code', [source_code(e)])] if e.row.own_code else []),
-             ('Beside other rows', 'compare', [compared(e, neighbours)]),
+             ('Compared with other rows', 'compare', [compared(e, neighbours)]),
              ('Costs and machine', 'costs', [costs(e)]), ('Replications and challenges', 'again', [again(e, b)]),
              ('Run it again', 'rerun', [rerun(e, b)]), ('Cite it', 'cite', [cite(e, b)]))
     toc = h('nav', h('ul', [h('li', h('a', t, href=f'#{k}')) for t,k,_ in parts]), class_='toc',

@@ -51,7 +51,7 @@ def which_seeds(
     return list(seeds)
 
 # %% ../../../nbs/board/record/01_seeds.ipynb #check-def
-kinds = ('explore','official','challenge','chosen')
+kinds = dict(explore='exploration', official='official', challenge='challenge', chosen='chosen') # As they are shown
 
 def seeds_kind(
     seeds:list[int],
@@ -78,4 +78,4 @@ def check_seeds(
     if kind=='challenge': want = challenge_seeds(based_on, nonce, n)
     elif kind=='official': want = official_seeds(config_id, n)
     else: want = range(n) if kind=='explore' else seeds
-    if sorted(seeds)!=sorted(want): raise BadInput(f'the {kind} seeds are {list(want)}, not {sorted(seeds)}')
+    if sorted(seeds)!=sorted(want): raise BadInput(f'the {kinds[kind]} seeds are {list(want)}, not {sorted(seeds)}')

@@ -199,7 +199,7 @@ def _cells(r):
 _head = ('size','epochs','accuracy','runs','what','commit named','images','shown','when','findings')
 _intro = """Rows of [the public board](https://github.com/fastai/imagenette), as its page prints them, and a few that
 their author printed elsewhere. Nobody has
-run them again here, so they are no rows to beat, and no table ranks them with measured ones. *Runs* is what the
+run them again here, so no row has to beat them, and no table ranks them with measured ones. *Runs* is what the
 page says and *shown* what can be seen today; *images* is the shorter side of the files they were made from."""
 
 _group,_groups = {'unmerged':'replaced'},('page','replaced','elsewhere')

@@ -309,10 +309,10 @@ const picker = async box => {
     const c = compare(side(me), side(o), data.prior), f = v => `${v >= 0 ? '+' : ''}${(100 * v).toFixed(2)}`;
     const text = me.images !== o.images ? ': they were validated on other images, so nothing can be said.' : c.lo === c.lo && c.lo < c.hi ? `: ${f(c.diff)} points (95 % interval ${f(c.lo)} to ${f(c.hi)}), p_beat ${prob(c.p, data.beat)}.` : `: ${f(c.diff)} points; one seed, or seeds that all ended alike, show no noise.`;
     const diff = changed(me, o, data.usual);
-    out.replaceChildren(el('p', {}, 'This row less ', el('a', {href: `${o.id}.html`}, o.name), text),
+    out.replaceChildren(el('p', {}, 'This row minus ', el('a', {href: `${o.id}.html`}, o.name), text),
       el('p', {}, diff.length ? 'What this row has instead:' : 'The recipes are the same.'), el('ul', {}, ...diff.map(d => el('li', {}, el('code', {}, d)))));
   });
-  box.replaceChildren(el('p', {}, el('label', {for: 'other'}, 'This row less another: '), s), out);
+  box.replaceChildren(el('p', {}, el('label', {for: 'other'}, 'This row minus another: '), s), out);
   s.focus();
 };
 
