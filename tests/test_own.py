@@ -107,7 +107,7 @@ def test_a_network_must_be_a_module():
 
 # Augmentations
 
-def digits(**kw): return plan('digits', size=16, epochs=2, **dict(bs=128) | kw)
+def digits(**kw): return plan('digits', epochs=2, **dict(size=16, bs=128) | kw)
 
 class See(Callback):
     "Keeps what the network sees, before normalisation is undone"
@@ -143,6 +143,13 @@ def test_an_augmentation_that_changes_the_form_of_a_batch_is_refused(parts, regi
     with pytest.raises(BadInput) as e:
         make_learner(digits(aug='odd'), 0, Machine(device='cpu', workers=0, engine=engine))
     assert str(e.value).startswith('aug odd ') and BAD_AUGS[k][1] in str(e.value)
+
+def test_an_augmentation_is_tried_at_each_size_of_growing_images(parts, registries_stay):
+    augs['fixed'] = lambda r: lambda x, at: nn.functional.pad(x, (0, 64-x.shape[3], 0, 64-x.shape[2]))
+    def made(**kw):
+        return make_learner(digits(aug='fixed', size=64, **kw), 0, Machine(device='cpu', workers=0, engine='fast'))
+    made()
+    with pytest.raises(BadInput, match='from .8, 3, 32, 32. to .8, 3, 64, 64.'): made(progressive=.5)
 
 def test_a_network_without_weights_to_train_is_refused(parts, registries_stay):
     archs.register('still')(lambda n_out, size: nn.Sequential(nn.Conv2d(3, n_out, 3).requires_grad_(False),

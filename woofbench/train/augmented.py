@@ -6,6 +6,7 @@
 __all__ = ['Augmented', 'AugmentedLabels', 'augmentation', 'check_augmentation']
 
 # %% ../../nbs/train/15_augmented.ipynb #imports
+from collections.abc import Iterable
 from copy import deepcopy
 import torch
 from fastai.callback.core import Callback
@@ -86,15 +87,9 @@ def _fault(new, x, lo, hi):
                                               f'from {least:g} to {most:g}'
 
 # %% ../../nbs/train/15_augmented.ipynb #c8f8b2bb-2
-def check_augmentation(
-    recipe, # Its `aug`, and what that part uses
-    size:int, # Side of the images, px
-    device='cpu', # Torch device
-) -> None:
-    "Raise `BadInput` where an augmentation changes the form of a batch, or fails; it is called once"
-    if recipe.aug=='none': return
+def _check_at(recipe, side, device):
     n,g = 8,augs(recipe.aug)(recipe)
-    x,at = torch.linspace(0, 1, n*3*size**2, device=device).reshape(n, 3, size, size),DrawKey(0, 0, tuple(range(n)))
+    x,at = torch.linspace(0, 1, n*3*side**2, device=device).reshape(n, 3, side, side),DrawKey(0, 0, tuple(range(n)))
     labels = takes_labels(g)
     args = (4*x-2, torch.arange(n, device=device)%2) if labels else (x,) # with labels, images are normalised
     try: new = g(args[0].clone(), *args[1:], at)
@@ -105,3 +100,12 @@ def check_augmentation(
         about = '-3 to 3' if labels else '0 to 1'
         raise BadInput(f'aug {recipe.aug} {why}: it must give images of the same shape and type, with pixels from '
                        f'about {about}')
+
+def check_augmentation(
+    recipe, # Its `aug`, and what that part uses
+    sides:Iterable[int], # Sides of the training images, px
+    device='cpu', # Torch device
+) -> None:
+    "Raise `BadInput` where an augmentation changes the form of a batch, or fails; it is called once for each side"
+    if recipe.aug=='none': return
+    for o in sides: _check_at(recipe, o, device)

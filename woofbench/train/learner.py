@@ -44,7 +44,7 @@ from .schedules import varies
 # %% ../../nbs/train/08_learner.ipynb #imports-part3
 from contextlib import ExitStack
 from .. import stop_asked
-from .callbacks import options, autocast_on, precision_cbs, same_autocast
+from .callbacks import options, autocast_on, precision_cbs, same_autocast, share_of_sides
 from ..models.xresnet import blank, build
 from ..data.batches import FastData, Images, load_images
 from ..fast.memory import kept_memory
@@ -255,7 +255,8 @@ def _loaders(job, machine, augment):
 def _make_learner(job, seed, machine, reuse):
     r,device,mine = job.recipe,machine.device,[new_callback(o) for o in job.cbs]
     images = images_of(job, machine)
-    check_augmentation(r, job.track.size, device) # before the seed is set: it takes no draw from it
+    sides = share_of_sides(job.track.size, r.progressive)
+    check_augmentation(r, sides, device) # before the seed is set: it takes no draw from it
     set_seed(seed, reproducible=True)
     torch.backends.cudnn.benchmark = bool(reuse and reuse.compile)
     augment,augmented = augmentation(r, seed)
