@@ -188,5 +188,12 @@ def test_a_trick_is_not_called_none(refused, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert 'it means no part' in refused('new trick none') and not (tmp_path/'none.py').exists()
 
+def test_a_quick_reproduction_has_one_seed(refused):
+    assert 'leave --k out' in refused('reproduce 1234 --quick --k 1')
+
+def test_the_hint_of_a_flag_that_is_given_by_its_place(refused):
+    said = refused('ablate --recipe digits --one-at-a-time act=relu')
+    assert "give BASE right after 'woofbench ablate', without a flag" in said
+
 def test_the_help_of_workers_names_the_engine(cli):
     for o in ('run','ablate'): assert 'engine fast has' in ' '.join(cli(f'{o} --help')[1].split())
