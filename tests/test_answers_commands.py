@@ -84,7 +84,6 @@ TRACK = dict(tracks=[dict(dataset='digits')])
     (dict(price=-3, dry_run=True), 'price must be a number'), (dict(status=True, dry_run=True), 'not both'),
     (dict(budget='1m', dry_run=True), 'leave --budget out'),
     (dict(adaptive=True, dry_run=True), 'leave --adaptive out'),
-    (dict(workers=7, status=True), 'leave --workers out'), (dict(gpu_share=.5, status=True), 'leave --gpu-share out'),
     (dict(import_='gone.py'), 'cannot read'), (dict(import_=3), 'import must be a list of texts')])
 def test_a_sweep_refuses_wrong_arguments(given, said):
     with pytest.raises(BadInput, match=said): sweep(TRACK, say=None, **given)

@@ -453,15 +453,12 @@ def estimate_plan(
     return plan_cost(plan, found, executor.size, price)
 
 # %% ../../nbs/commands/21_sweep.ipynb #e3019e43
-def _check_flags(price, budget, where, **said):
+def _check_flags(price, budget, **said):
     "Raise `BadInput` for arguments of `sweep` that are wrong, or that do nothing together"
     yes_no(**said)
     if said['status'] and said['dry_run']:
         raise BadInput('give --status to see how far the sweep is, or --dry-run to see what it takes, not both')
-    idle = dict(budget=budget.text, adaptive=said['adaptive'])
-    if said['status']: idle |= dict(workers=where[0] is not None, address=where[1], gpu_share=where[2]!=1)
-    odd = next((k for k,v in idle.items() if v), '').replace('_', '-')
-    if odd and said['status']: raise BadInput(f'--status shows a sweep and starts none: leave --{odd} out')
+    odd = 'budget' if budget.text else 'adaptive' if said['adaptive'] else ''
     if odd and said['dry_run']: raise BadInput(f'--dry-run counts all seeds of the plan: leave --{odd} out')
     if price is None: return
     if not said['dry_run']: raise BadInput('--price is for the estimate: give --dry-run too')
@@ -486,7 +483,7 @@ def sweep(
     "Train all rows of a plan, one seed a task; the same call goes on after a stop; raises `BadInput`"
     plan,out,budget = read_plan(plan, import_ or ()),out_folder(out),Budget(budget)
     where = workers,address,gpu_share
-    _check_flags(price, budget, where, adaptive=adaptive, dry_run=dry_run, status=status)
+    _check_flags(price, budget, adaptive=adaptive, dry_run=dry_run, status=status)
     if adaptive and plan.official:
         raise BadInput('an adaptive sweep chooses by results, so it takes exploration seeds only: leave official out')
     folder = folder_of(plan, out)
