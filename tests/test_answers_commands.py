@@ -1,16 +1,22 @@
 "Answers that were wrong without a word: ablations, plans of sweeps, dry runs, pictures, words of the commands"
-import os
+import os, re
 from pathlib import Path
 import pytest
 from woofbench.commands import ablate as ablations, publish, sweep as sweeps
+from woofbench.board.record.record import Purpose
 from woofbench.commands.ablate import ablate, load
+from woofbench.commands.estimate import estimate
+from woofbench.commands.prepare import plan
+from woofbench.commands.publish import row_kind
 from woofbench.commands.reproduce import reproduce
 from woofbench.commands.compare import compare
 from woofbench.commands.run import run
 from woofbench.commands.sweep import sweep
 from woofbench.commands.sweep_plan import read_plan
 from woofbench.data.own_images import own_images
+from woofbench.data.store import load_store
 from woofbench.registry import BadInput
+from woofbench.train.machine import Machine
 
 small = dict(dataset='digits', size=16, epochs=1, arch='xresnet10_tiny', bs=128, seeds=2, device='cpu', say=None)
 SMALL = '--dataset digits --size 16 --epochs 1 --arch xresnet10_tiny --bs 128 --seeds 2 --device cpu'
@@ -76,6 +82,8 @@ TRACK = dict(tracks=[dict(dataset='digits')])
     (dict(dry_run='no'), 'dry_run must be True or False'), (dict(status=1), 'status must be True or False'),
     (dict(out=3), 'out must be a folder'), (dict(price=3), 'give --dry-run too'),
     (dict(price=-3, dry_run=True), 'price must be a number'), (dict(status=True, dry_run=True), 'not both'),
+    (dict(budget='1m', dry_run=True), 'leave --budget out'),
+    (dict(adaptive=True, dry_run=True), 'leave --adaptive out'),
     (dict(import_='gone.py'), 'cannot read'), (dict(import_=3), 'import must be a list of texts')])
 def test_a_sweep_refuses_wrong_arguments(given, said):
     with pytest.raises(BadInput, match=said): sweep(TRACK, say=None, **given)
@@ -120,6 +128,44 @@ def test_the_time_of_a_dry_run_is_the_product_that_it_shows(monkeypatch, cli):
     assert 'about 2 s: 1 x 1 epoch of 2.0 s with 2 seeds at once, guessed' in out
     assert 'about 4 s: 2 x 1 epoch of 2.0 s, guessed' in cli(f'run {SMALL} --dry-run')[1]
 
+def test_a_dry_run_knows_what_is_there(tmp_path, cli, monkeypatch):
+    "The row, or some of its seeds; and the time of a row that was trained in the same way alone"
+    from conftest import tiny_dataset
+    for name,f in dict(_measured=lambda *args: (2., 'guessed'), act_memory=lambda *args: 0).items():
+        monkeypatch.setattr(f'woofbench.commands.estimate.{name}', f)
+    track = dict(dataset=str(tiny_dataset(tmp_path/'obst')), size=32, epochs=1, arch='xresnet10_tiny', bs=8)
+    row = run(out=tmp_path/'a', seeds=2, device='cpu', say=None, **track)
+    words = ' '.join(f'--{k} {v}' for k,v in track.items())
+    def said(board, more=''):
+        out = cli(f'run {words} --seeds 2 --device cpu --dry-run --out {tmp_path/board} {more}')[1]
+        return re.search('^time: +(.+)$', out, re.M)[1]
+    assert said('a')==f'none, this row is there already: {row.id[:8]}; add --again to train it again'
+    again = said('a', '--again')
+    assert '2 x 1 epoch of' in again and f'as row {row.id[:8]} took' in again
+    assert '1 x 1 epoch of 2.0 s with 2 seeds at once, guessed' in said('a', '--again --seeds-at-once 8')
+    folder = row_kind(plan(**track), Machine('cpu', 0), Purpose())[0].seeds_in(tmp_path/'b')
+    for i,text in enumerate(('1 of 2 seeds there already, the rest takes about', 'none, all seeds are there')):
+        folder.save(i, row.runs[i], 0)
+        assert said('b').startswith(text)
+
+@pytest.mark.parametrize('flags,keep,says', [
+    ('--out {}/a.txt/b', '', 'cannot write to'), ('--plot {}/x.xyz', '', 'no format .xyz'),
+    ('', 'abc', 'WOOFBENCH_KEEP_EVERY must be seconds')])
+def test_a_dry_run_tries_what_a_run_would_write(flags, keep, says, refused, tmp_path, monkeypatch):
+    (tmp_path/'a.txt').touch()
+    monkeypatch.setenv('WOOFBENCH_KEEP_EVERY', keep)
+    assert says in refused(f'run {SMALL} --dry-run --out {tmp_path} {flags.format(tmp_path)}')
+    assert [o.name for o in tmp_path.iterdir()]==['a.txt']
+
+def test_a_dry_run_counts_the_pixels_of_the_files(tmp_path, monkeypatch):
+    from conftest import picture, tiny_dataset
+    monkeypatch.setattr('woofbench.commands.estimate._measured', lambda *args: (2., 'guessed'))
+    root = tiny_dataset(tmp_path/'obst')
+    for i in range(24): picture(root/f'train/a/large-{i}.png', (300+i, 200))
+    f = estimate(dict(dataset=str(root), size=32, epochs=1, bs=8, arch='xresnet10_tiny', device='cpu', out=tmp_path))
+    stores = [load_store(f.job.manifest, o, cache=False) for o in ('train','val')]
+    assert f.parts[2]==sum(o.nbytes for o in stores) + 3*32*32*len(stores[1])
+
 
 # Pictures, names and words
 
@@ -140,6 +186,13 @@ def test_a_picture_has_an_ending_and_its_folder_may_come_with_the_run(tmp_path, 
 def test_a_trick_is_not_called_none(refused, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert 'it means no part' in refused('new trick none') and not (tmp_path/'none.py').exists()
+
+def test_a_quick_reproduction_has_one_seed(refused):
+    assert 'leave --k out' in refused('reproduce 1234 --quick --k 1')
+
+def test_the_hint_of_a_flag_that_is_given_by_its_place(refused):
+    said = refused('ablate --recipe digits --one-at-a-time act=relu')
+    assert "give BASE right after 'woofbench ablate', without a flag" in said
 
 def test_the_help_of_workers_names_the_engine(cli):
     for o in ('run','ablate'): assert 'engine fast has' in ' '.join(cli(f'{o} --help')[1].split())

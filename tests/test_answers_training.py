@@ -1,11 +1,12 @@
 "What a recipe, a schedule or a study answers before it trains"
-import shutil
+import json, shutil
 from types import SimpleNamespace
 import pytest
 import torch
 from conftest import picture, tiny_dataset
 from torch import nn
 from woofbench.commands.run import learner
+from woofbench.commands.show import to_json, tuning_facts
 from woofbench.commands.tune import tune
 from woofbench.data.manifest import verify
 from woofbench.data.own_images import as_dataset
@@ -54,6 +55,7 @@ def study(few, tmp_path, *space, **kw):
     "(what `tune` found, its lines)"
     lines = []
     small = dict(size=32, epochs=1, arch='xresnet10_tiny', bs=8, workers=0, out=tmp_path/'board', say=lines.append)
+    if any(o.startswith('bs=') for o in space): del small['bs']
     return tune([*space], few, **small | kw), lines
 
 def states(res): return [o.state.name for o in res.study.trials]
@@ -71,8 +73,9 @@ def trained(monkeypatch):
     def train_seeds(job, seeds, machine, log, watch):
         began.append(job.recipe.lr)
         if e := errors.get(job.recipe.lr): raise e
-        log(1, dict(correct=1), 0)
-        yield SimpleNamespace(seed=0, correct=1)
+        right = 2 if job.recipe.lr>.025 else 1
+        log(1, dict(correct=right), 0)
+        yield SimpleNamespace(seed=0, correct=right)
     monkeypatch.setattr(multi_seed, 'train_seeds', train_seeds)
     return began, errors
 
@@ -111,6 +114,35 @@ def test_a_part_that_fails_before_the_training_does_not_stop_a_study(few, tmp_pa
     res,lines = study(few, tmp_path, 'average_share=.5,.9', average='odd', trials=2)
     assert sorted(states(res))==['COMPLETE','FAIL'] and any("KeyError: 'no such share'" in o for o in lines)
 
+def test_trials_count_from_one_and_have_values_in_place_of_texts(few, tmp_path, trained):
+    res,lines = study(few, tmp_path, 'normalize=true,false', 'lr=.01|.03', trials=9)
+    assert res.to_df().number.tolist()==[*range(1, len(res.study.trials)+1)]
+    said = json.loads(to_json(tuning_facts(res)))['trials']
+    assert {(o['normalize'], o['lr']) for o in said}=={(a, b) for a in (True, False) for b in (.01, .03)}
+    assert all(type(o['epochs']) is int for o in said if o['state']=='COMPLETE' and o.get('repeats') is None)
+    for o in said:
+        if again := o.get('repeats'): assert type(again) is int and said[again-1]['lr']==o['lr']
+    assert 'the study ends after all 4 combinations' in lines and str(res).endswith('4 trials in this cell')
+    assert '| true | 0.03 |' in str(res)
+
+def test_a_field_with_one_value_in_all_trials_explains_nothing(few, tmp_path, trained):
+    "The images are flipped already, so one of two augmentations is refused in each trial"
+    res,lines = study(few, tmp_path, 'aug=alternate_flip,trivial', 'lr=.01,.03', trials=9, flip=.5)
+    assert res.importance()=={'lr':1.}
+    assert 'the study ends after all 4 combinations, and 2 of them could not be trained' in lines
+    alone,_ = study(few, tmp_path/'other', 'aug=alternate_flip,trivial', trials=9, flip=.5)
+    assert alone.importance()=={} and str(alone).endswith('\n1 trial in this cell')
+
+def test_a_field_of_the_space_has_no_value_for_all_trials(few, tmp_path, refused):
+    with pytest.raises(BadInput, match='lr is given twice'): study(few, tmp_path, 'lr=.02,.03', lr=.01)
+    assert 'lr is given twice' in refused(f'tune --dataset {few} --space lr=.02,.03 --lr .4 --out {tmp_path}')
+
+def test_epochs_of_a_killed_trial_are_spent(few, tmp_path, trained):
+    res,_ = study(few, tmp_path, 'lr=1e-3..1e-2', trials=1)
+    res.study.ask().set_user_attr('epochs', 5) # then its command was killed
+    res,lines = study(few, tmp_path, 'lr=1e-3..1e-2', trials=9, max_epochs=6)
+    assert len(trained[0])==1 and lines[-2:]==['going on: 1 trial is done', 'the study ends after 6 epochs']
+
 def test_a_space_whose_end_is_rounded_to_a_limit_is_refused(few, tmp_path):
     with pytest.raises(BadInput, match='would become 1$'): study(few, tmp_path, 'ema=.9..0.99999')
 
@@ -145,7 +177,8 @@ def test_a_space_of_a_field_that_does_nothing_is_refused(few, tmp_path):
 
 def test_a_trial_whose_values_do_nothing_is_not_trained(few, tmp_path, trained):
     "With another block they do something"
-    res,lines = study(few, tmp_path, 'block=strided,res', 'pool=max2,avg', trials=3, block='strided')
+    res,lines = study(few, tmp_path, 'block=strided,res', 'pool=max2,avg', trials=3,
+                      recipe=Recipe().but(block='strided'))
     done = {(o.params['block'], o.params['pool']):o.state.name for o in res.study.trials}
     assert done.pop(('strided','max2'), 'FAIL')=='FAIL' and {*done.values()}=={'COMPLETE'} and len(done)==3
     assert len(trained[0])==3

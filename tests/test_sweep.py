@@ -4,9 +4,9 @@ from pathlib import Path
 import pytest
 from conftest import root
 from woofbench.board.trials import begun, count_begun
-from woofbench.commands.sweep import Budget, Driver, folder_of, read_status, sweep
+from woofbench.commands.sweep import Budget, Driver, estimate_plan, folder_of, read_status, sweep
 from woofbench.commands.sweep_plan import read_plan
-from woofbench.commands.workers import Failed, Local
+from woofbench.commands.workers import Failed, Local, do, outcome
 from woofbench.registry import BadInput
 
 sys.path.insert(0, str(root))
@@ -64,6 +64,19 @@ def driver(out, executor, **kw):
     d.go()
     return d
 
+class InTurn:
+    "An executor that does each task at once, in this process"
+    size,kind = 1,'this process'
+    def __init__(self): self.started,self.got = [],[]
+    @property
+    def free_workers(self): return not self.got
+    def start(self, key, fn, args):
+        self.started.append(key)
+        self.got.append((key, outcome(do(fn, args))))
+    def finished(self, timeout):
+        got,self.got = self.got,[]
+        return got
+
 @pytest.fixture(scope='module')
 def executor():
     e = Local(2, threads=1)
@@ -84,6 +97,51 @@ def test_recipes_that_cannot_win_are_dropped(executor, tmp_path):
     assert best.record and not best.dropped and sum(o.dropped for o in d.rows)==3
     assert all(2<=len(o.acc)<5 for o in d.rows if o.dropped)
     assert d.status(True)['dropped']==3
+
+def test_what_was_dropped_stays_dropped(tmp_path, monkeypatch):
+    "The same command again trains nothing, also where the status was lost in between"
+    monkeypatch.setenv('SLEEP', '0')
+    one = InTurn()
+    first = driver(tmp_path, one, adaptive=True, plan=dict(seeds=5))
+    assert first.status(True)['dropped']==3
+    def seeds(): return sum(key[0]=='seed' for key in one.started)
+    n = seeds()
+    for lost in (False, True):
+        if lost: (first.folder/'status.json').unlink()
+        again = driver(tmp_path, one, adaptive=True, plan=dict(seeds=5))
+        assert [o.dropped for o in again.rows]==[o.dropped for o in first.rows] and seeds()==n
+        assert again.status(True)['state']=='done'
+    assert driver(tmp_path, one, plan=dict(seeds=5)).status(True)['dropped']==0 and seeds()==20
+
+def test_the_last_seed_of_a_row_can_drop_other_recipes(tmp_path):
+    d = Driver(read_plan(faults.SLEEPY | dict(seeds=3)), InTurn(), tmp_path, adaptive=True)
+    for i,o in enumerate(d.rows):
+        o.take(dict(seeds=[0, 1, 2], record=None, done=[], kept=[[s, (.5 if i else .9)+s/1000] for s in (0, 1)],
+                    label=str(i), track='sleep', cell='sleep', config_id=str(i), context=''))
+    d.active['seed', 0, 2] = 0.
+    d.take(('seed', 0, 2), dict(acc=.9, seconds=1.))
+    assert [o.dropped for o in d.rows]==[False, True, True, True] and list(d.ready)==[0]
+
+def test_a_dry_run_checks_every_row_and_says_which_one_is_wrong(tiny, tmp_path, monkeypatch):
+    "Also one that is not among the twelve that are timed; a refusal is the same in the dry run and in the sweep"
+    for name,f in dict(_measured=lambda *args: (2., 'guessed'), act_memory=lambda *args: 0).items():
+        monkeypatch.setattr(f'woofbench.commands.estimate.{name}', f)
+    out,other = tmp_path/'new',tmp_path/'other'
+    def planned(*changes):
+        return read_plan(small | dict(recipe='digits+arch=xresnet10_tiny+bs=8', changes=changes,
+                                      tracks=[dict(dataset=str(tiny), size=32, epochs=1)]))
+    cost = estimate_plan(planned('act=relu'), InTurn(), out)
+    assert (cost.runs, cost.hours)==(4, 4*2/3600) and cost.how=='from 2 of 2 rows: guessed'
+    good = [f'lr=0.{o}' for o in range(11, 23)]
+    for changes,why in (([*good[:5], 'lr=0.3+bs=64', *good[5:]], 'lr=0.3.bs=64: bs 64 is larger than'),
+                        (['lr=0.11', 'bs=8+lr=0.11'], 'bs=8.lr=0.11 is the same recipe as lr=0.11')):
+        plan = planned(*changes)
+        with pytest.raises(BadInput, match=why) as e: estimate_plan(plan, InTurn(), out)
+        d = Driver(plan, InTurn(), other)
+        d.folder.mkdir(parents=True)
+        with pytest.raises(BadInput) as same: d.look()
+        assert str(same.value)==str(e.value)
+    assert not out.exists()
 
 def test_an_adaptive_sweep_refuses_official_seeds(tmp_path):
     with pytest.raises(BadInput, match='exploration seeds only'):

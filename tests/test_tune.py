@@ -13,7 +13,7 @@ from woofbench.train.recipe import Recipe, config_id
 from warm import Program
 
 space = ['lr=1e-4..5e-2', 'act=mish,relu']
-small = dict(size=16, epochs=2, arch='xresnet10_tiny', bs=32, min_scale=.6, flip=0., lr=.02, workers=0, say=None)
+small = dict(size=16, epochs=2, recipe='digits', bs=32, workers=0, say=None)
 
 @pytest.fixture(scope='module')
 def images(tmp_path_factory):

@@ -75,6 +75,9 @@ def _asked(p, words):
 def _unknown(p, word):
     "What to say of a word that `p` does not know"
     if not word.startswith('-'): return f'unknown argument {word!r}'
+    name = word.partition('=')[0].lstrip('-').replace('-', '_')
+    if place := next((o for o in p._actions if not o.option_strings and o.dest==name), None):
+        return f'unknown flag {word!r}; give {place.metavar or name} right after {p.prog!r}, without a flag'
     known = [f for o in p._actions if o.help!=SUPPRESS for f in o.option_strings if f.startswith('--')]
     hint = near(word.partition('=')[0], known)
     return f'unknown flag {word!r}' + (f'; {hint}' if 'did you' in hint else '')

@@ -152,6 +152,7 @@ def reproduce(
     say=print, # Called with lines of progress; None: no lines
 ) -> Replication:
     "Train a row again; raises `BadInput`"
+    if quick and k!=5: raise BadInput('--quick trains one epoch of one seed: leave --k out')
     row = original(name, out := out_folder(out))
     todo,say = _seeds_for(row, whole('k', k, 1, SEEDS)),speaker(say)
     with speaking(say): p = plan_of(row, data, trust_code)

@@ -25,7 +25,6 @@ from ..board.rules import RULES, clock_fault
 from ..board.trials import trials
 from .prepare import check_job, given, keeps_weights, one_at_a_time, plan, wanted_seeds
 from .publish import NewRow, check_board, row_kind, say_code, say_notes
-from .seed_folder import SeedFolder
 
 # %% ../../nbs/commands/01_run.ipynb #run-def
 def takes_fields(f):
@@ -62,7 +61,7 @@ def train_row(
     if machine.processes>1: say(f'note: {machine.processes} processes train each seed; the row will be unranked')
     last = max((o['created'] for o in read_records(out)[0]), default='')
     if why := clock_fault(last): say(f'note: {why}; set the clock first, or the row will be refused')
-    folder = SeedFolder(job, out/'.woofbench'/job.track.cell/kind.folder, machine.keep)
+    folder = kind.seeds_in(out, machine.keep)
     try:
         with speaking(say): return NewRow(kind, folder, seeds, out, say, again).collect(machine)
     finally: folder.free()

@@ -69,7 +69,9 @@ def tuning_facts(
     t, # `Tuning`
 ) -> dict:
     "A search: every trial, what the best one changes, and how much each field explains"
-    return dict(best=t.change, recipe=str(t.best), spent=t.spent, trials=t.to_df().to_dict('records'),
+    trials = t.to_df().astype(object)
+    return dict(best=t.change, recipe=str(t.best), spent=t.spent,
+                trials=trials.where(trials.notna(), None).to_dict('records'),
                 importance=t.importance(), row=t.row and row_facts(t.row))
 
 # %% ../../nbs/commands/17_show.ipynb #plot-def

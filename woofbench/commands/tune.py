@@ -20,7 +20,7 @@ from fastcore.basics import patch
 from ..registry import BadInput, fields_of, is_number, whole, yes_no
 from ..files import digest, out_folder, read_toml, try_lock
 from ..progress import speaker, speaking
-from ..text import md_table
+from ..text import md_table, number_of, typed
 from ..data.own_images import as_dataset
 from ..data.manifest import find
 from ..data.track import make_track
@@ -152,6 +152,11 @@ def _check_effect(base, space, values):
     check_effect(_recipe_of(base, values).model)
 
 # %% ../../nbs/commands/18_tune.ipynb #recipe-def-2
+def _check_once(space, changes):
+    "Raise `BadInput` for a field that has a value for all trials, and values to search too"
+    if both := next((o for o in space if o in changes), None):
+        raise BadInput(f'{both} is given twice: one value, and values to search; leave one of them out')
+
 def _check_space(base, space, size):
     "Raise `BadInput` for a space that no trial could use"
     if isinstance(space.get('progressive'), Range):
@@ -322,14 +327,15 @@ def _spent(study, optuna, begin, budget):
     "What of the budget is spent, in words; None while there is some left"
     done = _finished(study, optuna)
     refused = sum(t.state==optuna.trial.TrialState.FAIL and 'failed' not in t.user_attrs for t in study.trials)
-    if len(done)>=budget['trials']: return f'{len(done)} trials'
+    if len(done)>=budget['trials']: return number_of(len(done), 'trial')
     if refused>=10+budget['trials']: return f'{refused} trials that could not be trained'
     repeats = sum('repeats' in t.user_attrs for t in study.trials)
-    if repeats>=10+budget['trials']: return f'{len(done)} trials: {repeats} more draws repeated the values of these'
-    epochs = sum(t.user_attrs.get('epochs', 0) for t in done)
-    if budget['max_epochs'] and epochs>=budget['max_epochs']: return f'{epochs} epochs'
+    if repeats>=10+budget['trials']:
+        return f'{number_of(len(done), "trial")}: {repeats} more draws repeated the values of these'
+    epochs = sum(t.user_attrs.get('epochs', 0) for t in study.trials) # also of one whose command was killed
+    if budget['max_epochs'] and epochs>=budget['max_epochs']: return number_of(epochs, 'epoch')
     seconds = time.monotonic()-begin
-    if budget['max_seconds'] and seconds>=budget['max_seconds']: return f'{seconds:.0f} seconds'
+    if budget['max_seconds'] and seconds>=budget['max_seconds']: return number_of(round(seconds), 'second')
 
 # %% ../../nbs/commands/18_tune.ipynb #budget-count
 @patch
@@ -353,13 +359,17 @@ def untried(self:_Search, study) -> dict|None:
 def all_tried(self:_Search, study) -> str:
     "How many combinations there are, in words, once no other one is left; empty before"
     sizes = [0 if isinstance(o, Range) else len(o.values) for o in self.space.values()]
-    return f'all {math.prod(sizes)} combinations' if all(sizes) and not self.untried(study) else ''
+    if not all(sizes) or self.untried(study): return ''
+    n = math.prod(sizes)
+    good = len({tuple(map(t.params.get, self.space)) for t in study.trials if t.state.name in ('COMPLETE','PRUNED')})
+    return f'all {n} combinations' + (f', and {n-good} of them could not be trained' if good<n else '')
 
 # %% ../../nbs/commands/18_tune.ipynb #budget-count-2
 @patch
 def go(self:_Search, study, optuna, budget):
     "Train trials until the budget is spent"
-    if done := len(_finished(study, optuna)): self.say(f'continuing: {done} trials are done')
+    if done := len(_finished(study, optuna)):
+        self.say(f'continuing: {number_of(done, "trial")} {"is" if done==1 else "are"} done')
     begin = time.monotonic()
     while not (why := _spent(study, optuna, begin, budget) or self.all_tried(study)): self.one(study, optuna)
     self.say(f'the study ends after {why}')
@@ -390,11 +400,14 @@ class Tuning:
         return label_of(self.search.job.recipe, self.best)
 
     def to_df(self):
-        "A pandas `DataFrame`: a line for each trial"
+        "A pandas `DataFrame`: a line for each trial; they count from 1"
         t = self.study.trials_dataframe(attrs=('number','value','state','params','user_attrs'))
         t = t.rename(columns=lambda o: o.removeprefix('params_').removeprefix('user_attrs_'))
+        t['number'] += 1
+        for k in ('epochs','repeats'):
+            if k in t: t[k] = t[k].astype('Int64')
         for k,o in self.search.space.items():
-            if isinstance(o, Range) and k in t: t[k] = t[k].map(o.rounded, na_action='ignore')
+            if k in t: t[k] = t[k].map(o.rounded if isinstance(o, Range) else partial(parse, k), na_action='ignore')
         return t
 
 # %% ../../nbs/commands/18_tune.ipynb #repr-def
@@ -404,15 +417,16 @@ def __repr__(self:Tuning):
     once = t.repeats.isna() if 'repeats' in t else True
     t = t[(t.state=='COMPLETE') & once].sort_values('value', ascending=False).head(5)
     names = list(self.search.space)
-    lines = [[o.number+1, *(getattr(o, k, '') for k in names), f'{100*o.value:.2f} %'] for o in t.itertuples()]
+    lines = [[o.number, *(typed(getattr(o, k, '')) for k in names), f'{100*o.value:.2f} %'] for o in t.itertuples()]
     head = ['trial', *names, 'held-out accuracy']
-    return f'{md_table(head, lines)}\n\n{self.spent} trials in this cell'
+    return f'{md_table(head, lines)}\n\n{number_of(self.spent, "trial")} in this cell'
 
 # %% ../../nbs/commands/18_tune.ipynb #importance-def
 @patch
 def importance(self:Tuning) -> dict: # Field -> share of the differences that it explains
     """Which fields mattered for the accuracy after the first epoch, by functional ANOVA over all trials, those that
-    were stopped early too; empty where trials are too few to say; https://proceedings.mlr.press/v32/hutter14.html"""
+    were stopped early too; without a field that had one value in all of them; empty where trials are too few to say;
+    https://proceedings.mlr.press/v32/hutter14.html"""
     optuna = _optuna()
     every = optuna.create_study(direction='maximize')
     for t in self.study.trials:
@@ -420,19 +434,21 @@ def importance(self:Tuning) -> dict: # Field -> share of the differences that it
         every.add_trial(optuna.trial.create_trial(value=t.intermediate_values[1], params=t.params,
                                                   distributions=t.distributions))
     if len({t.value for t in every.trials})<2: return {}
-    how = optuna.importance.FanovaImportanceEvaluator(seed=0)
-    try: return {k:float(v) for k,v in optuna.importance.get_param_importances(every, evaluator=how).items()}
+    ask = dict(evaluator=optuna.importance.FanovaImportanceEvaluator(seed=0),
+               params=[k for k in self.search.space if len({t.params.get(k) for t in every.trials})>1])
+    try: return {k:float(v) for k,v in optuna.importance.get_param_importances(every, **ask).items()}
     except (ValueError, RuntimeError, ZeroDivisionError): return {}
 
 def _panel(ax, t, name):
     "Accuracy of all trials over one field"
     import pandas as pd
     t = t.dropna(subset=['value', name])
-    values = t[name] if pd.api.types.is_numeric_dtype(t[name]) else t[name].astype(str)
+    numbers = pd.api.types.is_numeric_dtype(t[name]) and not pd.api.types.is_bool_dtype(t[name])
+    values = t[name] if numbers else t[name].map(typed)
     done = t.state=='COMPLETE'
     ax.plot(values[done], 100*t.value[done], 'o', alpha=.7)
     ax.plot(values[~done], 100*t.value[~done], 'x', color='.6', zorder=0) # where it was stopped early
-    if pd.api.types.is_numeric_dtype(values) and len(values) and values.min()>0 and values.max()>=10*values.min():
+    if numbers and len(values) and values.min()>0 and values.max()>=10*values.min():
         ax.set_xscale('log')
     ax.set_xlabel(name)
 
@@ -504,9 +520,10 @@ def tune(
     check_engine(engine)
     yes_no(confirm=confirm, prune=prune)
     budget = _budget(trials, max_epochs, max_seconds)
+    _check_once(space, changes := given(changes))
     track = make_track(as_dataset(dataset, data), size, epochs, source, 0)
-    base = recipe_of(recipe, track.dataset)
-    base,machine = base.but(**given(changes)),machine_for(track, device, workers, engine)
+    base = recipe_of(recipe, track.dataset).but(**changes)
+    machine = machine_for(track, device, workers, engine)
     _check_space(base, space, track.size)
     check_board(out, say)
     with speaking(say): search_of = _search(track, base, data, seeds, machine, source)

@@ -79,8 +79,8 @@ def run(
     from woofbench.commands.run import run
     from woofbench.commands.show import row_facts, save_plot
     given |= dict(arch=arch) if arch else {}
-    if dry_run: return _dry_run(given, json)
     path = _plot_path(plot, given, 'run.png')
+    if dry_run: return _dry_run(given, json)
     row = run(say=say, **given)
     if path: save_plot(lambda: row.plot().figure, path)
     _print(json, f'\n{row.seeds()}', lambda: row_facts(row) | dict(plot=path), row)
