@@ -141,7 +141,7 @@ def test_epochs_of_a_killed_trial_are_spent(few, tmp_path, trained):
     res,_ = study(few, tmp_path, 'lr=1e-3..1e-2', trials=1)
     res.study.ask().set_user_attr('epochs', 5) # then its command was killed
     res,lines = study(few, tmp_path, 'lr=1e-3..1e-2', trials=9, max_epochs=6)
-    assert len(trained[0])==1 and lines[-2:]==['going on: 1 trial is done', 'the study ends after 6 epochs']
+    assert len(trained[0])==1 and lines[-2:]==['continuing: 1 trial is done', 'the study ends after 6 epochs']
 
 def test_a_space_whose_end_is_rounded_to_a_limit_is_refused(few, tmp_path):
     with pytest.raises(BadInput, match='would become 1$'): study(few, tmp_path, 'ema=.9..0.99999')
