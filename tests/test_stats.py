@@ -9,7 +9,8 @@ from woofbench.board.record.strict import plain
 from woofbench.board.row import Row
 from woofbench.board.stats.noise import split_noise
 from woofbench.board.stats.paired import by_image
-from woofbench.board.stats.tests import compare, critical_t, dunnett, equivalent, pooled_std, smallest_effect, summary
+from woofbench.board.stats.tests import common_noise, compare, critical_t, dunnett, equivalent, pooled_std
+from woofbench.board.stats.tests import smallest_effect, summary
 
 woof = band('imagewoof', 5)
 sizes = [(5, 5), (2, 2), (3, 7), (5, 2), (20, 5)]
@@ -88,6 +89,30 @@ def test_dunnett_of_one_neighbour_is_students_test():
     a,b = pair(5, 5)
     d = dunnett(b, [a])[0]
     close((d['diff'], d['lo'], d['hi']), [compare(a, b, prior=(1, 0))[k] for k in ('diff','lo','hi')], 1e-9)
+
+torn = [.944, .958, .972, .95, .1] # one seed of five collapsed
+good,worse = [.9833,.9861,.9806,.9833,.9889],[.8472,.85,.8444,.8528,.8417]
+
+def test_noise_is_common_unless_a_row_is_clearly_noisier():
+    rng = np.random.default_rng(0)
+    rows = [rng.normal(.7, .006, n) for n in (5, 3, 2, 5, 5)]
+    same,odd = common_noise(rows, woof),common_noise([torn, *rows, [.9]], woof)
+    close(same.std, pooled_std(rows, woof))
+    assert same.df==odd.df==15+woof[1] and not same.noisier and [*odd.noisier]==[0]
+    assert odd.std==same.std and odd.error(1, 2)==same.error(0, 1)
+    se,df = common_noise([*rows, torn, torn]).error(5, 6) # both are noisier: as in Welch's test
+    welch = stats.ttest_ind(torn, torn, equal_var=False)
+    close((se, df), ((2*np.var(torn, ddof=1)/5)**.5, welch.df))
+    assert common_noise([[.7]*5, [.6]*5, [.5]]).std==0 and common_noise([[.5]]).df==0
+    assert not common_noise([[1.]*5, [1.]*5, good]).noisier # rows that are all alike make no other row noisy
+
+def test_one_collapsed_neighbour_hides_no_other_effect():
+    alone,beside = (dunnett(good, o)['worse'] for o in (dict(worse=worse), dict(worse=worse, torn=torn)))
+    assert beside['hi']<-.12 and beside['hi']-beside['lo']<1.3*(alone['hi']-alone['lo']) and beside['p']<1e-6
+    lost = dunnett(good, dict(worse=worse, torn=torn))['torn']
+    assert lost['lo']<-.3 and lost['hi']>.3 and lost['p']>.3
+    base = dunnett(torn, [good, worse])
+    assert all(o['lo']<-.3 and o['hi']>.3 for o in base) # a base that is noisier widens all
 
 
 # What is not known
@@ -275,6 +300,28 @@ def test_tie_groups_of_few_and_odd_rows():
     assert tie_groups([[.7]*5, [.6]*5])==[1, 1] # nothing is known of the noise
     with pytest.raises(ValueError): tie_groups([[.7,float('nan')], [.7,.8]])
 
+@pytest.mark.parametrize('prior', [None, woof])
+def test_a_row_whose_seed_collapses_changes_no_other_letter(prior):
+    rng = np.random.default_rng(1)
+    rows = [rng.normal(mean, .004, 5) for mean in (.80, .799, .77, .72, .62)]
+    assert tie_groups(rows, prior)==[1, 1, 2, 3, 4]
+    for low in (.05, .1, .3): # its mean is .61 to .66
+        groups = tie_groups([*rows, [.75,.74,.76,.75,low]], prior)
+        assert groups[:4]==[1, 1, 2, 3] and groups[4]==4 and groups[5] in (3, 4)
+    assert tie_groups([good, worse, torn])==[1, 2, 2]
+
+@pytest.mark.parametrize('seed', range(10))
+def test_no_row_has_a_better_letter_than_one_with_a_higher_mean(seed):
+    rng = np.random.default_rng(seed)
+    rows = [rng.normal(rng.normal(.7, .02), 10**rng.uniform(-4, -1), rng.integers(2, 7)) for _ in range(12)]
+    ordered = sorted(rows, key=lambda o: -np.mean(o))
+    assert (groups := tie_groups(ordered))==sorted(groups)
+
+def test_a_row_without_spread_is_judged_by_the_noise_of_its_cell():
+    others = [.978,.985,.971,.98,.975]
+    for prior in (None, woof): assert tie_groups([[1.]*5, others, [0.]*5], prior)==[1, 2, 3]
+    assert tie_groups([[.98]*5, others, [.977]*5])==[1, 1, 1]
+
 
 # How many seeds
 
@@ -445,6 +492,16 @@ def test_rows_without_noise_have_a_verdict(rights, dataset, tmp_path):
     known = min(map(len, rights))>1 and any(len(set(o))>1 for o in rights)
     assert v.outcome==('beats' if known else 'unknown') and v.sentence().startswith('Nothing can be said')==(not known)
     assert len(v.lines())>=4
+
+def test_an_ablation_names_the_recipe_that_is_clearly_noisier(tmp_path):
+    from woofbench.commands.ablate import load
+    counts = [354,355,353,354,356],[305,306,304,307,303],[340,345,350,342,36]
+    ids = [make(tmp_path, o, n_val=360, lr=lr) for o,lr in zip(counts, (1e-2, 1e-3, .1))]
+    a = load(tmp_path, ids[0], ids[1:])
+    assert a.std<1 and [o for o in a.table().verdict]==['worse', 'no visible effect']
+    assert 'The seeds of lr=0.1 (± 38.31 points) vary clearly more than the others' in a.conclusion()
+    few = load(tmp_path, ids[0], ids[1:2])
+    assert 'clearly more' not in few.conclusion()
 
 def test_rows_of_one_image(tmp_path):
     from woofbench.commands.compare import compare as versus

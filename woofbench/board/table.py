@@ -161,7 +161,7 @@ def find_row(
 
 # %% ../../nbs/board/05_table.ipynb #ties-def
 def _ties(cell, states):
-    "Letter of each row that counts, by id: a is the best one and all rows that cannot be told from it"
+    "Letter of each row that counts, by id: a is the best one and those above the first row that is surely below it"
     rows = [o for o in cell if states[o.id] in good and o.n>1]
     best = max(rows, key=lambda o: o.mean, default=None)
     rows = [o for o in rows if o.same_images(best)] # accuracies on other images are no comparison

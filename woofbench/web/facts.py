@@ -26,7 +26,7 @@ from ..train.callbacks import mean_area
 from ..train.recipe import Recipe, config_id, settings
 from ..board.record.git import Repo, arrivals, origin_of, repo_of
 from ..board.stats.claims import band, seeds_needed, tie_groups
-from ..board.stats.tests import Sample, by_moments, pooled_std
+from ..board.stats.tests import Sample, by_moments, common_noise
 from ..board.replications import replications
 from ..board.standing import good, standing
 from ..board.table import load_rows
@@ -224,9 +224,8 @@ class Cell:
 
     @cached_property
     def std(self) -> float|None:
-        "Noise from seed to seed in the cell, as a share of 1"
-        try: return pooled_std([o.acc for o in self.ranked], self.prior) or None
-        except ValueError: return None
+        "Noise from seed to seed in the cell, of rows that are not clearly noisier, as a share of 1"
+        return common_noise([o.acc for o in self.ranked], self.prior).std or None
 
 # %% ../../nbs/web/03_facts.ipynb #ranks-def
 @patch
