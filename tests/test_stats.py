@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy import stats
 from conftest import root
-from woofbench.board.stats.claims import BANDS, D0_MAX, P_BEAT, band, claim, seeds_needed, seeds_to_beat, tie_groups
+from woofbench.board.stats.claims import BANDS, D0_MAX, P_BEAT, band, claim, seeds_needed, seeds_to_beat
+from woofbench.board.stats.claims import seeds_to_claim, tie_groups
 from woofbench.board.record.strict import plain
 from woofbench.board.row import Row
 from woofbench.board.stats.noise import split_noise
@@ -355,6 +356,23 @@ def test_seeds_to_beat_is_the_first_number_that_does(r):
     n = seeds_to_beat(r, 1)
     assert p(n)>=P_BEAT and (n==2 or p(n-1)<P_BEAT)
 
+@pytest.mark.parametrize('prior', [None, woof])
+@pytest.mark.parametrize('floor', [None, (.006, .004)])
+def test_seeds_to_claim_is_the_first_number_that_every_test_accepts(prior, floor):
+    rng,later = np.random.default_rng(12),0
+    def row(mean, std, n):
+        o = np.arange(n)-(n-1)/2
+        return mean+o/o.std(ddof=1)*std
+    def holds(sa, sb, lead, n): return claim(row(.7+lead, sa, n), row(.7, sb, n), prior, floor=floor)['p_beat']>=P_BEAT
+    for _ in range(15):
+        sa,sb = 10**rng.uniform(-3, -2, 2)
+        lead = rng.uniform(1.2, 1.6)*((sa*sa+sb*sb)/2)**.5
+        n = seeds_to_claim(row(.7+lead, sa, 5), row(.7, sb, 5), prior, floor)
+        if n is None: assert not holds(sa, sb, lead, 3000)
+        elif n<3000: assert holds(sa, sb, lead, n) and (n==2 or not holds(sa, sb, lead, n-1))
+        later += n is not None and n>5
+    assert later or floor
+
 def test_power_far_out():
     "scipy's noncentral t is nan where its tail ends"
     assert smallest_effect(1., 2, power=.999)>smallest_effect(1., 2, power=.99)>8
@@ -387,13 +405,20 @@ def test_by_image_is_a_paired_test_and_a_binomial_one(sa, sb):
     d = a.mean(0)-b.mean(0)
     close((c['lo'], c['hi']), stats.norm.interval(.9, d.mean(), stats.sem(d)))
     close(c['p'], 2*stats.norm.sf(abs(stats.ttest_rel(a.mean(0), b.mean(0)).statistic)))
-    va,vb = (np.array([2*sum(o)>len(o) for o in t.T]) for t in (a, b))
+    va,vb = (np.array([2*sum(o)>len(o) for o in t[:min(sa, sb)].T]) for t in (a, b))
     k,m = int((va & ~vb).sum()),int((va!=vb).sum())
     assert (c['only_a'], c['only_a']+c['only_b'])==(k, m)
     close(c['p_mcnemar'], min(1, 2*sum(stats.binom.pmf(i, m, .5) for i in range(min(k, m-k)+1))), 1e-9)
     r = by_image(b, a, .9)
     assert (r['only_a'], r['p_mcnemar'])==(c['only_b'], c['p_mcnemar'])
     close((r['diff'], r['lo']), (-c['diff'], -c['hi']))
+
+@pytest.mark.parametrize('sa,sb', [(2, 5), (3, 5), (4, 5), (1, 5), (2, 3)])
+def test_equal_rows_of_unlike_numbers_of_seeds_differ_in_one_case_of_twenty(sa, sb):
+    rng = np.random.default_rng([sa, sb])
+    p = rng.beta(2, .6, 2000)
+    found = [by_image(rng.random((sa, 2000))<p, rng.random((sb, 2000))<p) for _ in range(100)]
+    assert np.mean([o['p_mcnemar']<.05 for o in found])<.13 and found[0]['votes']==sa
 
 def test_by_image_refuses():
     for a,b in (([1,0], [1,0]), ([[1,2]], [[1,0]]), ([[1,0,1]], [[1,0]]), ([[1]], [[0]]),

@@ -4,15 +4,16 @@
 
 # %% auto #0
 __all__ = ['BANDS_VERSION', 'D0_MAX', 'BANDS', 'P_BEAT', 'band', 'probability', 'claim', 'tie_groups', 'seeds_needed',
-           'seeds_to_beat']
+           'seeds_to_beat', 'seeds_to_claim']
 
 # %% ../../../nbs/board/stats/02_claims.ipynb #imports
 from bisect import bisect_left
 from functools import cache
 from math import ceil
+import numpy as np
 from scipy import stats
 from ...data.track import datasets, facts_of
-from .tests import common_noise, compare, smallest_effect, summary
+from .tests import Sample, _moments, by_moments, common_noise, compare, smallest_effect, summary
 
 # %% ../../../nbs/board/stats/02_claims.ipynb #bands-def
 BANDS_VERSION,D0_MAX = 1,10
@@ -130,3 +131,19 @@ def _ratio(diff, std):
     if not 0<std<float('inf'): raise ValueError(f'nothing is known of the noise: its standard deviation is {std}')
     if not abs(diff)<float('inf'): raise ValueError(f'a difference is a number, not {diff}')
     return r if (r := abs(diff)/std)>1e-9 else 0. # what rounding leaves is not a difference
+
+# %% ../../../nbs/board/stats/02_claims.ipynb #ddb4949d
+def seeds_to_claim(
+    a, # Accuracies of the row with the higher mean
+    b, # Accuracies of the other one
+    prior:tuple|None=None, floor:tuple|None=None, # As for `claim`
+) -> int|None: # Of each row; None if a million are not enough
+    """The smallest number of seeds of each row at which `claim` has `P_BEAT` for A, if means and spreads stay as they
+    are; more than now if it does not have it now; raises `ValueError`"""
+    tests = [{}, *([dict(prior=prior)] if prior else []), *([dict(floor=floor)] if floor else [])]
+    seen,most = [_moments(o, 2) for o in (a, b)],1_000_000
+    def enough(n):
+        one,two = (Sample(*map(np.float64, (*o, n))) for o in seen)
+        return all(by_moments(one, two, **o)['p_beat']>=P_BEAT for o in tests)
+    first = 2 if claim(a, b, prior, floor=floor)['p_beat']>=P_BEAT else 1+min(len(a), len(b))
+    return first+bisect_left(range(first, most), True, key=enough) if enough(most) else None
