@@ -488,6 +488,24 @@ def test_rows_as_ids_prefixes_paths_and_rows(tmp_path, refused, cli):
     rc,out,_ = cli(f'compare {ids[1]} {ids[2]} --out {tmp_path}')
     assert rc==0 and out.count('unranked: 3 of 5 seeds')==2
 
+def test_a_record_is_found_by_a_relative_path(tmp_path, monkeypatch):
+    from woofbench.board.table import find_row
+    i = make(tmp_path, [80, 81, 82])
+    folder = next(tmp_path.rglob(f'{i}.json')).parent
+    monkeypatch.chdir(folder)
+    assert find_row(f'{i}.json').id==find_row(f'../{folder.name}/{i}.json').id==i
+    monkeypatch.chdir(folder.parent)
+    assert find_row(f'{folder.name}/{i}.json').id==i
+
+def test_a_replication_without_noise_is_judged_by_the_images(tmp_path):
+    from woofbench.board.replications import replication
+    from woofbench.board.table import find_rows
+    rights = [100]*5,[0]*5,[99]*5,[60]*5
+    ids = [make(tmp_path, o, seeds=range(9*i, 9*i+5)) for i,o in enumerate(rights)]
+    full,*others = find_rows(ids, tmp_path)
+    assert [replication(full, o).word for o in others]==['inconsistent','consistent','inconsistent']
+    assert 'as all seeds ended alike' in str(replication(full, others[0]))
+
 @pytest.mark.parametrize('line,what',
                          [('7f01 12de', 'different cells'), ('7f01 92fa --margin 0', 'margin'),
                           ('7f01 92fa --margin big', 'margin'), ('7f01 92fa --margin nan', 'margin'),

@@ -9,6 +9,7 @@ __all__ = ['LOCK', 'HEAD', 'load_rows', 'to_csv', 'foreign_lines', 'check_csv', 
 import csv, io
 from functools import cache, partial
 from itertools import groupby
+from os.path import abspath
 from pathlib import Path
 from ..registry import BadInput, near
 from ..files import NoLock, locked, out_folder, write_atomic
@@ -129,7 +130,7 @@ def update_csv(
 def _in_file(path):
     "The row of a file, with its review and its tricks by the board that the file is on"
     rec = read_record(path)
-    root = path.parents[len(record_path(rec).parents)-1]
+    root = Path(abspath(path)).parents[len(record_path(rec).parents)-1]
     return Row(rec, path, read_reviews(root)[0].get(rec.record_id), tricks_here(root) if rec.outside else {})
 
 def _find(name, board, root):

@@ -13,7 +13,7 @@ from math import ceil
 import numpy as np
 from scipy import stats
 from ...data.track import datasets, facts_of
-from .tests import Sample, _moments, by_moments, common_noise, compare, smallest_effect, summary
+from .tests import Sample, by_moments, common_noise, compare, smallest_effect, summary
 
 # %% ../../../nbs/board/stats/02_claims.ipynb #bands-def
 BANDS_VERSION,D0_MAX = 1,10
@@ -137,13 +137,14 @@ def seeds_to_claim(
     a, # Accuracies of the row with the higher mean
     b, # Accuracies of the other one
     prior:tuple|None=None, floor:tuple|None=None, # As for `claim`
-) -> int|None: # Of each row; None if a million are not enough
+) -> int|None: # Of each row; None if a million are not enough, or a row has one seed
     """The smallest number of seeds of each row at which `claim` has `P_BEAT` for A, if means and spreads stay as they
     are; more than now if it does not have it now; raises `ValueError`"""
     tests = [{}, *([dict(prior=prior)] if prior else []), *([dict(floor=floor)] if floor else [])]
-    seen,most = [_moments(o, 2) for o in (a, b)],1_000_000
+    seen,most = [summary(o) for o in (a, b)],1_000_000
+    if min(o['n'] for o in seen)<2: return None # a row of one seed does not show its noise
     def enough(n):
-        one,two = (Sample(*map(np.float64, (*o, n))) for o in seen)
+        one,two = (Sample(*map(np.float64, (o['mean'], o['std']**2, n))) for o in seen)
         return all(by_moments(one, two, **o)['p_beat']>=P_BEAT for o in tests)
     first = 2 if claim(a, b, prior, floor=floor)['p_beat']>=P_BEAT else 1+min(len(a), len(b))
     return first+bisect_left(range(first, most), True, key=enough) if enough(most) else None
