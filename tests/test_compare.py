@@ -95,6 +95,13 @@ def test_letters_and_compare_use_the_newer_rules_of_two_rows(monkeypatch):
         assert set(_ties(rows, {o.id:'ranked' for o in rows}).values())==letters
         assert (Comparison(*rows).outcome in ('beats','better'))==(len(letters)==2)
 
+def test_the_first_row_of_a_letter_is_no_tie_with_the_best_of_the_letter_before(monkeypatch):
+    "It may be a tie with another row of that letter"
+    monkeypatch.setattr(row_module, 'band', lambda *_: (.0026, 10))
+    best,last,first = rows = rows_of(*([m-8,m-4,m,m+4,m+8] for m in (3040, 3022, 3008)), rules=(3, 3, 3))
+    assert [*_ties(rows, {o.id:'ranked' for o in rows}).values()]==['a','a','b']
+    assert Comparison(best, first).outcome=='beats' and Comparison(last, first).outcome=='ties'
+
 def test_rows_of_unlike_numbers_of_seeds_have_the_same_number_of_votes():
     a,b = rows_of(PAIRS['far'][0], PAIRS['far'][1])
     short = plain(a.record)

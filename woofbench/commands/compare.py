@@ -111,7 +111,7 @@ def _more(v):
     n = seeds_needed(diff, v.std)
     if n is None: return 'there is no difference to look for'
     more = n-min(v.a.n, v.b.n)
-    if more<=0: return f'{n} seeds of each row find a true difference of {diff:.2f} points in only 80 of 100 cases'
+    if more<=0: return f'so many seeds miss a true difference of {diff:.2f} points in up to 20 of 100 cases'
     return (f'to find a true difference of {diff:.2f} points with a power of 80 %, each row needs {n} seeds '
             f'({more} more than now)')
 
