@@ -280,3 +280,13 @@ def test_an_ablation_takes_parts_whose_hash_cannot_be_told(tmp_path, registries_
     codes = [o.record.outside['act with_generator'] for o in (a.base, a.rows[0][1])]
     assert codes[0]!=codes[1] and len(a.rows)==1
     with pytest.raises(BadInput, match='code of act with_generator'): Ablation(a.base, a.rows)
+
+
+# Parts
+
+def test_programs_get_the_parts_of_other_packages_too():
+    from woofbench.commands.listing import parts_facts, parts_text
+    said = [o.split()[0] for o in parts_text('sched').splitlines()[1:]]
+    facts = parts_facts('sched')
+    assert {o['name'] for o in facts} <= set(said) <= {n for o in facts for n in (o['name'], *o['also'])}
+    assert any(o['name'].startswith('timm:') for o in facts)

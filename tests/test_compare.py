@@ -1,4 +1,5 @@
 "Two rows side by side: what `compare` says, whichever row you name first, and what the letters of the board say"
+import re
 import numpy as np
 import pytest
 from conftest import root
@@ -65,6 +66,48 @@ def test_a_tie_counts_the_image_noise(monkeypatch):
     assert Comparison(*old, margin=.3).outcome in ('ties','better','beats') and v.outcome=='unknown'
     assert v.std>=100*min(o.image_noise for o in rows)>10*Comparison(*old).std
     assert f'the noise is {v.std:.2f} points' in str(v)
+
+def test_the_advice_is_more_seeds_than_now_where_a_claim_fails():
+    rng,missed = np.random.default_rng(0),0
+    for _ in range(25):
+        sd = rng.choice([10, 25, 60], 2)
+        a,b = (tuple((3000+lead+rng.normal(0, o, 5)).astype(int)) for lead,o in zip((rng.uniform(20, 120), 0), sd))
+        v = Comparison(*rows_of(a, b))
+        said = re.search(r'reaches 0.8 with (\d+) seeds', str(v))
+        if said and v.outcome not in ('beats','is beaten'):
+            assert int(said[1])>5
+            missed += 1
+        needed = re.search(r'each row needs (\d+) seeds', v.sentence())
+        assert not needed or int(needed[1])>5
+    assert missed
+
+def test_no_advice_where_the_noise_is_not_known():
+    a,b = rows_of([3000]*5, [2900]*5)
+    v = Comparison(a, b)
+    assert v.sentence().startswith('Nothing can be said') and 'seeds: ' not in str(v)
+
+def test_letters_and_compare_use_the_newer_rules_of_two_rows(monkeypatch):
+    "Whichever row is the best one"
+    monkeypatch.setattr(row_module, 'band', lambda *_: None)
+    counts = PAIRS['quiet']
+    for rules,letters in (((2, 2), {'a','b'}), ((2, 3), {'a'}), ((3, 2), {'a'})):
+        rows = rows_of(*counts, rules=rules)
+        assert set(_ties(rows, {o.id:'ranked' for o in rows}).values())==letters
+        assert (Comparison(*rows).outcome in ('beats','better'))==(len(letters)==2)
+
+def test_the_first_row_of_a_letter_is_no_tie_with_the_best_of_the_letter_before(monkeypatch):
+    "It may be a tie with another row of that letter"
+    monkeypatch.setattr(row_module, 'band', lambda *_: (.0026, 10))
+    best,last,first = rows = rows_of(*([m-8,m-4,m,m+4,m+8] for m in (3040, 3022, 3008)), rules=(3, 3, 3))
+    assert [*_ties(rows, {o.id:'ranked' for o in rows}).values()]==['a','a','b']
+    assert Comparison(best, first).outcome=='beats' and Comparison(last, first).outcome=='ties'
+
+def test_rows_of_unlike_numbers_of_seeds_have_the_same_number_of_votes():
+    a,b = rows_of(PAIRS['far'][0], PAIRS['far'][1])
+    short = plain(a.record)
+    v = Comparison(Row(short | dict(runs=short['runs'][:2])), b)
+    assert v.images['votes']==2 and '(of the first 2 seeds of each row)' in str(v)
+    assert 'of the first' not in str(Comparison(a, b))
 
 def test_equal_totals_have_no_difference():
     "The two means differ in the last bit"

@@ -4,12 +4,14 @@ import numpy as np
 import pytest
 from scipy import stats
 from conftest import root
-from woofbench.board.stats.claims import BANDS, D0_MAX, P_BEAT, band, claim, seeds_needed, seeds_to_beat, tie_groups
+from woofbench.board.stats.claims import BANDS, D0_MAX, P_BEAT, band, claim, seeds_needed, seeds_to_beat
+from woofbench.board.stats.claims import seeds_to_claim, tie_groups
 from woofbench.board.record.strict import plain
 from woofbench.board.row import Row
 from woofbench.board.stats.noise import split_noise
 from woofbench.board.stats.paired import by_image
-from woofbench.board.stats.tests import compare, critical_t, dunnett, equivalent, pooled_std, smallest_effect, summary
+from woofbench.board.stats.tests import common_noise, compare, critical_t, dunnett, equivalent, pooled_std
+from woofbench.board.stats.tests import smallest_effect, summary
 
 woof = band('imagewoof', 5)
 sizes = [(5, 5), (2, 2), (3, 7), (5, 2), (20, 5)]
@@ -88,6 +90,30 @@ def test_dunnett_of_one_neighbour_is_students_test():
     a,b = pair(5, 5)
     d = dunnett(b, [a])[0]
     close((d['diff'], d['lo'], d['hi']), [compare(a, b, prior=(1, 0))[k] for k in ('diff','lo','hi')], 1e-9)
+
+torn = [.944, .958, .972, .95, .1] # one seed of five collapsed
+good,worse = [.9833,.9861,.9806,.9833,.9889],[.8472,.85,.8444,.8528,.8417]
+
+def test_noise_is_common_unless_a_row_is_clearly_noisier():
+    rng = np.random.default_rng(0)
+    rows = [rng.normal(.7, .006, n) for n in (5, 3, 2, 5, 5)]
+    same,odd = common_noise(rows, woof),common_noise([torn, *rows, [.9]], woof)
+    close(same.std, pooled_std(rows, woof))
+    assert same.df==odd.df==15+woof[1] and not same.noisier and [*odd.noisier]==[0]
+    assert odd.std==same.std and odd.error(1, 2)==same.error(0, 1)
+    se,df = common_noise([*rows, torn, torn]).error(5, 6) # both are noisier: as in Welch's test
+    welch = stats.ttest_ind(torn, torn, equal_var=False)
+    close((se, df), ((2*np.var(torn, ddof=1)/5)**.5, welch.df))
+    assert common_noise([[.7]*5, [.6]*5, [.5]]).std==0 and common_noise([[.5]]).df==0
+    assert not common_noise([[1.]*5, [1.]*5, good]).noisier # rows that are all alike make no other row noisy
+
+def test_one_collapsed_neighbour_hides_no_other_effect():
+    alone,beside = (dunnett(good, o)['worse'] for o in (dict(worse=worse), dict(worse=worse, torn=torn)))
+    assert beside['hi']<-.12 and beside['hi']-beside['lo']<1.3*(alone['hi']-alone['lo']) and beside['p']<1e-6
+    lost = dunnett(good, dict(worse=worse, torn=torn))['torn']
+    assert lost['lo']<-.3 and lost['hi']>.3 and lost['p']>.3
+    base = dunnett(torn, [good, worse])
+    assert all(o['lo']<-.3 and o['hi']>.3 for o in base) # a base that is noisier widens all
 
 
 # What is not known
@@ -275,6 +301,28 @@ def test_tie_groups_of_few_and_odd_rows():
     assert tie_groups([[.7]*5, [.6]*5])==[1, 1] # nothing is known of the noise
     with pytest.raises(ValueError): tie_groups([[.7,float('nan')], [.7,.8]])
 
+@pytest.mark.parametrize('prior', [None, woof])
+def test_a_row_whose_seed_collapses_changes_no_other_letter(prior):
+    rng = np.random.default_rng(1)
+    rows = [rng.normal(mean, .004, 5) for mean in (.80, .799, .77, .72, .62)]
+    assert tie_groups(rows, prior)==[1, 1, 2, 3, 4]
+    for low in (.05, .1, .3): # its mean is .61 to .66
+        groups = tie_groups([*rows, [.75,.74,.76,.75,low]], prior)
+        assert groups[:4]==[1, 1, 2, 3] and groups[4]==4 and groups[5] in (3, 4)
+    assert tie_groups([good, worse, torn])==[1, 2, 2]
+
+@pytest.mark.parametrize('seed', range(10))
+def test_no_row_has_a_better_letter_than_one_with_a_higher_mean(seed):
+    rng = np.random.default_rng(seed)
+    rows = [rng.normal(rng.normal(.7, .02), 10**rng.uniform(-4, -1), rng.integers(2, 7)) for _ in range(12)]
+    ordered = sorted(rows, key=lambda o: -np.mean(o))
+    assert (groups := tie_groups(ordered))==sorted(groups)
+
+def test_a_row_without_spread_is_judged_by_the_noise_of_its_cell():
+    others = [.978,.985,.971,.98,.975]
+    for prior in (None, woof): assert tie_groups([[1.]*5, others, [0.]*5], prior)==[1, 2, 3]
+    assert tie_groups([[.98]*5, others, [.977]*5])==[1, 1, 1]
+
 
 # How many seeds
 
@@ -308,6 +356,23 @@ def test_seeds_to_beat_is_the_first_number_that_does(r):
     n = seeds_to_beat(r, 1)
     assert p(n)>=P_BEAT and (n==2 or p(n-1)<P_BEAT)
 
+@pytest.mark.parametrize('prior', [None, woof])
+@pytest.mark.parametrize('floor', [None, (.006, .004)])
+def test_seeds_to_claim_is_the_first_number_that_every_test_accepts(prior, floor):
+    rng,later = np.random.default_rng(12),0
+    def row(mean, std, n):
+        o = np.arange(n)-(n-1)/2
+        return mean+o/o.std(ddof=1)*std
+    def holds(sa, sb, lead, n): return claim(row(.7+lead, sa, n), row(.7, sb, n), prior, floor=floor)['p_beat']>=P_BEAT
+    for _ in range(15):
+        sa,sb = 10**rng.uniform(-3, -2, 2)
+        lead = rng.uniform(1.2, 1.6)*((sa*sa+sb*sb)/2)**.5
+        n = seeds_to_claim(row(.7+lead, sa, 5), row(.7, sb, 5), prior, floor)
+        if n is None: assert not holds(sa, sb, lead, 3000)
+        elif n<3000: assert holds(sa, sb, lead, n) and (n==2 or not holds(sa, sb, lead, n-1))
+        later += n is not None and n>5
+    assert later or floor
+
 def test_power_far_out():
     "scipy's noncentral t is nan where its tail ends"
     assert smallest_effect(1., 2, power=.999)>smallest_effect(1., 2, power=.99)>8
@@ -340,13 +405,20 @@ def test_by_image_is_a_paired_test_and_a_binomial_one(sa, sb):
     d = a.mean(0)-b.mean(0)
     close((c['lo'], c['hi']), stats.norm.interval(.9, d.mean(), stats.sem(d)))
     close(c['p'], 2*stats.norm.sf(abs(stats.ttest_rel(a.mean(0), b.mean(0)).statistic)))
-    va,vb = (np.array([2*sum(o)>len(o) for o in t.T]) for t in (a, b))
+    va,vb = (np.array([2*sum(o)>len(o) for o in t[:min(sa, sb)].T]) for t in (a, b))
     k,m = int((va & ~vb).sum()),int((va!=vb).sum())
     assert (c['only_a'], c['only_a']+c['only_b'])==(k, m)
     close(c['p_mcnemar'], min(1, 2*sum(stats.binom.pmf(i, m, .5) for i in range(min(k, m-k)+1))), 1e-9)
     r = by_image(b, a, .9)
     assert (r['only_a'], r['p_mcnemar'])==(c['only_b'], c['p_mcnemar'])
     close((r['diff'], r['lo']), (-c['diff'], -c['hi']))
+
+@pytest.mark.parametrize('sa,sb', [(2, 5), (3, 5), (4, 5), (1, 5), (2, 3)])
+def test_equal_rows_of_unlike_numbers_of_seeds_differ_in_one_case_of_twenty(sa, sb):
+    rng = np.random.default_rng([sa, sb])
+    p = rng.beta(2, .6, 2000)
+    found = [by_image(rng.random((sa, 2000))<p, rng.random((sb, 2000))<p) for _ in range(100)]
+    assert np.mean([o['p_mcnemar']<.05 for o in found])<.13 and found[0]['votes']==sa
 
 def test_by_image_refuses():
     for a,b in (([1,0], [1,0]), ([[1,2]], [[1,0]]), ([[1,0,1]], [[1,0]]), ([[1]], [[0]]),
@@ -416,6 +488,24 @@ def test_rows_as_ids_prefixes_paths_and_rows(tmp_path, refused, cli):
     rc,out,_ = cli(f'compare {ids[1]} {ids[2]} --out {tmp_path}')
     assert rc==0 and out.count('unranked: 3 of 5 seeds')==2
 
+def test_a_record_is_found_by_a_relative_path(tmp_path, monkeypatch):
+    from woofbench.board.table import find_row
+    i = make(tmp_path, [80, 81, 82])
+    folder = next(tmp_path.rglob(f'{i}.json')).parent
+    monkeypatch.chdir(folder)
+    assert find_row(f'{i}.json').id==find_row(f'../{folder.name}/{i}.json').id==i
+    monkeypatch.chdir(folder.parent)
+    assert find_row(f'{folder.name}/{i}.json').id==i
+
+def test_a_replication_without_noise_is_judged_by_the_images(tmp_path):
+    from woofbench.board.replications import replication
+    from woofbench.board.table import find_rows
+    rights = [100]*5,[0]*5,[99]*5,[60]*5
+    ids = [make(tmp_path, o, seeds=range(9*i, 9*i+5)) for i,o in enumerate(rights)]
+    full,*others = find_rows(ids, tmp_path)
+    assert [replication(full, o).word for o in others]==['inconsistent','consistent','inconsistent']
+    assert 'as all seeds ended alike' in str(replication(full, others[0]))
+
 @pytest.mark.parametrize('line,what',
                          [('7f01 12de', 'different cells'), ('7f01 92fa --margin 0', 'margin'),
                           ('7f01 92fa --margin big', 'margin'), ('7f01 92fa --margin nan', 'margin'),
@@ -445,6 +535,16 @@ def test_rows_without_noise_have_a_verdict(rights, dataset, tmp_path):
     known = min(map(len, rights))>1 and any(len(set(o))>1 for o in rights)
     assert v.outcome==('beats' if known else 'unknown') and v.sentence().startswith('Nothing can be said')==(not known)
     assert len(v.lines())>=4
+
+def test_an_ablation_names_the_recipe_that_is_clearly_noisier(tmp_path):
+    from woofbench.commands.ablate import load
+    counts = [354,355,353,354,356],[305,306,304,307,303],[340,345,350,342,36]
+    ids = [make(tmp_path, o, n_val=360, lr=lr) for o,lr in zip(counts, (1e-2, 1e-3, .1))]
+    a = load(tmp_path, ids[0], ids[1:])
+    assert a.std<1 and [o for o in a.table().verdict]==['worse', 'no visible effect']
+    assert 'The seeds of lr=0.1 (± 38.31 points) vary clearly more than the others' in a.conclusion()
+    few = load(tmp_path, ids[0], ids[1:2])
+    assert 'clearly more' not in few.conclusion()
 
 def test_rows_of_one_image(tmp_path):
     from woofbench.commands.compare import compare as versus

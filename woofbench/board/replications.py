@@ -24,15 +24,21 @@ def tolerance(
     old, # Accuracies of the original, one per seed
     new, # Accuracies of the replication
     prior:tuple|None=None, # From `band`
+    images:int|None=None, # Validation images: they limit how quiet a row can be whose seeds are all alike
 ) -> dict: # n, k, diff, and std, df, tol, smallest; the last three and std are None where nothing is known of the noise
     "How far apart the means of one configuration may be"
     n,k = len(old),len(new)
     df = n+k-2+(prior[1] if prior else 0)
     res = dict(diff=summary(new)['mean']-summary(old)['mean'], n=n, k=k)
-    std = pooled_std([old, new], prior) if df>0 else 0
+    std = (pooled_std([old, new], prior) or _of_images([*old, *new], images)) if df>0 else 0
     if not std: return res | dict(std=None, df=None, tol=None, smallest=None)
     tol = float(stats.t.ppf((1+LEVEL)/2, df))*std*(1/n+1/k)**.5
     return res | dict(std=std, df=df, tol=tol, smallest=_smallest*std)
+
+def _of_images(accs, images):
+    "The most that so many images alone can make equal networks vary, each image by a toss of its own"
+    p = sum(accs)/len(accs)
+    return (p*(1-p)/images)**.5 if images else 0
 
 # %% ../../nbs/board/03_replications.ipynb #words-def
 WORDS = ('identical','consistent','inconsistent','cannot tell')
@@ -65,8 +71,9 @@ def _numbers(old, new, f):
     text = (f'{100*new.mean:.2f} % over {number_of(new.n, "seed")} here, {100*old.mean:.2f} % over '
             f'{number_of(old.n, "seed")} in the record, a difference of {100*f["diff"]:+.2f} points')
     if f['tol'] is None: return text
+    seen = '' if old.std or new.std or old.prior else ', the most that the images can give as all seeds ended alike'
     return (f'{text}; seeds alone can give a difference of up to {100*f["tol"]:.2f} ({100*LEVEL:g} %; noise '
-            f'{100*f["std"]:.2f} points, {f["df"]} degrees of freedom)')
+            f'{100*f["std"]:.2f} points{seen}, {f["df"]} degrees of freedom)')
 
 def same_seeds(
     old, # `Row`
@@ -82,7 +89,8 @@ def replication(
     new, # `Row`: run again, with the same configuration and images
 ) -> Replication:
     "What `new` says of `old`"
-    f,same,alike = tolerance(old.acc, new.acc, old.prior),same_seeds(old, new),not new.differs_from(old)
+    f = tolerance(old.acc, new.acc, old.prior, old.data['n_val'])
+    same,alike = same_seeds(old, new),not new.differs_from(old)
     word,more = _word(f, same, alike)
     why = '; '.join(filter(None, (_numbers(old, new, f), more)))
     return Replication(word, why, f | dict(same=same, alike=alike), new)

@@ -170,11 +170,17 @@ def floored(self:Row) -> bool:
     "Is its spread between seeds taken as at least its image noise?"
     return self.rules>=FLOOR_SINCE and self.n>1
 
+# %% ../../nbs/board/02_row.ipynb #b888b3d3
+@patch
+def floor(self:Row, other:Row) -> tuple|None: # Image noise of this row and of the other
+    "What their spreads are at least, by the newer rules of the two; None where these have no such limit"
+    known = min(self.n, other.n)>1 and (self.floored or other.floored)
+    return (self.image_noise, other.image_noise) if known else None
+
 @patch
 def against(self:Row, other:Row) -> dict: # From `claim`: diff, lo, hi, p_mean, p_beat, by
     "The difference to another row, and how sure it is, by the rules that this row was made for"
-    floor = (self.image_noise, other.image_noise) if self.floored and other.n>1 else None
-    return claim(self.acc, other.acc, self.prior, floor=floor)
+    return claim(self.acc, other.acc, self.prior, floor=self.floor(other) if self.floored else None)
 
 @patch
 def beats(self:Row, other:Row) -> bool:

@@ -9,12 +9,13 @@ __all__ = ['LOCK', 'HEAD', 'load_rows', 'to_csv', 'foreign_lines', 'check_csv', 
 import csv, io
 from functools import cache, partial
 from itertools import groupby
+from os.path import abspath
 from pathlib import Path
 from ..registry import BadInput, near
 from ..files import NoLock, locked, out_folder, write_atomic
 from ..text import percent, md_table, md_escape
 from .record.record import read_record, read_records, record_path
-from .stats.claims import tie_groups
+from .stats.claims import claim, tie_groups
 from .reviews import read_reviews
 from .row import Board, Row, columns
 from .tricks import tricks_here
@@ -129,7 +130,7 @@ def update_csv(
 def _in_file(path):
     "The row of a file, with its review and its tricks by the board that the file is on"
     rec = read_record(path)
-    root = path.parents[len(record_path(rec).parents)-1]
+    root = Path(abspath(path)).parents[len(record_path(rec).parents)-1]
     return Row(rec, path, read_reviews(root)[0].get(rec.record_id), tricks_here(root) if rec.outside else {})
 
 def _find(name, board, root):
@@ -161,12 +162,13 @@ def find_row(
 
 # %% ../../nbs/board/05_table.ipynb #ties-def
 def _ties(cell, states):
-    "Letter of each row that counts, by id: a is the best one and all rows that cannot be told from it"
+    "Letter of each row that counts, by id: a is the best one and those above the first row that is surely below it"
     rows = [o for o in cell if states[o.id] in good and o.n>1]
     best = max(rows, key=lambda o: o.mean, default=None)
     rows = [o for o in rows if o.same_images(best)] # accuracies on other images are no comparison
-    def claims(i, js): return [rows[i].against(rows[j]) for j in js]
-    return {o.id:_letter(g) for o,g in zip(rows, tie_groups([o.acc for o in rows], cell[0].prior, claims=claims))}
+    prior = cell[0].prior
+    def claims(i, js): return [claim(rows[i].acc, rows[j].acc, prior, floor=rows[i].floor(rows[j])) for j in js]
+    return {o.id:_letter(g) for o,g in zip(rows, tie_groups([o.acc for o in rows], prior, claims=claims))}
 
 def _letter(g):
     "a, b, ... z, aa, ab, ..."

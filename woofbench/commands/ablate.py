@@ -19,7 +19,7 @@ from ..train.recipe import Recipe, from_dict
 from ..train.imports import imported
 from ..train.observers import watched, which_loggers
 from ..train.changes import base_of, label_of, neighbours
-from ..board.stats.tests import dunnett, p_value, pooled_std, smallest_effect
+from ..board.stats.tests import Noise, common_noise, dunnett, p_value, smallest_effect
 from ..board.record.record import Purpose, read_records, record_path
 from ..board.row import Row
 from ..board.rules import RULES
@@ -106,9 +106,18 @@ def _certainty(a):
     yield (f'From seed to seed accuracy varies by {a.std:.2f} points (standard deviation); {n} seeds find an effect of '
            f'{a.smallest:.2f} points with a power of 80 %, and smaller ones less often. So an effect that you do not '
            'see here may still exist.')
-    lost = {label:sum(o['diverged'] for o in r.runs) for label,r in (('the base', a.base), *a.rows)}
-    bad = [f'{v} of {label}' for label,v in lost.items() if v]
-    if bad: yield f'Diverged seeds, {", ".join(bad)}, count as they ended and widen all intervals.'
+    yield from _unstable(a)
+
+# %% ../../nbs/commands/02_ablate.ipynb #5059c322
+def _unstable(a):
+    "The recipes whose seeds vary clearly more, and those with diverged seeds"
+    rows = [('the base', a.base), *a.rows]
+    if odd := [f'{label} (± {100*r.std:.2f} points)' for i,(label,r) in enumerate(rows) if i in a.noise.noisier]:
+        yield (f'The seeds of {", ".join(odd)} vary clearly more than the others; '
+               'this counts only in their own comparisons.')
+    lost = {label:sum(o['diverged'] for o in r.runs) for label,r in rows}
+    if bad := [f'{v} of {label}' for label,v in lost.items() if v]:
+        yield f'Diverged seeds, {", ".join(bad)}, count as they ended and widen intervals.'
 
 # %% ../../nbs/commands/02_ablate.ipynb #72507cdd
 def _settings(a):
@@ -174,16 +183,6 @@ class Ablation:
 
     def __post_init__(self): _check_alike(self.base, self.rows, self.same_code)
 
-    @property
-    def std(self) -> float:
-        "Noise from seed to seed, in points, from all groups together"
-        return 100*pooled_std([self.base.acc, *(r.acc for _,r in self.rows)])
-
-    @property
-    def smallest(self) -> float:
-        "The smallest effect, in points, that is found with a power of 80 %"
-        return smallest_effect(self.std, self.base.n, level=self.level, k=len(self.rows))
-
     def table(self):
         "A `DataFrame`: means and differences in points, interval, adjusted p, verdict, id of the record"
         return _table(self)
@@ -193,6 +192,22 @@ class Ablation:
     def plot(self, ax=None, sort:bool=True):
         "Differences to the base with their intervals, the largest on top or in the order given; returns the axes"
         return _forest(self, ax, sort)
+
+# %% ../../nbs/commands/02_ablate.ipynb #0d5cef30
+@patch(as_prop=True)
+def noise(self:Ablation) -> Noise:
+    "What all groups together say of the noise; the base is the first"
+    return common_noise([self.base.acc, *(r.acc for _,r in self.rows)])
+
+@patch(as_prop=True)
+def std(self:Ablation) -> float:
+    "Noise from seed to seed, in points, from all groups that are not clearly noisier"
+    return 100*self.noise.noisier.get(0, self.noise.var)**.5 # of a base that is clearly noisier: its own
+
+@patch(as_prop=True)
+def smallest(self:Ablation) -> float:
+    "The smallest effect, in points, that is found with a power of 80 %"
+    return smallest_effect(self.std, self.base.n, level=self.level, k=len(self.rows))
 
 # %% ../../nbs/commands/02_ablate.ipynb #show-def
 @patch

@@ -19,7 +19,7 @@ from ..registry import BadInput, is_number
 from ..train.recipe import from_dict
 from ..train.changes import label_of
 from ..board.stats.tests import compare as welch, equivalent, p_value, pooled_std, smallest_effect
-from ..board.stats.claims import BANDS_VERSION, P_BEAT, claim, probability, seeds_needed, seeds_to_beat
+from ..board.stats.claims import BANDS_VERSION, P_BEAT, claim, probability, seeds_needed, seeds_to_claim
 from ..board.stats.paired import by_image
 from ..board.row import Row
 from ..board.table import find_rows
@@ -78,14 +78,12 @@ class Comparison:
     @cached_property
     def claims(self) -> tuple:
         "A against B and B against A, as the board decides; if the rows are of different rules, by the newer ones"
-        a,b,floor = self.a,self.b,self.floor
-        return claim(a.acc, b.acc, a.prior, floor=floor), claim(b.acc, a.acc, a.prior, floor=floor and floor[::-1])
+        return tuple(claim(a.acc, b.acc, a.prior, floor=a.floor(b)) for a,b in ((self.a, self.b), (self.b, self.a)))
 
     @property
     def floor(self) -> tuple|None:
         "Image noise of A and of B, where the spread of a row counts as at least that"
-        a,b = self.a,self.b
-        return (a.image_noise, b.image_noise) if min(a.n, b.n)>1 and (a.floored or b.floored) else None
+        return self.a.floor(self.b)
 
     @cached_property
     def outcome(self) -> str:
@@ -113,8 +111,9 @@ def _more(v):
     n = seeds_needed(diff, v.std)
     if n is None: return 'there is no difference to look for'
     more = n-min(v.a.n, v.b.n)
-    now = f' ({more} more than now)' if more>0 else ''
-    return f'to find a true difference of {diff:.2f} points with a power of 80 %, each row needs {n} seeds{now}'
+    if more<=0: return f'so many seeds miss a true difference of {diff:.2f} points in up to 20 of 100 cases'
+    return (f'to find a true difference of {diff:.2f} points with a power of 80 %, each row needs {n} seeds '
+            f'({more} more than now)')
 
 def _tie(v):
     inside = _points(claim(v.a.acc, v.b.acc, v.a.prior, .9, v.floor), 90) # two one-sided tests at 5 %
@@ -173,13 +172,14 @@ def _by_image(v):
     o = v.images
     if o is None: return 'by image: not possible, the rows come from different images (training or validation)'
     only = f'{o["only_a"]} images are right by most seeds of {v.a.id[:8]} only, {o["only_b"]} of {v.b.id[:8]} only'
+    if v.a.n!=v.b.n: only += f' (of the first {number_of(o["votes"], "seed")} of each row)'
     return (f'by image: {_points(o)}, p {p_value(o["p"])}; {only}, p {p_value(o["p_mcnemar"])} (McNemar): '
             'this says something about these networks on other images, and nothing about other seeds')
 
 def _seeds(v):
-    if not v.std or min(v.a.n, v.b.n)<2: return
-    diff = 100*abs(v.claims[0]['diff'])
-    n,least = seeds_to_beat(diff, v.std),smallest_effect(v.std, v.a.n, v.b.n)
+    if min(v.a.n, v.b.n)<2 or v.a.std==v.b.std==0: return # nothing is known of the noise
+    diff,(b,a) = 100*abs(v.claims[0]['diff']),sorted((v.a, v.b), key=lambda o: o.mean)
+    n,least = seeds_to_claim(a.acc, b.acc, a.prior, a.floor(b)),smallest_effect(v.std, v.a.n, v.b.n)
     beat = f'p_beat reaches {P_BEAT} with {n} seeds for each row'
     if not n: beat = f'p_beat stays below {P_BEAT} with any number of seeds'
     yield (f'seeds: the noise is {v.std:.2f} points; {v.a.n} against {v.b.n} seeds find a difference of {least:.2f} '

@@ -41,7 +41,18 @@ def _about(part):
     "The first line of what a part says of itself"
     return (getattr(part, 'about', None) or inspect.getdoc(part) or '').split('\n')[0]
 
+def _says(reg, name):
+    "The same of a name, which may be one of a provider's"
+    prefix,_,rest = name.partition(':')
+    return _about(reg[name]) if name in reg else f"{prefix}'s {rest}"
+
 def _others(reg, name): return sorted(a for a,o in reg.aliases.items() if o==name)
+
+def _provided(reg, everything):
+    "(prefix, names) of each provider, as they are listed; (prefix, their number) where these are too many"
+    for prefix,(_,names) in reg.providers.items():
+        found = names()
+        yield prefix, [f'{prefix}:{o}' for o in found] if everything or len(found)<=100 else len(found)
 
 def listing(
     reg:Registry,
@@ -49,12 +60,11 @@ def listing(
 ) -> str:
     "The parts of a registry, a line each"
     also = {n:', '.join(_others(reg, n)) for n in reg}
-    lines = [(n, _about(reg[n]) + (f'  (also {also[n]})' if also[n] else '')) for n in reg]
+    lines = [(n, _says(reg, n) + (f'  (also {also[n]})' if also[n] else '')) for n in reg]
     lines += [(a, o) for a,o in reg.aliases.items() if o not in reg]
-    for prefix,(_,names) in reg.providers.items():
-        found = names()
-        if everything or len(found)<=100: lines += [(f'{prefix}:{o}', f"{prefix}'s {o}") for o in found]
-        else: lines.append((f'{prefix}:NAME', f'{len(found)} models; `woofbench parts {reg.kind}` lists them'))
+    for prefix,found in _provided(reg, everything):
+        if isinstance(found, list): lines += [(o, _says(reg, o)) for o in found]
+        else: lines.append((f'{prefix}:NAME', f'{found} models; `woofbench parts {reg.kind}` lists them'))
     return '\n'.join([f'{reg.kind}   {reg.contract}', *(f'  {n:22} {text}' for n,text in lines)])
 
 # %% ../../nbs/commands/10_listing.ipynb #card-def
@@ -63,13 +73,11 @@ def card(
     name:str, # Of a part, or `prefix:name`
 ) -> str:
     "What there is to know of one part: its kind, its first line, and the table of its trick"
-    prefix,_,rest = name.partition(':')
-    about = _about(reg[name]) if name in reg else f"{prefix}'s {rest}"
     trick = reg.homes.get(name, '').rpartition('.')[2]
     facts = cards_of([trick])[trick].rows
     if also := _others(reg, name): facts = {'also':', '.join(also)} | facts
     lines = [f'{k:12} {v}' for k,v in facts.items()]
-    return '\n  '.join([f'{name}   {reg.kind}: {reg.contract}', about, *lines])
+    return '\n  '.join([f'{name}   {reg.kind}: {reg.contract}', _says(reg, name), *lines])
 
 # %% ../../nbs/commands/10_listing.ipynb #parts-def
 def _near_part(name):
@@ -96,13 +104,14 @@ def parts_facts(
 ) -> list[dict]: # kind, name, about, also
     "What `parts_text` lists, for programs; raises `BadInput`"
     parts_text(name)
-    def facts(reg, n):
-        part = reg[n] if n in reg else reg(n)
-        return dict(kind=reg.kind, name=n, about=_about(part), also=_others(reg, n))
+    def facts(reg, n): return dict(kind=reg.kind, name=n, about=_says(reg, n), also=_others(reg, n))
+    def listed(reg):
+        some = [o for _,o in _provided(reg, bool(kind)) if isinstance(o, list)]
+        return [*reg, *(n for names in some for n in names)]
     known,kind = kinds(),kind_of(name) if name else None
     if name and not kind:
         return [facts(o, o.canon(name)) for o in known.values() if name in o.names(name.partition(':')[0])]
-    return [facts(o, n) for k,o in known.items() for n in o if kind in (None, k)]
+    return [facts(o, n) for k,o in known.items() if kind in (None, k) for n in listed(o)]
 
 # %% ../../nbs/commands/10_listing.ipynb #costs-def
 def costs_table(

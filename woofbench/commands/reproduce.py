@@ -118,7 +118,7 @@ def machine_for_row(
 
 # %% ../../nbs/commands/04_reproduce.ipynb #seeds-def
 def _seeds_for(row, k):
-    "At most `k` seeds of a row, in the order in which they were given"
+    "The first `k` seeds of a row at most: official ones as they are drawn, others by their number"
     if row.kind=='official': return official_seeds(row.record['config_id'], min(k, row.n))
     return [r['seed'] for r in row.runs][:k]
 

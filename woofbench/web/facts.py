@@ -26,7 +26,7 @@ from ..train.callbacks import mean_area
 from ..train.recipe import Recipe, config_id, settings
 from ..board.record.git import Repo, arrivals, origin_of, repo_of
 from ..board.stats.claims import band, seeds_needed, tie_groups
-from ..board.stats.tests import Sample, by_moments, pooled_std
+from ..board.stats.tests import Sample, by_moments, common_noise
 from ..board.replications import replications
 from ..board.standing import good, standing
 from ..board.table import load_rows
@@ -56,11 +56,13 @@ def against(
     a:Side,
     b:Side, # As long as `a`; one row of either is compared with all of the other
     prior:tuple|None=None, # From `band`
+    newer:bool=False, # By the newer rules of both rows? Else by those of `a`
 ) -> dict: # diff, lo, hi and p_beat, arrays; nan where a side has one seed or nothing is known of the noise
     "`claim` for many rows at once"
     tests = [by_moments(a, b)]
     if prior: tests.append(by_moments(a, b, prior=prior))
-    if a.floored.any(): tests.append(by_moments(a, b, floor=[np.where(a.floored, o.image, 0.) for o in (a, b)]))
+    floored = a.floored | (b.floored & newer)
+    if floored.any(): tests.append(by_moments(a, b, floor=[np.where(floored, o.image, 0.) for o in (a, b)]))
     def worst(f, k): return f.reduce([o[k] for o in tests]) # nan is worse than any number
     lo,hi,alone = worst(np.minimum, 'lo'),worst(np.maximum, 'hi'),np.minimum(a.n, b.n)<2
     known = (lo<hi) & ~alone
@@ -224,17 +226,16 @@ class Cell:
 
     @cached_property
     def std(self) -> float|None:
-        "Noise from seed to seed in the cell, as a share of 1"
-        try: return pooled_std([o.acc for o in self.ranked], self.prior) or None
-        except ValueError: return None
+        "Noise from seed to seed in the cell, of rows that are not clearly noisier, as a share of 1"
+        return common_noise([o.acc for o in self.ranked], self.prior).std or None
 
 # %% ../../nbs/web/03_facts.ipynb #ranks-def
 @patch
 def _ranks(self:Cell):
     rows = [o for o in self.ranked if o.n>1]
     def claims(i, js):
-        res = against(side([rows[i]]), side([rows[j] for j in js]), self.prior) if js else dict(lo=[], p_beat=[])
-        return [dict(lo=a, p_beat=b) for a,b in zip(res['lo'], res['p_beat'])]
+        if not js: return []
+        return [dict(lo=o) for o in against(side([rows[i]]), side([rows[j] for j in js]), self.prior, newer=True)['lo']]
     groups = dict(zip([o.id for o in rows], tie_groups([o.acc for o in rows], self.prior, claims=claims)))
     size = Counter(groups.values())
     first = {g:1+sum(n for k,n in size.items() if k<g) for g in size}

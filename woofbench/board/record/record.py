@@ -11,6 +11,7 @@ __all__ = ['MOST_EPOCHS', 'as_record', 'record_id', 'Made', 'Purpose', 'make_rec
 # %% ../../../nbs/board/record/05_record.ipynb #imports
 import hashlib, json, re
 from dataclasses import asdict, dataclass, field
+from os.path import abspath
 from pathlib import Path
 from msgspec.structs import replace
 from ...registry import BadInput
@@ -281,7 +282,7 @@ def code_file(
 # %% ../../../nbs/board/record/05_record.ipynb #read-def
 def read_record(path:str|Path) -> Record:
     "The record in a file; raises `BadInput`, which names the file"
-    try: return from_bytes(read_file(Path(path)), path)
+    try: return from_bytes(read_file(Path(path)), abspath(path))
     except (OSError, ValueError, RecursionError) as e: raise BadInput(f'{path}: {e}') from e
 
 def read_records(

@@ -4,15 +4,16 @@
 
 # %% auto #0
 __all__ = ['BANDS_VERSION', 'D0_MAX', 'BANDS', 'P_BEAT', 'band', 'probability', 'claim', 'tie_groups', 'seeds_needed',
-           'seeds_to_beat']
+           'seeds_to_beat', 'seeds_to_claim']
 
 # %% ../../../nbs/board/stats/02_claims.ipynb #imports
 from bisect import bisect_left
 from functools import cache
 from math import ceil
+import numpy as np
 from scipy import stats
 from ...data.track import datasets, facts_of
-from .tests import compare, pooled_std, smallest_effect, summary
+from .tests import Sample, by_moments, common_noise, compare, smallest_effect, summary
 
 # %% ../../../nbs/board/stats/02_claims.ipynb #bands-def
 BANDS_VERSION,D0_MAX = 1,10
@@ -69,16 +70,18 @@ def tie_groups(
     level:float=.95, # Probability that equally good rows all come into one group
     claims=None, # Function of an index and a list of others that gives the `claim` against each; no image noise if None
 ) -> list: # As `accs`: 1 for the best row and those tied with it, 2 for the next, ...; None for a row of one seed
-    """Groups of rows that are not surely below the best of their group, by Tukey's range test and by `claim`; raises
-    `ValueError`"""
+    """Groups of rows, from the highest mean down: a group ends at the first row that is surely below its best one, by
+    Tukey's range test and by `claim`; raises `ValueError`"""
     mean = [summary(o)['mean'] for o in accs]
     left = sorted((i for i,o in enumerate(accs) if len(o)>1), key=lambda i: -mean[i])
     if claims is None: claims = lambda i,js: [claim(accs[i], accs[j], prior, level) for j in js]
-    res,group,reach = [None]*len(accs),0,_range([accs[i] for i in left], prior, level)
+    res,group,reach = [None]*len(accs),0,_reach(common_noise(accs, prior), len(left), level)
     while left:
         best,*rest = left
-        far = [i for i in rest if mean[best]-mean[i]>reach*(1/len(accs[best])+1/len(accs[i]))**.5]
-        left = [i for i,c in zip(far, claims(best, far)) if c['lo']>0 and c['p_beat']==c['p_beat']]
+        far = [i for i in rest if mean[best]-mean[i]>reach(best, i)]
+        # nan: the seeds of both rows are all alike, so only the range can say something
+        below = [mean[i] for i,c in zip(far, claims(best, far)) if not c['lo']<=0]
+        left = [i for i in rest if mean[i]<=max(below, default=-1)]
         group += 1
         for i in {best, *rest} - set(left): res[i] = group
     return res
@@ -89,12 +92,12 @@ def _critical(k, df, level):
     "How far apart the best and the worst of `k` equally good means are, in standard errors of a difference"
     return float(stats.studentized_range.ppf(level, k, df))/2**.5
 
-def _range(accs, prior, level):
-    """The same in accuracy, for one seed each and the common noise of these rows; infinite where nothing is known of
-    it"""
-    if len(accs)<2: return float('inf')
-    std = pooled_std(accs, prior)
-    return std*_critical(len(accs), sum(len(o)-1 for o in accs)+(prior[1] if prior else 0), level) or float('inf')
+def _reach(noise, k, level):
+    "Function of two of `k` rows: the same in accuracy; infinite where nothing is known of the noise"
+    def reach(i, j):
+        se,df = noise.error(i, j)
+        return se*_critical(k, df if df==noise.df else int(df), level) if se else float('inf')
+    return reach
 
 # %% ../../../nbs/board/stats/02_claims.ipynb #seeds-def
 def seeds_needed(
@@ -128,3 +131,20 @@ def _ratio(diff, std):
     if not 0<std<float('inf'): raise ValueError(f'nothing is known of the noise: its standard deviation is {std}')
     if not abs(diff)<float('inf'): raise ValueError(f'a difference is a number, not {diff}')
     return r if (r := abs(diff)/std)>1e-9 else 0. # what rounding leaves is not a difference
+
+# %% ../../../nbs/board/stats/02_claims.ipynb #ddb4949d
+def seeds_to_claim(
+    a, # Accuracies of the row with the higher mean
+    b, # Accuracies of the other one
+    prior:tuple|None=None, floor:tuple|None=None, # As for `claim`
+) -> int|None: # Of each row; None if a million are not enough, or a row has one seed
+    """The smallest number of seeds of each row at which `claim` has `P_BEAT` for A, if means and spreads stay as they
+    are; more than now if it does not have it now; raises `ValueError`"""
+    tests = [{}, *([dict(prior=prior)] if prior else []), *([dict(floor=floor)] if floor else [])]
+    seen,most = [summary(o) for o in (a, b)],1_000_000
+    if min(o['n'] for o in seen)<2: return None # a row of one seed does not show its noise
+    def enough(n):
+        one,two = (Sample(*map(np.float64, (o['mean'], o['std']**2, n))) for o in seen)
+        return all(by_moments(one, two, **o)['p_beat']>=P_BEAT for o in tests)
+    first = 2 if claim(a, b, prior, floor=floor)['p_beat']>=P_BEAT else 1+min(len(a), len(b))
+    return first+bisect_left(range(first, most), True, key=enough) if enough(most) else None

@@ -12,9 +12,9 @@ from scipy import stats
 # %% ../../../nbs/board/stats/03_paired.ipynb #paired-def
 def by_image(
     a, # Is it right? Booleans, (seeds, images), of A
-    b, # Of B, on the same images in the same order; the number of seeds may differ
+    b, # Of B, on the same images in the same order; if the number of seeds differs, only as many vote as both have
     level:float=.95, # Of the interval
-) -> dict: # diff, lo, hi, p (two-sided); only_a, only_b: right by one majority only; p_mcnemar
+) -> dict: # diff, lo, hi, p (two-sided); votes of each; only_a, only_b: right by one majority only; p_mcnemar
     """Two rows paired by image: about these networks on other images of the kind, not about other seeds; raises
     `ValueError`"""
     a,b = _right(a),_right(b)
@@ -26,10 +26,12 @@ def by_image(
     half = float(stats.norm.isf((1-level)/2))*se
     # one difference for all images: nothing is known of others
     p = 2*float(stats.norm.sf(abs(diff)/se)) if se else 1. if diff==0 else float('nan')
-    va,vb = (2*o.sum(0)>len(o) for o in (a,b))
+    votes = min(len(a), len(b))
+    va,vb = (2*o[:votes].sum(0)>votes for o in (a,b))
     only_a,only_b = int((va & ~vb).sum()),int((vb & ~va).sum())
     mcnemar = float(stats.binomtest(only_a, only_a+only_b).pvalue) if only_a+only_b else 1.
-    return dict(diff=diff, lo=diff-half, hi=diff+half, p=p, only_a=only_a, only_b=only_b, p_mcnemar=mcnemar)
+    return dict(diff=diff, lo=diff-half, hi=diff+half, p=p, votes=votes, only_a=only_a, only_b=only_b,
+                p_mcnemar=mcnemar)
 
 def _right(o):
     o = np.asarray(o)
