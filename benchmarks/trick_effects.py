@@ -35,6 +35,11 @@ RECIPES = { # what differs from BASE
     'mix': 'aug=mix',
     'alternate-flip': 'aug=alternate_flip flip=0',
     'whitening-signs': 'stem=whitening_signs',
+    'trivial': 'aug=trivial',
+    'rand': 'aug=rand',
+    'clip': 'grad=clip',
+    'accumulate': 'grad=accumulate',
+    'mom-cosine': 'vary=mom',
 }
 # The parts of the preset muon_whitening, all of them and without one; images of 32 px cannot grow, those of 64 px can
 BEST = dict(sa='simple_sa', pool='max_blur', block='reduce_first', stem='whitening_signs', opt='muon', lr=.042, mom=.6)

@@ -188,7 +188,8 @@ def test_gpus_that_are_switched_off_do_not_count(said, n, monkeypatch):
 def test_memory_that_is_not_known_is_not_a_small_number():
     job = Job(Track('digits', 16, 1, '32'), Recipe().but(**tiny), None, dict(params=1, macs=1))
     def memory(*parts):
-        return Forecast(job, Machine('cpu', 0), [0], Path('.'), 1., '', parts, False).facts()['memory_bytes']
+        f = Forecast(job, Machine('cpu', 0), [0], Path('.'), 1., '', parts, False, done=[], row=None)
+        return f.facts()['memory_bytes']
     assert memory(100, None, 0) is None and memory(100, 20, 3)==123
 
 def test_files_of_parts_count_for_a_plan_that_was_read():

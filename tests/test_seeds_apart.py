@@ -59,6 +59,14 @@ def test_seeds_and_threads_of_a_record(tmp_path):
     assert all(o.device==env['device'] for o in row.runs)
     assert alone.record['env']['context']==env['context']
 
+    from woofbench.commands.estimate import estimate
+    def like(board, threads, **kw):
+        "Does a forecast take its time from the row of this board?"
+        torch.set_num_threads(threads)
+        return 'as row' in estimate(small | dict(seeds=5, out=str(tmp_path/board)) | kw).how
+    assert like('alone', 1) and like('beside', 2, seeds_at_once=2)
+    assert not like('alone', 2) and not like('beside', 1) and not like('alone', 2, seeds_at_once=2)
+
 @pytest.mark.slow
 def test_a_process_that_is_killed_ends_the_run_and_the_rest_goes_on(tmp_path):
     "What was finished is kept, no process is left, and the same command trains only the missing seeds"
@@ -121,14 +129,6 @@ def test_a_forecast_counts_turns(tmp_path):
     assert torch.get_num_threads()==1
     logged = estimate(args | dict(log_to=['csv'], out=str(tmp_path)))
     assert logged.seconds==logged.epoch_s*5 and logged.machine.seeds_at_once==1
-
-def test_a_forecast_finds_the_row_of_so_many_threads(tmp_path, monkeypatch):
-    from woofbench.commands.estimate import estimate
-    run(seeds=1, out=tmp_path, say=None, **small)
-    torch.set_num_threads(4) # four seeds at once have a thread each, as the row has
-    args = small | dict(seeds=5, out=str(tmp_path))
-    assert 'as row' in estimate(args | dict(seeds_at_once=4)).how
-    assert 'as row' not in estimate(args | dict(seeds_at_once=2)).how
 
 @pytest.mark.slow
 def test_threads_that_a_file_changes_are_put_right(tmp_path, registries_stay):

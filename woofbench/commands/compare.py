@@ -119,6 +119,7 @@ def _tie(v):
     inside = _points(claim(v.a.acc, v.b.acc, v.a.prior, .9, v.floor), 90) # two one-sided tests at 5 %
     return f'within a margin of {v.margin:g} point{"s" if v.margin!=1 else ""}: the difference is {inside}'
 
+# %% ../../nbs/commands/03_compare.ipynb #sentence-def-2
 @patch
 def sentence(self:Comparison) -> str:
     "The verdict, in one sentence"
