@@ -178,9 +178,12 @@ def floor(self:Row, other:Row) -> tuple|None: # Image noise of this row and of t
     return (self.image_noise, other.image_noise) if known else None
 
 @patch
-def against(self:Row, other:Row) -> dict: # From `claim`: diff, lo, hi, p_mean, p_beat, by
-    "The difference to another row, and how sure it is, by the rules that this row was made for"
-    return claim(self.acc, other.acc, self.prior, floor=self.floor(other) if self.floored else None)
+def against(self:Row,
+    other:Row,
+    newer:bool=False, # By the newer rules of both rows? Else by those that this row was made for
+) -> dict: # From `claim`: diff, lo, hi, p_mean, p_beat, by
+    "The difference to another row, and how sure it is"
+    return claim(self.acc, other.acc, self.prior, floor=self.floor(other) if newer or self.floored else None)
 
 @patch
 def beats(self:Row, other:Row) -> bool:

@@ -15,7 +15,7 @@ from ..registry import BadInput, near
 from ..files import NoLock, locked, out_folder, write_atomic
 from ..text import percent, md_table, md_escape
 from .record.record import read_record, read_records, record_path
-from .stats.claims import claim, tie_groups
+from .stats.claims import tie_groups
 from .reviews import read_reviews
 from .row import Board, Row, columns
 from .tricks import tricks_here
@@ -166,9 +166,8 @@ def _ties(cell, states):
     rows = [o for o in cell if states[o.id] in good and o.n>1]
     best = max(rows, key=lambda o: o.mean, default=None)
     rows = [o for o in rows if o.same_images(best)] # accuracies on other images are no comparison
-    prior = cell[0].prior
-    def claims(i, js): return [claim(rows[i].acc, rows[j].acc, prior, floor=rows[i].floor(rows[j])) for j in js]
-    return {o.id:_letter(g) for o,g in zip(rows, tie_groups([o.acc for o in rows], prior, claims=claims))}
+    def claims(i, js): return [rows[i].against(rows[j], newer=True) for j in js]
+    return {o.id:_letter(g) for o,g in zip(rows, tie_groups([o.acc for o in rows], cell[0].prior, claims=claims))}
 
 def _letter(g):
     "a, b, ... z, aa, ab, ..."

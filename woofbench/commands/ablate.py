@@ -111,8 +111,8 @@ def _certainty(a):
 # %% ../../nbs/commands/02_ablate.ipynb #5059c322
 def _unstable(a):
     "The recipes whose seeds vary clearly more, and those with diverged seeds"
-    rows = [('the base', a.base), *a.rows]
-    if odd := [f'{label} (± {100*r.std:.2f} points)' for i,(label,r) in enumerate(rows) if i in a.noise.noisier]:
+    rows,noisier = [('the base', a.base), *a.rows],a.noise.noisier
+    if odd := [f'{label} (± {100*r.std:.2f} points)' for i,(label,r) in enumerate(rows) if i in noisier]:
         yield (f'The seeds of {", ".join(odd)} vary clearly more than the others; '
                'this counts only in their own comparisons.')
     lost = {label:sum(o['diverged'] for o in r.runs) for label,r in rows}

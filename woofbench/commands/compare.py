@@ -78,7 +78,7 @@ class Comparison:
     @cached_property
     def claims(self) -> tuple:
         "A against B and B against A, as the board decides; if the rows are of different rules, by the newer ones"
-        return tuple(claim(a.acc, b.acc, a.prior, floor=a.floor(b)) for a,b in ((self.a, self.b), (self.b, self.a)))
+        return self.a.against(self.b, newer=True), self.b.against(self.a, newer=True)
 
     @property
     def floor(self) -> tuple|None:
